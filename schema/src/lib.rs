@@ -1,0 +1,1 @@
+//! What a libvirt definition means: types, XML and YAML codecs, diagnostics.
