@@ -1,1 +1,4 @@
-//! One KVM guest in one process.
+//! One KVM guest in one small, sandboxed process.
+
+pub mod config;
+pub mod layout;

@@ -1,0 +1,543 @@
+//! The guest as it was asked for: what `vireo-vmm --config` reads.
+//!
+//! In comes JSON or YAML (JSON is YAML, so one parser reads both), out goes a [`Guest`] that [`Guest::check`] has found
+//! consistent, or a message naming the line, or the field and what would be accepted. Field names are kebab-case; unknown fields
+//! are errors. This is the wire type: the machine's own types are made from it and may differ.
+//!
+//! ```yaml
+//! name: web
+//! uuid: 7b3f0f9c-5f0e-4d5a-9a54-0c8ad6c7d0a1
+//! memory: {size: 536870912}
+//! vcpus: {count: 2}
+//! boot: {kernel: /boot/vmlinuz, initrd: /boot/initrd.img, cmdline: console=ttyS0 root=/dev/vda}
+//! disks: [{id: vda, path: /var/lib/vireo/images/web.qcow2, format: qcow2}]
+//! interfaces: [{id: net0, tap: vnet0, mac: '52:54:00:12:34:56'}]
+//! rng: {}
+//! serial: {pty: true, log: /var/log/vireo/web.log}
+//! control: /run/vireo/guests/web/control
+//! state: /run/vireo/guests/web/state
+//! ```
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::layout;
+
+/// One guest, whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Guest {
+    /// Its name, for messages and the process's name.
+    pub name: String,
+    /// Its UUID, in the usual 8-4-4-4-12 form, for messages and the state file.
+    pub uuid: String,
+    /// Its memory.
+    pub memory: Memory,
+    /// Its processors.
+    pub vcpus: Vcpus,
+    /// What it boots.
+    pub boot: Boot,
+    /// Its disks, in the order in which the guest finds them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<Disk>,
+    /// Its network interfaces, in the order in which the guest finds them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<Interface>,
+    /// An entropy device; none if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rng: Option<Rng>,
+    /// A memory balloon; none if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balloon: Option<Balloon>,
+    /// Where its serial console goes.
+    #[serde(default)]
+    pub serial: Serial,
+    /// Where the monitor listens for requests: path of a unix socket that it makes with mode 0600. The console's name is in a
+    /// symbolic link `console` beside it.
+    pub control: PathBuf,
+    /// File that gets one line of JSON at each change in the guest's life, and is readable after its end.
+    pub state: PathBuf,
+    /// What follows when the guest powers itself off.
+    #[serde(default = "Then::destroy")]
+    pub on_poweroff: Then,
+    /// What follows when the guest asks for a reboot.
+    #[serde(default = "Then::restart")]
+    pub on_reboot: Then,
+    /// What follows when the guest crashes (a triple fault).
+    #[serde(default = "Then::destroy")]
+    pub on_crash: Then,
+    /// Numeric user that the monitor becomes once everything is open; it stays who it is if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<u32>,
+    /// Numeric group that the monitor becomes once everything is open; it keeps its own if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<u32>,
+    /// The guest's clock.
+    #[serde(default)]
+    pub clock: Clock,
+}
+
+/// A number of bytes; a plain integer on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Bytes(pub u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Bytes(n) = *self;
+        match n {
+            0 => write!(f, "0 bytes"),
+            _ if n % layout::GIB == 0 => write!(f, "{} GiB", n / layout::GIB),
+            _ if n % layout::MIB == 0 => write!(f, "{} MiB", n / layout::MIB),
+            _ if n % layout::KIB == 0 => write!(f, "{} KiB", n / layout::KIB),
+            _ => write!(f, "{n} bytes"),
+        }
+    }
+}
+
+/// The guest's memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Memory {
+    /// Its size: a multiple of 4 KiB (2 MiB with `hugepages`), at least [`Memory::LEAST`].
+    pub size: Bytes,
+    /// Back it by the host's reserved 2 MiB pages. The start fails where too few are free.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hugepages: bool,
+}
+
+impl Memory {
+    /// The least memory of a guest.
+    pub const LEAST: Bytes = Bytes(4 * layout::MIB);
+    /// The most memory of a guest: the kernel's limit for one slot of memory, 8 TiB less a page, less a hole.
+    pub const MOST: Bytes = Bytes(4096 * layout::GIB);
+}
+
+/// The guest's processors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Vcpus {
+    /// How many: 1 to [`layout::MAX_VCPUS`].
+    pub count: u32,
+}
+
+/// What the guest boots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Boot {
+    /// A Linux bzImage, or a 64-bit ELF executable.
+    pub kernel: PathBuf,
+    /// An initial RAM disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initrd: Option<PathBuf>,
+    /// The kernel's command line: no zero byte, shorter than [`layout::CMDLINE_SIZE`].
+    #[serde(default)]
+    pub cmdline: String,
+}
+
+/// A virtio block device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Disk {
+    /// Its name in requests and messages; no other device has it.
+    pub id: String,
+    /// The image: a file or a block device.
+    pub path: PathBuf,
+    /// The image's format. It is never guessed, since a guest could write another one's header.
+    pub format: DiskFormat,
+    /// The guest may not write.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub readonly: bool,
+    /// The serial number that the guest sees: at most 20 bytes of printable ASCII.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    /// How writes reach the disk.
+    #[serde(default)]
+    pub cache: Cache,
+    /// PCI slot, 1 to 31; the first free one if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u8>,
+}
+
+/// Format of a disk's image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskFormat {
+    /// The guest's sectors and nothing else.
+    Raw,
+    /// qcow2, with its chain of backing files.
+    Qcow2,
+}
+
+/// How writes reach the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cache {
+    /// Through the host's page cache; the guest's flushes are honoured.
+    #[default]
+    Writeback,
+    /// Through the host's page cache; each write is flushed before it is answered.
+    Writethrough,
+    /// Past the host's page cache (`O_DIRECT`); the guest's flushes are honoured.
+    None,
+}
+
+/// A virtio network device on a tap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Interface {
+    /// Its name in requests and messages; no other device has it.
+    pub id: String,
+    /// The tap's name, 1 to 15 bytes. It is opened by name and made if it is absent.
+    pub tap: String,
+    /// The guest's address.
+    pub mac: Mac,
+    /// Pairs of queues, 1 to 16; one if left out. More than one needs a tap made with `multi_queue`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queues: Option<u16>,
+    /// PCI slot, 1 to 31; the first free one if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u8>,
+}
+
+/// A virtio entropy device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Rng {
+    /// Where the entropy comes from; `/dev/urandom` if left out.
+    #[serde(default = "Rng::urandom")]
+    pub source: PathBuf,
+    /// PCI slot, 1 to 31; the first free one if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u8>,
+}
+
+impl Rng {
+    fn urandom() -> PathBuf {
+        PathBuf::from("/dev/urandom")
+    }
+}
+
+/// A virtio memory balloon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Balloon {
+    /// How much memory the guest keeps: at most its size, which is also the default (nothing is taken).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Bytes>,
+    /// PCI slot, 1 to 31; the first free one if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u8>,
+}
+
+/// Where the serial console goes. All of them may be used at once; with none the guest's words are dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Serial {
+    /// Make a pseudo-terminal. Its name is in `status` and in the link `console` beside the control socket.
+    #[serde(default)]
+    pub pty: bool,
+    /// A file to which all output is appended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<PathBuf>,
+    /// Largest size of the log; when it is reached, the older half is dropped. At least 4 KiB; 2 MiB if left out.
+    #[serde(default = "Serial::log_limit")]
+    pub log_limit: Bytes,
+    /// Path of a unix socket, made with mode 0600, on which one peer at a time reads and writes the console.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<PathBuf>,
+}
+
+impl Serial {
+    fn log_limit() -> Bytes {
+        Bytes(2 * layout::MIB)
+    }
+}
+
+impl Default for Serial {
+    fn default() -> Self {
+        Self { pty: false, log: None, log_limit: Self::log_limit(), socket: None }
+    }
+}
+
+/// What follows an end that the guest itself brought about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Then {
+    /// The monitor ends, having written why.
+    Destroy,
+    /// The machine is made anew in the same process and boots.
+    Restart,
+    /// The guest stays as it is, stopped, until a request says `quit` or `reset`.
+    Preserve,
+}
+
+impl Then {
+    fn destroy() -> Self {
+        Self::Destroy
+    }
+
+    fn restart() -> Self {
+        Self::Restart
+    }
+}
+
+/// The guest's clock.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Clock {
+    /// What the battery-backed clock shows.
+    #[serde(default)]
+    pub offset: ClockOffset,
+}
+
+/// What the battery-backed clock shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClockOffset {
+    /// Coordinated universal time.
+    #[default]
+    Utc,
+    /// The host's local time.
+    Localtime,
+}
+
+/// A unicast Ethernet address, written `52:54:00:12:34:56`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mac(pub [u8; 6]);
+
+/// Text that is not a unicast Ethernet address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MacError {
+    /// Not six pairs of hexadecimal digits.
+    #[error("{0:?} is not an Ethernet address: six pairs of hexadecimal digits with colons are wanted")]
+    Syntax(String),
+    /// A multicast or zero address, which no interface can have.
+    #[error("{0:?} cannot be an interface's address: it is multicast or zero")]
+    NotUnicast(String),
+}
+
+impl FromStr for Mac {
+    type Err = MacError;
+
+    fn from_str(text: &str) -> Result<Self, MacError> {
+        let syntax = || MacError::Syntax(text.to_owned());
+        let mut octets = [0; 6];
+        let mut parts = text.split(':');
+        for octet in &mut octets {
+            let part = parts.next().ok_or_else(syntax)?;
+            if part.len() != 2 || !part.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return Err(syntax());
+            }
+            *octet = u8::from_str_radix(part, 16).map_err(|_| syntax())?;
+        }
+        if parts.next().is_some() {
+            return Err(syntax());
+        }
+        if octets[0] & 1 == 1 || octets == [0; 6] {
+            return Err(MacError::NotUnicast(text.to_owned()));
+        }
+        Ok(Self(octets))
+    }
+}
+
+impl TryFrom<String> for Mac {
+    type Error = MacError;
+
+    fn try_from(text: String) -> Result<Self, MacError> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl From<Mac> for String {
+    fn from(mac: Mac) -> Self {
+        mac.to_string()
+    }
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The text is neither JSON nor YAML, or has an unknown, missing or mistyped field.
+    #[error("cannot read the guest's configuration: {0}")]
+    Parse(#[from] serde_yaml::Error),
+    /// The text is sound but what it asks for is not possible.
+    #[error("the guest's configuration cannot be:{}", list(.0))]
+    Invalid(Vec<Problem>),
+}
+
+fn list(problems: &[Problem]) -> String {
+    problems.iter().map(|p| format!("\n  {p}")).collect()
+}
+
+/// One thing wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The field, as a path: `disks[0].serial`.
+    pub field: String,
+    /// What is wrong with it, and what would be accepted.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.message)
+    }
+}
+
+impl Guest {
+    /// Reads a configuration from JSON or YAML and checks it.
+    ///
+    /// # Errors
+    /// Text that does not parse, an unknown or missing field, or a value out of its range; all problems at once.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let guest: Self = serde_yaml::from_str(text)?;
+        let problems = guest.check();
+        if problems.is_empty() { Ok(guest) } else { Err(ConfigError::Invalid(problems)) }
+    }
+
+    /// Everything wrong with this configuration that can be told without looking at the host.
+    pub fn check(&self) -> Vec<Problem> {
+        let mut p = Problems::default();
+        p.require("name", !self.name.is_empty() && self.name.len() <= 255, "1 to 255 bytes are wanted");
+        p.require("uuid", is_uuid(&self.uuid), "a UUID like 7b3f0f9c-5f0e-4d5a-9a54-0c8ad6c7d0a1 is wanted");
+        self.check_resources(&mut p);
+        self.check_devices(&mut p);
+        self.check_paths(&mut p);
+        p.0
+    }
+
+    fn check_resources(&self, p: &mut Problems) {
+        let size = self.memory.size;
+        let granule = Bytes(if self.memory.hugepages { 2 * layout::MIB } else { 4 * layout::KIB });
+        p.require("memory.size", size.0 % granule.0 == 0, format!("{size} is not a multiple of {granule}"));
+        let (least, most) = (Memory::LEAST, Memory::MOST);
+        let fits = (least..=most).contains(&size);
+        p.require("memory.size", fits, format!("{size} is not between {least} and {most}"));
+        let count = self.vcpus.count;
+        let most = layout::MAX_VCPUS;
+        p.require("vcpus.count", (1..=most).contains(&count), format!("{count} is not between 1 and {most}"));
+        let cmdline = &self.boot.cmdline;
+        p.require("boot.cmdline", !cmdline.contains('\0'), "it contains a zero byte");
+        let most = layout::CMDLINE_SIZE - 1;
+        let len = cmdline.len();
+        p.require("boot.cmdline", len <= most, format!("it has {len} bytes; at most {most} are possible"));
+        if let Some(target) = self.balloon.as_ref().and_then(|b| b.target) {
+            p.require("balloon.target", target <= size, format!("{target} is more than the memory's {size}"));
+        }
+        let limit = self.serial.log_limit;
+        p.require("serial.log-limit", limit.0 >= 4 * layout::KIB, format!("{limit} is less than 4 KiB"));
+    }
+
+    fn check_devices(&self, p: &mut Problems) {
+        let mut ids = HashSet::new();
+        for (i, disk) in self.disks.iter().enumerate() {
+            p.id(format!("disks[{i}].id"), &disk.id, &mut ids);
+            if let Some(serial) = &disk.serial {
+                let sound = serial.len() <= 20 && serial.bytes().all(|b| (0x20..0x7f).contains(&b));
+                p.require(format!("disks[{i}].serial"), sound, "at most 20 printable ASCII characters are wanted");
+            }
+        }
+        let mut taps = HashSet::new();
+        for (i, interface) in self.interfaces.iter().enumerate() {
+            p.id(format!("interfaces[{i}].id"), &interface.id, &mut ids);
+            let tap = interface.tap.as_str();
+            let sound = (1..=15).contains(&tap.len())
+                && tap.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b'%')
+                && tap != "."
+                && tap != "..";
+            let field = format!("interfaces[{i}].tap");
+            p.require(&field, sound, format!("{tap:?} cannot be a link's name of 1 to 15 characters"));
+            p.require(&field, taps.insert(tap), format!("{tap:?} is used by two interfaces"));
+            if let Some(queues) = interface.queues {
+                let field = format!("interfaces[{i}].queues");
+                p.require(field, (1..=16).contains(&queues), format!("{queues} is not between 1 and 16"));
+            }
+        }
+        let wanted = self.slots();
+        p.require("disks, interfaces", wanted.len() <= 31, "more than 31 devices do not fit on the PCI bus");
+        let mut slots = HashSet::new();
+        for (field, slot) in wanted {
+            let Some(slot) = slot else { continue };
+            p.require(&field, (1..=31).contains(&slot), format!("{slot} is not between 1 and 31"));
+            p.require(&field, slots.insert(slot), format!("slot {slot} is used by two devices"));
+        }
+    }
+
+    /// Every device's stated slot with the field that states it, in the order in which free slots are given.
+    fn slots(&self) -> Vec<(String, Option<u8>)> {
+        let disks = self.disks.iter().enumerate().map(|(i, d)| (format!("disks[{i}].slot"), d.slot));
+        let interfaces = self.interfaces.iter().enumerate();
+        let interfaces = interfaces.map(|(i, d)| (format!("interfaces[{i}].slot"), d.slot));
+        let rng = self.rng.iter().map(|d| ("rng.slot".to_owned(), d.slot));
+        let balloon = self.balloon.iter().map(|d| ("balloon.slot".to_owned(), d.slot));
+        disks.chain(interfaces).chain(rng).chain(balloon).collect()
+    }
+
+    fn check_paths(&self, p: &mut Problems) {
+        let mut absolute = |field: String, path: &Path| {
+            p.require(field, path.is_absolute(), format!("{} is not an absolute path", path.display()));
+        };
+        absolute("boot.kernel".into(), &self.boot.kernel);
+        absolute("control".into(), &self.control);
+        absolute("state".into(), &self.state);
+        let optional = [
+            ("boot.initrd", self.boot.initrd.as_ref()),
+            ("serial.log", self.serial.log.as_ref()),
+            ("serial.socket", self.serial.socket.as_ref()),
+            ("rng.source", self.rng.as_ref().map(|r| &r.source)),
+        ];
+        for (field, path) in optional {
+            if let Some(path) = path {
+                absolute(field.into(), path);
+            }
+        }
+        for (i, disk) in self.disks.iter().enumerate() {
+            absolute(format!("disks[{i}].path"), &disk.path);
+        }
+        // A unix socket's name must fit in `sockaddr_un`.
+        for (field, path) in [("control", Some(&self.control)), ("serial.socket", self.serial.socket.as_ref())] {
+            let short = path.is_none_or(|path| path.as_os_str().len() < 108);
+            p.require(field, short, "a unix socket's path has at most 107 bytes");
+        }
+    }
+}
+
+#[derive(Default)]
+struct Problems(Vec<Problem>);
+
+impl Problems {
+    fn require(&mut self, field: impl Into<String>, holds: bool, message: impl Into<String>) {
+        if !holds {
+            self.0.push(Problem { field: field.into(), message: message.into() });
+        }
+    }
+
+    fn id<'a>(&mut self, field: String, id: &'a str, seen: &mut HashSet<&'a str>) {
+        let sound = !id.is_empty() && id.len() <= 64;
+        self.require(&field, sound, "1 to 64 bytes are wanted");
+        self.require(field, seen.insert(id), format!("{id:?} names two devices"));
+    }
+}
+
+fn is_uuid(text: &str) -> bool {
+    let groups: Vec<&str> = text.split('-').collect();
+    groups.iter().map(|g| g.len()).eq([8, 4, 4, 4, 12])
+        && groups.iter().all(|g| g.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

@@ -1,0 +1,129 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const SMALLEST: &str = r#"{
+    "name": "web", "uuid": "7b3f0f9c-5f0e-4d5a-9a54-0c8ad6c7d0a1",
+    "memory": {"size": 67108864}, "vcpus": {"count": 1},
+    "boot": {"kernel": "/boot/vmlinuz"},
+    "control": "/run/g/control", "state": "/run/g/state"
+}"#;
+
+const WHOLE: &str = "
+name: web
+uuid: 7b3f0f9c-5f0e-4d5a-9a54-0c8ad6c7d0a1
+memory: {size: 536870912, hugepages: true}
+vcpus: {count: 2}
+boot: {kernel: /boot/vmlinuz, initrd: /boot/initrd.img, cmdline: console=ttyS0}
+disks:
+  - {id: vda, path: /images/web.qcow2, format: qcow2, serial: ABC, cache: none, slot: 3}
+  - {id: vdb, path: /images/data.raw, format: raw, readonly: true}
+interfaces: [{id: net0, tap: vnet0, mac: '52:54:00:12:34:56', queues: 2}]
+rng: {}
+balloon: {target: 268435456}
+serial: {pty: true, log: /var/log/web.log, log-limit: 65536, socket: /run/g/serial}
+control: /run/g/control
+state: /run/g/state
+on-poweroff: preserve
+on-reboot: destroy
+on-crash: restart
+user: 107
+group: 107
+clock: {offset: localtime}
+";
+
+fn smallest() -> Guest {
+    Guest::parse(SMALLEST).expect("the smallest configuration is sound")
+}
+
+fn fields(guest: &Guest) -> Vec<String> {
+    guest.check().into_iter().map(|p| p.field).collect()
+}
+
+#[test]
+fn what_is_left_out_has_a_default() {
+    let guest = smallest();
+    assert_eq!((guest.on_poweroff, guest.on_reboot, guest.on_crash), (Then::Destroy, Then::Restart, Then::Destroy));
+    assert_eq!(guest.serial.log_limit, Bytes(2 * layout::MIB));
+    assert_eq!(guest.clock.offset, ClockOffset::Utc);
+    assert!(guest.disks.is_empty() && guest.interfaces.is_empty() && guest.rng.is_none());
+}
+
+#[test]
+fn yaml_and_json_say_the_same() {
+    let guest = Guest::parse(WHOLE).expect("sound");
+    let json = serde_json::to_string(&guest).expect("can be written");
+    assert_eq!(Guest::parse(&json).expect("can be read again"), guest);
+    assert_eq!(guest.rng.as_ref().map(|r| r.source.as_path()), Some(Path::new("/dev/urandom")));
+    assert_eq!(guest.interfaces[0].mac, Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]));
+}
+
+#[test]
+fn an_unknown_field_is_named_with_what_would_be_accepted() {
+    let text = SMALLEST.replace("\"vcpus\"", "\"cpus\": 1, \"vcpus\"");
+    let message = Guest::parse(&text).expect_err("unknown").to_string();
+    assert!(message.contains("unknown field `cpus`"), "{message}");
+    assert!(message.contains("`vcpus`"), "{message}");
+}
+
+#[test]
+fn every_problem_is_reported_at_once() {
+    let mut guest = smallest();
+    guest.memory.size = Bytes(5_000_001);
+    guest.vcpus.count = 0;
+    guest.boot.kernel = "vmlinuz".into();
+    guest.boot.cmdline = "x".repeat(3000);
+    assert_eq!(fields(&guest), ["memory.size", "vcpus.count", "boot.cmdline", "boot.kernel"]);
+}
+
+#[test]
+fn two_devices_never_share_a_name_a_tap_or_a_slot() {
+    let mut guest = Guest::parse(WHOLE).expect("sound");
+    guest.disks[1].id = "vda".into();
+    guest.disks[1].slot = Some(3);
+    let mut second = guest.interfaces[0].clone();
+    second.id = "net1".into();
+    guest.interfaces.push(second);
+    assert_eq!(fields(&guest), ["disks[1].id", "interfaces[1].tap", "disks[1].slot"]);
+}
+
+#[test]
+fn more_devices_than_slots_are_refused() {
+    let mut guest = smallest();
+    let disk = |i: usize| Disk {
+        id: format!("d{i}"),
+        path: "/d".into(),
+        format: DiskFormat::Raw,
+        readonly: false,
+        serial: None,
+        cache: Cache::default(),
+        slot: None,
+    };
+    guest.disks = (0..31).map(disk).collect();
+    assert!(fields(&guest).is_empty());
+    guest.disks.push(disk(31));
+    assert_eq!(fields(&guest), ["disks, interfaces"]);
+}
+
+#[test]
+fn an_address_that_no_interface_can_have_is_refused() {
+    for text in ["01:00:00:00:00:00", "00:00:00:00:00:00"] {
+        assert!(matches!(text.parse::<Mac>(), Err(MacError::NotUnicast(_))), "{text}");
+    }
+    for text in ["", "52:54:00:12:34", "52:54:00:12:34:56:78", "52:54:00:12:34:5", "52:54:00:12:34:+5", "5254.0012.3456"] {
+        assert!(matches!(text.parse::<Mac>(), Err(MacError::Syntax(_))), "{text}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_refused_or_read_never_a_panic(text in "\\PC*") {
+        let _ = Guest::parse(&text);
+    }
+
+    #[test]
+    fn an_address_reads_back_as_written(mut octets: [u8; 6]) {
+        octets[0] = octets[0] & 0xfe | 2;
+        prop_assert_eq!(Mac(octets).to_string().parse(), Ok(Mac(octets)));
+    }
+}
