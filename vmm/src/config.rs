@@ -82,7 +82,9 @@ pub struct Guest {
 }
 
 /// A number of bytes; a plain integer on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Bytes(pub u64);
 
@@ -260,7 +262,12 @@ impl Serial {
 
 impl Default for Serial {
     fn default() -> Self {
-        Self { pty: false, log: None, log_limit: Self::log_limit(), socket: None }
+        Self {
+            pty: false,
+            log: None,
+            log_limit: Self::log_limit(),
+            socket: None,
+        }
     }
 }
 
@@ -315,7 +322,9 @@ pub struct Mac(pub [u8; 6]);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MacError {
     /// Not six pairs of hexadecimal digits.
-    #[error("{0:?} is not an Ethernet address: six pairs of hexadecimal digits with colons are wanted")]
+    #[error(
+        "{0:?} is not an Ethernet address: six pairs of hexadecimal digits with colons are wanted"
+    )]
     Syntax(String),
     /// A multicast or zero address, which no interface can have.
     #[error("{0:?} cannot be an interface's address: it is multicast or zero")]
@@ -405,14 +414,26 @@ impl Guest {
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let guest: Self = serde_yaml::from_str(text)?;
         let problems = guest.check();
-        if problems.is_empty() { Ok(guest) } else { Err(ConfigError::Invalid(problems)) }
+        if problems.is_empty() {
+            Ok(guest)
+        } else {
+            Err(ConfigError::Invalid(problems))
+        }
     }
 
     /// Everything wrong with this configuration that can be told without looking at the host.
     pub fn check(&self) -> Vec<Problem> {
         let mut p = Problems::default();
-        p.require("name", !self.name.is_empty() && self.name.len() <= 255, "1 to 255 bytes are wanted");
-        p.require("uuid", is_uuid(&self.uuid), "a UUID like 7b3f0f9c-5f0e-4d5a-9a54-0c8ad6c7d0a1 is wanted");
+        p.require(
+            "name",
+            !self.name.is_empty() && self.name.len() <= 255,
+            "1 to 255 bytes are wanted",
+        );
+        p.require(
+            "uuid",
+            is_uuid(&self.uuid),
+            "a UUID like 7b3f0f9c-5f0e-4d5a-9a54-0c8ad6c7d0a1 is wanted",
+        );
         self.check_resources(&mut p);
         self.check_devices(&mut p);
         self.check_paths(&mut p);
@@ -421,24 +442,56 @@ impl Guest {
 
     fn check_resources(&self, p: &mut Problems) {
         let size = self.memory.size;
-        let granule = Bytes(if self.memory.hugepages { 2 * layout::MIB } else { 4 * layout::KIB });
-        p.require("memory.size", size.0 % granule.0 == 0, format!("{size} is not a multiple of {granule}"));
+        let granule = Bytes(if self.memory.hugepages {
+            2 * layout::MIB
+        } else {
+            4 * layout::KIB
+        });
+        p.require(
+            "memory.size",
+            size.0 % granule.0 == 0,
+            format!("{size} is not a multiple of {granule}"),
+        );
         let (least, most) = (Memory::LEAST, Memory::MOST);
         let fits = (least..=most).contains(&size);
-        p.require("memory.size", fits, format!("{size} is not between {least} and {most}"));
+        p.require(
+            "memory.size",
+            fits,
+            format!("{size} is not between {least} and {most}"),
+        );
         let count = self.vcpus.count;
         let most = layout::MAX_VCPUS;
-        p.require("vcpus.count", (1..=most).contains(&count), format!("{count} is not between 1 and {most}"));
+        p.require(
+            "vcpus.count",
+            (1..=most).contains(&count),
+            format!("{count} is not between 1 and {most}"),
+        );
         let cmdline = &self.boot.cmdline;
-        p.require("boot.cmdline", !cmdline.contains('\0'), "it contains a zero byte");
+        p.require(
+            "boot.cmdline",
+            !cmdline.contains('\0'),
+            "it contains a zero byte",
+        );
         let most = layout::CMDLINE_SIZE - 1;
         let len = cmdline.len();
-        p.require("boot.cmdline", len <= most, format!("it has {len} bytes; at most {most} are possible"));
+        p.require(
+            "boot.cmdline",
+            len <= most,
+            format!("it has {len} bytes; at most {most} are possible"),
+        );
         if let Some(target) = self.balloon.as_ref().and_then(|b| b.target) {
-            p.require("balloon.target", target <= size, format!("{target} is more than the memory's {size}"));
+            p.require(
+                "balloon.target",
+                target <= size,
+                format!("{target} is more than the memory's {size}"),
+            );
         }
         let limit = self.serial.log_limit;
-        p.require("serial.log-limit", limit.0 >= 4 * layout::KIB, format!("{limit} is less than 4 KiB"));
+        p.require(
+            "serial.log-limit",
+            limit.0 >= 4 * layout::KIB,
+            format!("{limit} is less than 4 KiB"),
+        );
     }
 
     fn check_devices(&self, p: &mut Problems) {
@@ -447,7 +500,11 @@ impl Guest {
             p.id(format!("disks[{i}].id"), &disk.id, &mut ids);
             if let Some(serial) = &disk.serial {
                 let sound = serial.len() <= 20 && serial.bytes().all(|b| (0x20..0x7f).contains(&b));
-                p.require(format!("disks[{i}].serial"), sound, "at most 20 printable ASCII characters are wanted");
+                p.require(
+                    format!("disks[{i}].serial"),
+                    sound,
+                    "at most 20 printable ASCII characters are wanted",
+                );
             }
         }
         let mut taps = HashSet::new();
@@ -455,40 +512,77 @@ impl Guest {
             p.id(format!("interfaces[{i}].id"), &interface.id, &mut ids);
             let tap = interface.tap.as_str();
             let sound = (1..=15).contains(&tap.len())
-                && tap.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b'%')
+                && tap
+                    .bytes()
+                    .all(|b| b.is_ascii_graphic() && b != b'/' && b != b'%')
                 && tap != "."
                 && tap != "..";
             let field = format!("interfaces[{i}].tap");
-            p.require(&field, sound, format!("{tap:?} cannot be a link's name of 1 to 15 characters"));
-            p.require(&field, taps.insert(tap), format!("{tap:?} is used by two interfaces"));
+            p.require(
+                &field,
+                sound,
+                format!("{tap:?} cannot be a link's name of 1 to 15 characters"),
+            );
+            p.require(
+                &field,
+                taps.insert(tap),
+                format!("{tap:?} is used by two interfaces"),
+            );
             if let Some(queues) = interface.queues {
                 let field = format!("interfaces[{i}].queues");
-                p.require(field, (1..=16).contains(&queues), format!("{queues} is not between 1 and 16"));
+                p.require(
+                    field,
+                    (1..=16).contains(&queues),
+                    format!("{queues} is not between 1 and 16"),
+                );
             }
         }
         let wanted = self.slots();
-        p.require("disks, interfaces", wanted.len() <= 31, "more than 31 devices do not fit on the PCI bus");
+        p.require(
+            "disks, interfaces",
+            wanted.len() <= 31,
+            "more than 31 devices do not fit on the PCI bus",
+        );
         let mut slots = HashSet::new();
         for (field, slot) in wanted {
             let Some(slot) = slot else { continue };
-            p.require(&field, (1..=31).contains(&slot), format!("{slot} is not between 1 and 31"));
-            p.require(&field, slots.insert(slot), format!("slot {slot} is used by two devices"));
+            p.require(
+                &field,
+                (1..=31).contains(&slot),
+                format!("{slot} is not between 1 and 31"),
+            );
+            p.require(
+                &field,
+                slots.insert(slot),
+                format!("slot {slot} is used by two devices"),
+            );
         }
     }
 
     /// Every device's stated slot with the field that states it, in the order in which free slots are given.
     fn slots(&self) -> Vec<(String, Option<u8>)> {
-        let disks = self.disks.iter().enumerate().map(|(i, d)| (format!("disks[{i}].slot"), d.slot));
+        let disks = self
+            .disks
+            .iter()
+            .enumerate()
+            .map(|(i, d)| (format!("disks[{i}].slot"), d.slot));
         let interfaces = self.interfaces.iter().enumerate();
         let interfaces = interfaces.map(|(i, d)| (format!("interfaces[{i}].slot"), d.slot));
         let rng = self.rng.iter().map(|d| ("rng.slot".to_owned(), d.slot));
-        let balloon = self.balloon.iter().map(|d| ("balloon.slot".to_owned(), d.slot));
+        let balloon = self
+            .balloon
+            .iter()
+            .map(|d| ("balloon.slot".to_owned(), d.slot));
         disks.chain(interfaces).chain(rng).chain(balloon).collect()
     }
 
     fn check_paths(&self, p: &mut Problems) {
         let mut absolute = |field: String, path: &Path| {
-            p.require(field, path.is_absolute(), format!("{} is not an absolute path", path.display()));
+            p.require(
+                field,
+                path.is_absolute(),
+                format!("{} is not an absolute path", path.display()),
+            );
         };
         absolute("boot.kernel".into(), &self.boot.kernel);
         absolute("control".into(), &self.control);
@@ -508,7 +602,10 @@ impl Guest {
             absolute(format!("disks[{i}].path"), &disk.path);
         }
         // A unix socket's name must fit in `sockaddr_un`.
-        for (field, path) in [("control", Some(&self.control)), ("serial.socket", self.serial.socket.as_ref())] {
+        for (field, path) in [
+            ("control", Some(&self.control)),
+            ("serial.socket", self.serial.socket.as_ref()),
+        ] {
             let short = path.is_none_or(|path| path.as_os_str().len() < 108);
             p.require(field, short, "a unix socket's path has at most 107 bytes");
         }
@@ -521,7 +618,10 @@ struct Problems(Vec<Problem>);
 impl Problems {
     fn require(&mut self, field: impl Into<String>, holds: bool, message: impl Into<String>) {
         if !holds {
-            self.0.push(Problem { field: field.into(), message: message.into() });
+            self.0.push(Problem {
+                field: field.into(),
+                message: message.into(),
+            });
         }
     }
 
@@ -535,7 +635,9 @@ impl Problems {
 fn is_uuid(text: &str) -> bool {
     let groups: Vec<&str> = text.split('-').collect();
     groups.iter().map(|g| g.len()).eq([8, 4, 4, 4, 12])
-        && groups.iter().all(|g| g.bytes().all(|b| b.is_ascii_hexdigit()))
+        && groups
+            .iter()
+            .all(|g| g.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 #[cfg(test)]

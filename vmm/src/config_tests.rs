@@ -43,7 +43,10 @@ fn fields(guest: &Guest) -> Vec<String> {
 #[test]
 fn what_is_left_out_has_a_default() {
     let guest = smallest();
-    assert_eq!((guest.on_poweroff, guest.on_reboot, guest.on_crash), (Then::Destroy, Then::Restart, Then::Destroy));
+    assert_eq!(
+        (guest.on_poweroff, guest.on_reboot, guest.on_crash),
+        (Then::Destroy, Then::Restart, Then::Destroy)
+    );
     assert_eq!(guest.serial.log_limit, Bytes(2 * layout::MIB));
     assert_eq!(guest.clock.offset, ClockOffset::Utc);
     assert!(guest.disks.is_empty() && guest.interfaces.is_empty() && guest.rng.is_none());
@@ -54,8 +57,14 @@ fn yaml_and_json_say_the_same() {
     let guest = Guest::parse(WHOLE).expect("sound");
     let json = serde_json::to_string(&guest).expect("can be written");
     assert_eq!(Guest::parse(&json).expect("can be read again"), guest);
-    assert_eq!(guest.rng.as_ref().map(|r| r.source.as_path()), Some(Path::new("/dev/urandom")));
-    assert_eq!(guest.interfaces[0].mac, Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]));
+    assert_eq!(
+        guest.rng.as_ref().map(|r| r.source.as_path()),
+        Some(Path::new("/dev/urandom"))
+    );
+    assert_eq!(
+        guest.interfaces[0].mac,
+        Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56])
+    );
 }
 
 #[test]
@@ -73,7 +82,10 @@ fn every_problem_is_reported_at_once() {
     guest.vcpus.count = 0;
     guest.boot.kernel = "vmlinuz".into();
     guest.boot.cmdline = "x".repeat(3000);
-    assert_eq!(fields(&guest), ["memory.size", "vcpus.count", "boot.cmdline", "boot.kernel"]);
+    assert_eq!(
+        fields(&guest),
+        ["memory.size", "vcpus.count", "boot.cmdline", "boot.kernel"]
+    );
 }
 
 #[test]
@@ -84,7 +96,10 @@ fn two_devices_never_share_a_name_a_tap_or_a_slot() {
     let mut second = guest.interfaces[0].clone();
     second.id = "net1".into();
     guest.interfaces.push(second);
-    assert_eq!(fields(&guest), ["disks[1].id", "interfaces[1].tap", "disks[1].slot"]);
+    assert_eq!(
+        fields(&guest),
+        ["disks[1].id", "interfaces[1].tap", "disks[1].slot"]
+    );
 }
 
 #[test]
@@ -108,10 +123,23 @@ fn more_devices_than_slots_are_refused() {
 #[test]
 fn an_address_that_no_interface_can_have_is_refused() {
     for text in ["01:00:00:00:00:00", "00:00:00:00:00:00"] {
-        assert!(matches!(text.parse::<Mac>(), Err(MacError::NotUnicast(_))), "{text}");
+        assert!(
+            matches!(text.parse::<Mac>(), Err(MacError::NotUnicast(_))),
+            "{text}"
+        );
     }
-    for text in ["", "52:54:00:12:34", "52:54:00:12:34:56:78", "52:54:00:12:34:5", "52:54:00:12:34:+5", "5254.0012.3456"] {
-        assert!(matches!(text.parse::<Mac>(), Err(MacError::Syntax(_))), "{text}");
+    for text in [
+        "",
+        "52:54:00:12:34",
+        "52:54:00:12:34:56:78",
+        "52:54:00:12:34:5",
+        "52:54:00:12:34:+5",
+        "5254.0012.3456",
+    ] {
+        assert!(
+            matches!(text.parse::<Mac>(), Err(MacError::Syntax(_))),
+            "{text}"
+        );
     }
 }
 

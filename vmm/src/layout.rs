@@ -143,7 +143,15 @@ mod tests {
 
     #[test]
     fn the_64_bit_window_never_overlaps_memory_or_the_hole() {
-        for size in [MIB, 3 * GIB, 4 * GIB, 31 * GIB, 32 * GIB, 100 * GIB, 1024 * GIB] {
+        for size in [
+            MIB,
+            3 * GIB,
+            4 * GIB,
+            31 * GIB,
+            32 * GIB,
+            100 * GIB,
+            1024 * GIB,
+        ] {
             let window = pci_mmio64(size);
             assert!(window.start >= HOLE.end);
             assert!(ram(size).iter().all(|r| r.end <= window.start));
