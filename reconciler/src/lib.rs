@@ -1,1 +1,22 @@
-//! Desired state against actual state: plan, converge, repair.
+//! Keeps a host equal to a directory of definitions.
+//!
+//! ```text
+//! files ──► Desired ─┐
+//!                    ├─► plan ──► execute ──► host
+//! host ──► Inventory ┘                         │
+//!   ▲                                          │
+//!   └──────────────────────────────────────────┘
+//! ```
+
+pub mod compile;
+pub mod desired;
+pub mod domain;
+pub mod execute;
+pub mod host;
+pub mod inventory;
+pub mod ledger;
+pub mod object;
+mod pairs;
+pub mod plan;
+pub mod resolve;
+pub mod units;

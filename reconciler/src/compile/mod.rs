@@ -1,0 +1,7 @@
+//! Definitions in, kernel and daemon configuration out. Everything here is a pure function: no files, no processes, no clock.
+//!
+//! - [`nft`]: the chains, map elements and operations that the other modules produce, and their text as one `nft -f` transaction.
+//!
+//! The same input always gives the same bytes, so that a digest of the output tells whether the host is as it should be.
+
+pub mod nft;

@@ -1,0 +1,77 @@
+//! The cross-checked set of definitions, with provenance and problems.
+//!
+//! In: documents read from the watched directories, the ledger (for what a broken file holds), the host's facts (for the choice of drivers). Out: [`Desired`]:
+//! good objects and problems side by side. A problem of one object never takes another with it, unless the other refers to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::object::ObjectId;
+use crate::plan::step::{Disruption, Held, Location, Refusal};
+use crate::resolve::domain::Domain;
+use crate::resolve::network::Network;
+use crate::resolve::storage::{Pool, Volume};
+
+/// What is wanted of the host.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Desired {
+    /// Every good object.
+    #[serde(with = "crate::pairs")]
+    pub objects: BTreeMap<ObjectId, Wanted>,
+    /// What is wrong, by file and line. Never a reason to remove anything.
+    pub problems: Vec<Refusal>,
+    /// Objects kept at their last good definition because their file is broken; their last good definition is among `objects` when it still resolves.
+    pub held: Vec<Held>,
+    /// Owned objects that must not be removed although they are in no file: their file is broken or refers to something broken.
+    pub keep: BTreeSet<ObjectId>,
+    /// No definition at all was found in any watched directory.
+    pub empty: bool,
+}
+
+/// One wanted object.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Which.
+    pub id: ObjectId,
+    /// The file that states it.
+    pub file: PathBuf,
+    /// Where the definition begins.
+    pub location: Location,
+    /// Where each stated field is: path of elements to place.
+    pub fields: BTreeMap<String, Location>,
+    /// The definition in canonical XML with its policy, for the ledger, hooks and diffs.
+    pub xml: String,
+    /// What it may do to the host.
+    pub policy: Policy,
+    /// What will really be.
+    pub resolved: Resolved,
+}
+
+/// The part of an object's policy that every kind has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// The worst that a change may do. Default: live.
+    pub disruption: Disruption,
+    /// Objects that must be as wanted before this one is touched.
+    pub depends_on: Vec<ObjectId>,
+    /// Not reconciled at all while true.
+    pub suspend: bool,
+    /// Never removed while true.
+    pub protect: bool,
+}
+
+/// The completed definition of each kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "definition", rename_all = "lowercase")]
+pub enum Resolved {
+    /// A network.
+    Network(Box<Network>),
+    /// A pool.
+    Pool(Box<Pool>),
+    /// A volume.
+    Volume(Box<Volume>),
+    /// A guest.
+    Domain(Box<Domain>),
+}

@@ -1,0 +1,38 @@
+//! The host behind one narrow trait.
+//!
+//! Everything that vireo does to a host is an [`Effect`]; everything it knows of one is an [`Inventory`]. The real host ([`real`]) turns effects into system calls,
+//! netlink messages and processes by way of thin typed wrappers, one a file; the simulated host keeps an inventory as data, fails on demand and crashes between
+//! any two effects. The same controller runs on both.
+
+use std::future::Future;
+
+use crate::execute::effect::{Effect, EffectError};
+use crate::inventory::{Interest, Inventory};
+
+/// A host that can be looked at and changed.
+pub trait Host: Send + Sync + 'static {
+    /// Looks at everything that plans need.
+    ///
+    /// # Errors
+    /// When any collector cannot look: an incomplete inventory is never returned.
+    fn observe(
+        &self,
+        interest: &Interest,
+    ) -> impl Future<Output = Result<Inventory, ObserveError>> + Send;
+
+    /// Does one thing. Idempotent: doing what is already done succeeds and changes nothing.
+    ///
+    /// # Errors
+    /// What was tried on what, and why it failed; whether another try can help.
+    fn perform(&self, effect: &Effect) -> impl Future<Output = Result<(), EffectError>> + Send;
+}
+
+/// A collector could not look.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot observe {what}: {why}")]
+pub struct ObserveError {
+    /// What was to be looked at.
+    pub what: &'static str,
+    /// Why it could not be.
+    pub why: String,
+}

@@ -1,0 +1,3 @@
+//! Planning: `plan(desired, inventory, ledger) -> Plan`, pure and deterministic.
+
+pub mod step;

@@ -1,0 +1,371 @@
+//! A guest as it will really be.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::storage::ImageFormat;
+use super::{Driver, WantedState};
+use crate::units::Bytes;
+
+/// A guest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Domain {
+    /// Identity.
+    pub uuid: Uuid,
+    /// Name.
+    pub name: String,
+    /// Who runs it.
+    pub driver: Driver,
+    /// Why that driver, as an operator would say it.
+    pub driver_why: String,
+    /// Software emulation instead of KVM (`type='qemu'`).
+    pub emulated: bool,
+    /// What kind of machine.
+    pub machine: Machine,
+    /// Memory.
+    pub memory: Memory,
+    /// Virtual processors.
+    pub vcpus: Vcpus,
+    /// What the guest's processors look like.
+    pub cpu: Cpu,
+    /// Where it boots from.
+    pub boot: Boot,
+    /// Disks, in the order of the definition.
+    pub disks: Vec<Disk>,
+    /// Network interfaces, in the order of the definition.
+    pub interfaces: Vec<Interface>,
+    /// Character devices.
+    pub chardevs: Vec<Chardev>,
+    /// Devices that only QEMU has, each as one plain record; empty under the builtin driver.
+    pub extras: Vec<Extra>,
+    /// The random number device.
+    pub rng: Option<Rng>,
+    /// The memory balloon (`<memballoon model='virtio'>`, the default).
+    pub balloon: bool,
+    /// The real-time clock's offset.
+    pub clock: Clock,
+    /// What the guest's ends lead to.
+    pub events: Events,
+    /// Control group values. Applied live.
+    pub tuning: Tuning,
+    /// What libvirt's format cannot say.
+    pub lifecycle: Lifecycle,
+    /// `qemu:commandline` arguments, kept as they are; empty under the builtin driver.
+    pub qemu_arguments: Vec<String>,
+}
+
+/// `<os><type arch machine>` and the features that are switches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Processor architecture; `x86_64`.
+    pub arch: String,
+    /// QEMU's machine type, where stated; `None` is the driver's choice.
+    pub machine: Option<String>,
+    /// Stated emulator binary.
+    pub emulator: Option<PathBuf>,
+    /// `<features><acpi/>`; off only when the definition has a `<features>` without it, for QEMU.
+    pub acpi: bool,
+    /// SMBIOS strings: `system.manufacturer` and such.
+    pub sysinfo: BTreeMap<String, String>,
+}
+
+/// Memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// `<memory>`: what the guest is built with.
+    pub maximum: Bytes,
+    /// `<currentMemory>`: what the balloon leaves it. Changes live.
+    pub current: Bytes,
+    /// `<memoryBacking><hugepages>`: page size, `None` in `Some` for the host's default.
+    pub hugepages: Option<Option<Bytes>>,
+    /// `<locked/>`.
+    pub locked: bool,
+}
+
+/// Virtual processors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vcpus {
+    /// `<vcpu>`: how many at most.
+    pub maximum: u32,
+    /// `<vcpu current=…>`: how many at boot.
+    pub current: u32,
+    /// Sockets, dies, cores, threads, where stated.
+    pub topology: Option<[u32; 4]>,
+}
+
+/// `<cpu>`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cpu {
+    /// `host-passthrough`, `host-model`, `maximum`, `custom`, or `None` for the driver's default.
+    pub mode: Option<String>,
+    /// A named model, for `custom`.
+    pub model: Option<String>,
+    /// Features with their policy (`force`, `require`, `optional`, `disable`, `forbid`).
+    pub features: Vec<(String, String)>,
+}
+
+/// Where a guest boots from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Boot {
+    /// A kernel from the host.
+    Kernel {
+        /// bzImage or ELF.
+        kernel: PathBuf,
+        /// Initial file system.
+        initrd: Option<PathBuf>,
+        /// Command line.
+        cmdline: String,
+    },
+    /// Firmware, which boots the devices in this order (`hd`, `cdrom`, `network`, `fd`); per-device orders are in the devices.
+    Firmware {
+        /// UEFI instead of BIOS (`<os firmware='efi'>`).
+        efi: bool,
+        /// `<loader>`.
+        loader: Option<PathBuf>,
+        /// `<nvram>`.
+        nvram: Option<PathBuf>,
+        /// `<boot dev=…>`, in order.
+        order: Vec<String>,
+    },
+}
+
+/// A disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// `<target dev>`: `vda`. Unique in the guest.
+    pub target: String,
+    /// `virtio`, `ide`, `sata`, `scsi`, `usb`, `fdc`.
+    pub bus: String,
+    /// `disk`, `cdrom`, `floppy`, `lun`.
+    pub device: String,
+    /// The image or block device; `None` is an empty drive.
+    pub path: Option<PathBuf>,
+    /// The volume it came from (`pool/volume`), for dependencies.
+    pub volume: Option<String>,
+    /// The image's format.
+    pub format: ImageFormat,
+    /// The guest may not write.
+    pub readonly: bool,
+    /// Several guests may open it.
+    pub shareable: bool,
+    /// `<driver cache>`: none, writeback, writethrough, directsync, unsafe.
+    pub cache: Option<String>,
+    /// `<driver io>`: native, threads, io_uring.
+    pub io: Option<String>,
+    /// `<driver discard>`: unmap or ignore.
+    pub discard: Option<String>,
+    /// `<serial>`, at most 20 bytes for virtio.
+    pub serial: Option<String>,
+    /// `<boot order>`.
+    pub boot_order: Option<u32>,
+}
+
+/// A network interface.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its place in the definition, from 0.
+    pub index: usize,
+    /// Hardware address, stated or derived.
+    pub mac: [u8; 6],
+    /// The host's end.
+    pub source: InterfaceSource,
+    /// The tap's name, stated or derived.
+    pub tap: String,
+    /// `virtio`, `e1000`, `rtl8139`, …
+    pub model: String,
+    /// MTU in bytes, where stated.
+    pub mtu: Option<u32>,
+    /// `<link state='down'>` is false. Applied live.
+    pub link_up: bool,
+    /// `<filterref>`. Applied live.
+    pub filter: Option<FilterRef>,
+    /// `<bandwidth>`. Applied live.
+    pub bandwidth: Bandwidth,
+    /// `<boot order>`.
+    pub boot_order: Option<u32>,
+    /// `<driver queues>`.
+    pub queues: Option<u32>,
+}
+
+/// What an interface is connected to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InterfaceSource {
+    /// A network of ours: its identity, its name and its bridge.
+    Network {
+        /// Identity.
+        uuid: Uuid,
+        /// Name.
+        name: String,
+        /// The bridge the tap goes into.
+        bridge: String,
+    },
+    /// An existing bridge.
+    Bridge {
+        /// The link's name.
+        bridge: String,
+    },
+    /// A tap in no bridge.
+    Ethernet,
+    /// User-mode networking, QEMU only: no tap.
+    User,
+}
+
+impl InterfaceSource {
+    /// The bridge that the tap is put into.
+    pub fn bridge(&self) -> Option<&str> {
+        match self {
+            Self::Network { bridge, .. } | Self::Bridge { bridge } => Some(bridge),
+            Self::Ethernet | Self::User => None,
+        }
+    }
+}
+
+/// A reference to a packet filter with its parameters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterRef {
+    /// The filter's name.
+    pub filter: String,
+    /// Values by variable name, in the order of the definition.
+    pub parameters: BTreeMap<String, Vec<String>>,
+}
+
+/// `<bandwidth>`. Rates as libvirt states them: KiB a second; bursts in KiB. Source: libvirt's network format, "Quality of service".
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bandwidth {
+    /// Towards the guest.
+    pub inbound: Option<Rate>,
+    /// From the guest.
+    pub outbound: Option<Rate>,
+}
+
+/// One direction of a bandwidth limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    /// Average, KiB/s, at least 1.
+    pub average: u64,
+    /// Peak, KiB/s.
+    pub peak: Option<u64>,
+    /// Burst, KiB.
+    pub burst: Option<u64>,
+}
+
+/// A character device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chardev {
+    /// `serial`, `console`, `channel`, `parallel`.
+    pub class: String,
+    /// The host's side.
+    pub backend: Backend,
+    /// `<target type>`: `isa-serial`, `virtio`, …
+    pub target: String,
+    /// `<target name>` of a channel.
+    pub name: Option<String>,
+    /// `<target port>`.
+    pub port: Option<u32>,
+    /// `<log file>`.
+    pub log: Option<PathBuf>,
+}
+
+/// The host's side of a character device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// A pseudo terminal.
+    Pty,
+    /// A file, written.
+    File(PathBuf),
+    /// A listening unix socket; `None` is a path of vireo's choice.
+    Unix(Option<PathBuf>),
+    /// TCP: host, service, whether it listens.
+    Tcp(String, String, bool),
+    /// Thrown away.
+    Null,
+    /// SPICE's own channel.
+    SpiceVmc,
+}
+
+/// A device that only QEMU has, reduced to what its command line needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extra {
+    /// The element: `graphics`, `video`, `input`, `sound`, `controller`, `redirdev`, `watchdog`, …
+    pub class: String,
+    /// Attributes and children's attributes by dotted path: `type`, `model.type`, `listen.address`.
+    pub fields: BTreeMap<String, String>,
+}
+
+/// The random number device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rng {
+    /// Where the entropy comes from; `/dev/urandom` by default.
+    pub source: PathBuf,
+}
+
+/// `<clock offset>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Clock {
+    /// Coordinated universal time.
+    #[default]
+    Utc,
+    /// The host's local time.
+    Localtime,
+}
+
+/// `<on_poweroff>`, `<on_reboot>`, `<on_crash>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Events {
+    /// Default: destroy.
+    pub on_poweroff: Action,
+    /// Default: restart.
+    pub on_reboot: Action,
+    /// Default: destroy.
+    pub on_crash: Action,
+}
+
+/// What an end leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// The guest ends.
+    Destroy,
+    /// The guest starts again.
+    Restart,
+    /// The guest's process is kept for a look.
+    Preserve,
+}
+
+/// Control group values. `None` leaves the kernel's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tuning {
+    /// `<cputune><shares>`: v2 `cpu.weight` (1 to 10000, written as stated), v1 `cpu.shares` (2 to 262144).
+    pub shares: Option<u64>,
+    /// `<global_period>` or `<period>`: microseconds, 1000 to 1000000.
+    pub period: Option<u64>,
+    /// `<global_quota>`, or `<quota>` times the number of vcpus: microseconds a period; `None` is no limit.
+    pub quota: Option<i64>,
+    /// `<vcpu cpuset>`, as the kernel's list format.
+    pub cpuset: Option<String>,
+    /// `<memtune><hard_limit>`.
+    pub memory_max: Option<Bytes>,
+    /// `<memtune><soft_limit>`.
+    pub memory_high: Option<Bytes>,
+    /// `<memtune><swap_hard_limit>`, memory and swap together, at least the hard limit.
+    pub memory_swap_max: Option<Bytes>,
+    /// `<blkiotune><weight>`: 10 to 1000 (v1 `blkio.weight`), v2 `io.weight` as stated.
+    pub io_weight: Option<u64>,
+}
+
+/// What libvirt's format cannot say about a guest's life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lifecycle {
+    /// The state it is wanted in.
+    pub wanted: WantedState,
+    /// How long the guest may take to shut down before it is forced.
+    pub shutdown_timeout: Duration,
+}
