@@ -19,4 +19,5 @@ pub mod object;
 mod pairs;
 pub mod plan;
 pub mod resolve;
+pub mod status;
 pub mod units;

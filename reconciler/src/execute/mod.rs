@@ -1,3 +1,4 @@
 //! Doing what a plan says.
 
 pub mod effect;
+pub mod executor;

@@ -7,10 +7,23 @@
 use std::future::Future;
 
 use crate::execute::effect::{Effect, EffectError};
-use crate::inventory::{Interest, Inventory};
+use crate::inventory::{HostFacts, Interest, Inventory};
+use crate::ledger::Ledger;
 
 /// A host that can be looked at and changed.
 pub trait Host: Send + Sync + 'static {
+    /// What the host can do. Probed once; cheap afterwards.
+    ///
+    /// # Errors
+    /// When it cannot be found out.
+    fn facts(&self) -> impl Future<Output = Result<HostFacts, ObserveError>> + Send;
+
+    /// What we own of it.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    fn ledger(&self) -> impl Future<Output = Result<Ledger, ObserveError>> + Send;
+
     /// Looks at everything that plans need.
     ///
     /// # Errors

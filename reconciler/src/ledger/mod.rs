@@ -3,6 +3,8 @@
 //! One small file per owned object under the state directory, written by write, fsync, rename, fsync of the directory. An entry is written before the first
 //! effect of an object's first step and removed after the last effect of its removal, so that whatever we made can always be traced to an owner.
 
+pub mod store;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
