@@ -244,12 +244,20 @@ pub struct EffectError {
 impl EffectError {
     /// An error that another try may cure.
     pub fn passing(message: impl Into<String>) -> Self {
-        Self { message: message.into(), help: None, retry: true }
+        Self {
+            message: message.into(),
+            help: None,
+            retry: true,
+        }
     }
 
     /// An error that only a change of the definitions or of the host cures; `help` says which.
     pub fn lasting(message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { message: message.into(), help: Some(help.into()), retry: false }
+        Self {
+            message: message.into(),
+            help: Some(help.into()),
+            retry: false,
+        }
     }
 
     /// A step's task that panicked or was aborted.

@@ -39,19 +39,30 @@ pub struct Executor<H> {
 
 impl<H> Clone for Executor<H> {
     fn clone(&self) -> Self {
-        Self { host: self.host.clone(), busy: self.busy.clone(), stop: self.stop.clone() }
+        Self {
+            host: self.host.clone(),
+            busy: self.busy.clone(),
+            stop: self.stop.clone(),
+        }
     }
 }
 
 impl<H: Host> Executor<H> {
     /// An executor for this host. After `stop` is cancelled, steps that run end in their own time and no other begins.
     pub fn new(host: Arc<H>, stop: CancellationToken) -> Self {
-        Self { host, busy: Arc::default(), stop }
+        Self {
+            host,
+            busy: Arc::default(),
+            stop,
+        }
     }
 
     /// Objects with a step at work.
     pub fn busy(&self) -> BTreeSet<ObjectId> {
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.busy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Runs every step of the plan whose object is not busy. Returns when all have ended.
@@ -77,7 +88,14 @@ impl<H: Host> Executor<H> {
                 at_work.insert(running.spawn(work).id(), index);
             }
             while let Some((index, need)) = graph.next_skipped() {
-                ended.push((index, report(&plan.steps[index], Outcome::Skipped { need }, Duration::ZERO)));
+                ended.push((
+                    index,
+                    report(
+                        &plan.steps[index],
+                        Outcome::Skipped { need },
+                        Duration::ZERO,
+                    ),
+                ));
             }
             for (index, report) in ended {
                 self.finish(index, report, &graph, &mut reports, &mut tell);
@@ -86,8 +104,17 @@ impl<H: Host> Executor<H> {
                 Some(Ok((id, report))) => (at_work.remove(&id), report),
                 Some(Err(error)) => {
                     let index = at_work.remove(&error.id());
-                    let Some(step) = index.and_then(|index| plan.steps.get(index)) else { continue };
-                    (index, report(step, Outcome::Failed(EffectError::from_task(&error)), Duration::ZERO))
+                    let Some(step) = index.and_then(|index| plan.steps.get(index)) else {
+                        continue;
+                    };
+                    (
+                        index,
+                        report(
+                            step,
+                            Outcome::Failed(EffectError::from_task(&error)),
+                            Duration::ZERO,
+                        ),
+                    )
                 }
                 None => return reports,
             };
@@ -102,7 +129,12 @@ impl<H: Host> Executor<H> {
     fn claim(&self, plan: &Plan) -> Graph {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         let graph = Graph::new(plan, &busy);
-        busy.extend(graph.waits.keys().map(|index| graph.objects[*index].clone()));
+        busy.extend(
+            graph
+                .waits
+                .keys()
+                .map(|index| graph.objects[*index].clone()),
+        );
         graph
     }
 
@@ -115,7 +147,10 @@ impl<H: Host> Executor<H> {
         tell: &mut impl FnMut(Progress<'_>),
     ) {
         if !graph.has_more(index) {
-            self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&report.object);
+            self.busy
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&report.object);
         }
         tell(Progress::End(&report));
         reports.push(report);
@@ -149,7 +184,13 @@ async fn undo<H: Host>(host: &H, step: &Step, mut error: EffectError) -> EffectE
 }
 
 fn report(step: &Step, outcome: Outcome, took: Duration) -> Report {
-    Report { object: step.object.clone(), verb: step.verb, outcome, why: step.why.clone(), took }
+    Report {
+        object: step.object.clone(),
+        verb: step.verb,
+        outcome,
+        why: step.why.clone(),
+        took,
+    }
 }
 
 /// Which steps wait for which.
@@ -199,7 +240,12 @@ impl Graph {
             }
         }
         graph.skipped.clear();
-        graph.ready = graph.waits.iter().filter(|(_, n)| **n == 0).map(|(index, _)| *index).collect();
+        graph.ready = graph
+            .waits
+            .iter()
+            .filter(|(_, n)| **n == 0)
+            .map(|(index, _)| *index)
+            .collect();
         graph
     }
 
@@ -241,7 +287,9 @@ impl Graph {
 
     /// Whether a later step of the same object is still to run.
     fn has_more(&self, index: usize) -> bool {
-        self.later.get(&index).is_some_and(|later| self.waits.contains_key(later))
+        self.later
+            .get(&index)
+            .is_some_and(|later| self.waits.contains_key(later))
     }
 }
 

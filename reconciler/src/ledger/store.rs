@@ -30,7 +30,9 @@ pub enum LedgerError {
         source: io::Error,
     },
     /// A file is not a ledger entry.
-    #[error("{path} is not a ledger entry; if it cannot be restored, move it away and adopt the object anew")]
+    #[error(
+        "{path} is not a ledger entry; if it cannot be restored, move it away and adopt the object anew"
+    )]
     Malformed {
         /// Which file.
         path: PathBuf,
@@ -56,7 +58,9 @@ pub struct Store {
 impl Store {
     /// The ledger under a state directory. Nothing is read or made yet.
     pub fn new(state: &Path) -> Self {
-        Self { directory: state.join("ledger") }
+        Self {
+            directory: state.join("ledger"),
+        }
     }
 
     /// Reads every entry. A directory that does not exist is an empty ledger.
@@ -72,7 +76,10 @@ impl Store {
         };
         for item in listing {
             let path = item.map_err(io_error("read", &self.directory))?.path();
-            if path.extension().is_some_and(|extension| extension == "json") {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "json")
+            {
                 ledger.record(read_entry(&path)?);
             }
         }
@@ -91,8 +98,10 @@ impl Store {
             return Ok(());
         }
         fs::create_dir_all(&self.directory).map_err(io_error("make", &self.directory))?;
-        let text = serde_json::to_vec_pretty(entry)
-            .map_err(|source| LedgerError::Malformed { path: path.clone(), source })?;
+        let text = serde_json::to_vec_pretty(entry).map_err(|source| LedgerError::Malformed {
+            path: path.clone(),
+            source,
+        })?;
         write_durably(&path, &text)
     }
 
@@ -117,11 +126,16 @@ impl Store {
 fn read_entry(path: &Path) -> Result<Entry, LedgerError> {
     let size = fs::metadata(path).map_err(io_error("read", path))?.len();
     if size > ENTRY_MAX {
-        return Err(LedgerError::TooLarge { path: path.to_owned(), size });
+        return Err(LedgerError::TooLarge {
+            path: path.to_owned(),
+            size,
+        });
     }
     let text = fs::read(path).map_err(io_error("read", path))?;
-    serde_json::from_slice(&text)
-        .map_err(|source| LedgerError::Malformed { path: path.to_owned(), source })
+    serde_json::from_slice(&text).map_err(|source| LedgerError::Malformed {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Replaces a file's content so that a crash leaves the old or the new, readable by its owner only.
@@ -137,7 +151,8 @@ pub fn write_durably(path: &Path, content: &[u8]) -> Result<(), LedgerError> {
         .mode(0o600)
         .open(&temporary)
         .map_err(io_error("write", &temporary))?;
-    file.write_all(content).map_err(io_error("write", &temporary))?;
+    file.write_all(content)
+        .map_err(io_error("write", &temporary))?;
     file.sync_all().map_err(io_error("sync", &temporary))?;
     fs::rename(&temporary, path).map_err(io_error("rename into place", path))?;
     path.parent().map_or(Ok(()), sync_directory)
@@ -151,7 +166,11 @@ fn sync_directory(directory: &Path) -> Result<(), LedgerError> {
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LedgerError + use<> {
     let path = path.to_owned();
-    move |source| LedgerError::Io { action, path, source }
+    move |source| LedgerError::Io {
+        action,
+        path,
+        source,
+    }
 }
 
 /// The right to change the host: a lock on the state directory, held by the agent or by one `vireo apply`.
@@ -222,7 +241,10 @@ mod tests {
         let store = Store::new(state.path());
         store.record(&entry("default")).unwrap();
         let ledger = store.load().unwrap();
-        assert_eq!(ledger.get(&entry("default").object), Some(&entry("default")));
+        assert_eq!(
+            ledger.get(&entry("default").object),
+            Some(&entry("default"))
+        );
     }
 
     #[test]
@@ -257,7 +279,10 @@ mod tests {
     fn one_process_at_a_time_may_change_the_host() {
         let state = tempfile::tempdir().unwrap();
         let held = Lock::take(state.path()).unwrap();
-        assert!(matches!(Lock::take(state.path()), Err(LockError::Held { .. })));
+        assert!(matches!(
+            Lock::take(state.path()),
+            Err(LockError::Held { .. })
+        ));
         drop(held);
         Lock::take(state.path()).unwrap();
     }

@@ -47,7 +47,10 @@ impl Outcome {
 
     /// Whether the object is now as the plan wanted it.
     pub fn succeeded(&self) -> bool {
-        matches!(self, Self::Created | Self::Updated | Self::Deleted | Self::Released)
+        matches!(
+            self,
+            Self::Created | Self::Updated | Self::Deleted | Self::Released
+        )
     }
 }
 
@@ -136,7 +139,11 @@ pub fn of(desired: &Desired, plan: &Plan, failures: &[Failure]) -> Vec<ObjectSta
         }
     }
     for step in &plan.steps {
-        say(&step.object, Condition::Progressing, &format!("{}: {}", step.verb, step.why));
+        say(
+            &step.object,
+            Condition::Progressing,
+            &format!("{}: {}", step.verb, step.why),
+        );
     }
     for pending in &plan.pending {
         say(&pending.object, Condition::Pending, &pending.why);
@@ -151,13 +158,25 @@ pub fn of(desired: &Desired, plan: &Plan, failures: &[Failure]) -> Vec<ObjectSta
     }
     for failure in failures {
         let next = match failure.retry_in {
-            Some(wait) => format!("attempt {} in {} s", failure.attempts + 1, wait.as_secs().max(1)),
+            Some(wait) => format!(
+                "attempt {} in {} s",
+                failure.attempts + 1,
+                wait.as_secs().max(1)
+            ),
             None => "waits for a change".to_owned(),
         };
-        say(&failure.object, Condition::Degraded, &format!("{}; {next}", failure.error));
+        say(
+            &failure.object,
+            Condition::Degraded,
+            &format!("{}; {next}", failure.error),
+        );
     }
     statuses
         .into_iter()
-        .map(|(object, (condition, message))| ObjectStatus { object, condition, message })
+        .map(|(object, (condition, message))| ObjectStatus {
+            object,
+            condition,
+            message,
+        })
         .collect()
 }

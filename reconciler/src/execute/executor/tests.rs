@@ -33,7 +33,9 @@ impl Host for Recorder {
     }
 
     async fn perform(&self, effect: &Effect) -> Result<(), EffectError> {
-        let Effect::DeleteVolume { path } = effect else { return Ok(()) };
+        let Effect::DeleteVolume { path } = effect else {
+            return Ok(());
+        };
         let name = path.display().to_string();
         {
             let mut together = self.together.lock().unwrap();
@@ -48,7 +50,11 @@ impl Host for Recorder {
         self.together.lock().unwrap().0 -= 1;
         assert!(!name.contains("panic"), "asked to panic");
         self.done.lock().unwrap().push(name.clone());
-        if name.contains("bad") { Err(EffectError::passing("asked to fail")) } else { Ok(()) }
+        if name.contains("bad") {
+            Err(EffectError::passing("asked to fail"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -57,7 +63,9 @@ fn object(n: u128) -> ObjectId {
 }
 
 fn step(n: u128, needs: &[u128], effects: &[&str], undo: &[&str]) -> Step {
-    let effect = |name: &&str| Effect::DeleteVolume { path: PathBuf::from(name) };
+    let effect = |name: &&str| Effect::DeleteVolume {
+        path: PathBuf::from(name),
+    };
     Step {
         object: object(n),
         verb: Verb::Change,
@@ -74,7 +82,14 @@ fn step(n: u128, needs: &[u128], effects: &[&str], undo: &[&str]) -> Step {
 fn setup(steps: Vec<Step>) -> (Arc<Recorder>, Executor<Recorder>, Plan) {
     let host = Arc::new(Recorder::default());
     let executor = Executor::new(host.clone(), CancellationToken::new());
-    (host, executor, Plan { steps, ..Plan::default() })
+    (
+        host,
+        executor,
+        Plan {
+            steps,
+            ..Plan::default()
+        },
+    )
 }
 
 fn outcomes(reports: &[Report]) -> BTreeMap<String, &'static str> {
@@ -84,13 +99,19 @@ fn outcomes(reports: &[Report]) -> BTreeMap<String, &'static str> {
         Outcome::Cancelled => "cancelled",
         _ => "done",
     };
-    reports.iter().map(|report| (report.object.name.clone(), word(&report.outcome))).collect()
+    reports
+        .iter()
+        .map(|report| (report.object.name.clone(), word(&report.outcome)))
+        .collect()
 }
 
 #[tokio::test]
 async fn a_step_begins_after_all_it_needs() {
-    let (host, executor, plan) =
-        setup(vec![step(1, &[], &["a"], &[]), step(2, &[], &["b"], &[]), step(3, &[1, 2], &["c"], &[])]);
+    let (host, executor, plan) = setup(vec![
+        step(1, &[], &["a"], &[]),
+        step(2, &[], &["b"], &[]),
+        step(3, &[1, 2], &["c"], &[]),
+    ]);
     let reports = executor.execute(&plan, |_| {}).await;
     assert_eq!(reports.len(), 3);
     assert_eq!(host.done.lock().unwrap().last().unwrap(), "c");
@@ -112,17 +133,31 @@ async fn a_failure_takes_only_what_needs_it() {
         step(4, &[], &["d"], &[]),
     ]);
     let reports = executor.execute(&plan, |_| {}).await;
-    let expected = [("v1", "failed"), ("v2", "skipped"), ("v3", "skipped"), ("v4", "done")];
-    assert_eq!(outcomes(&reports), expected.map(|(n, w)| (n.to_owned(), w)).into());
+    let expected = [
+        ("v1", "failed"),
+        ("v2", "skipped"),
+        ("v3", "skipped"),
+        ("v4", "done"),
+    ];
+    assert_eq!(
+        outcomes(&reports),
+        expected.map(|(n, w)| (n.to_owned(), w)).into()
+    );
     let done = host.done.lock().unwrap();
     assert!(done.contains(&"undo".to_owned()) && !done.contains(&"never".to_owned()));
 }
 
 #[tokio::test]
 async fn a_panic_is_a_failure_of_its_step() {
-    let (_, executor, plan) = setup(vec![step(1, &[], &["panic"], &[]), step(2, &[], &["b"], &[])]);
+    let (_, executor, plan) = setup(vec![
+        step(1, &[], &["panic"], &[]),
+        step(2, &[], &["b"], &[]),
+    ]);
     let reports = executor.execute(&plan, |_| {}).await;
-    assert_eq!(outcomes(&reports), [("v1".to_owned(), "failed"), ("v2".to_owned(), "done")].into());
+    assert_eq!(
+        outcomes(&reports),
+        [("v1".to_owned(), "failed"), ("v2".to_owned(), "done")].into()
+    );
     assert!(executor.busy().is_empty());
 }
 
@@ -130,7 +165,11 @@ async fn a_panic_is_a_failure_of_its_step() {
 async fn an_object_at_work_is_left_alone_by_another_plan() {
     let (host, executor, slow) = setup(vec![step(1, &[], &["slow"], &[])]);
     let other = Plan {
-        steps: vec![step(1, &[], &["x"], &[]), step(2, &[1], &["y"], &[]), step(3, &[], &["z"], &[])],
+        steps: vec![
+            step(1, &[], &["x"], &[]),
+            step(2, &[1], &["y"], &[]),
+            step(3, &[], &["z"], &[]),
+        ],
         ..Plan::default()
     };
     let first = tokio::spawn({
