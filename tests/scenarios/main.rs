@@ -1,0 +1,23 @@
+//! The scenarios of the lab, one file each. `tests/lab/run target/debug/vireo-lab run NAME` runs one; `tests/run` runs all.
+
+mod killed_agent;
+mod refusals;
+mod repair;
+mod story;
+mod story_qemu;
+mod twice;
+
+use vireo_tests::lab::runner::{self, Scenario};
+
+const SCENARIOS: &[Scenario] = &[
+    refusals::SCENARIO,
+    twice::SCENARIO,
+    story::SCENARIO,
+    repair::SCENARIO,
+    killed_agent::SCENARIO,
+    story_qemu::SCENARIO,
+];
+
+fn main() {
+    std::process::exit(runner::main(SCENARIOS));
+}
