@@ -26,8 +26,24 @@ pub struct Desired {
     pub held: Vec<Held>,
     /// Owned objects that must not be removed although they are in no file: their file is broken or refers to something broken.
     pub keep: BTreeSet<ObjectId>,
+    /// Owned objects that no file states any more, and that nothing keeps: what removing them may do.
+    #[serde(with = "crate::pairs")]
+    pub departed: BTreeMap<ObjectId, Departed>,
     /// No definition at all was found in any watched directory.
     pub empty: bool,
+}
+
+/// What the last good definition of an object that is in no file any more says about its removal.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Departed {
+    /// Its policy protects it: it stays until the policy is changed and applied first.
+    pub protect: bool,
+    /// Its policy suspends it: it is not touched.
+    pub suspend: bool,
+    /// A volume whose file goes with its definition.
+    pub delete_data: bool,
+    /// The bridge of a network, where it had one of its own.
+    pub bridge: Option<String>,
 }
 
 /// One wanted object.
@@ -47,6 +63,8 @@ pub struct Wanted {
     pub policy: Policy,
     /// What will really be.
     pub resolved: Resolved,
+    /// What the ledger's definition stands for, where that is another than `xml`: what the host is kept at while a change waits for leave.
+    pub previous: Option<Box<Resolved>>,
 }
 
 /// The part of an object's policy that every kind has.

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::compile::nft::{ChainName, TableName};
+use crate::compile::nft::{ChainName, MapElement, TableName};
 use crate::domain::Launch;
 use crate::resolve::domain::{Bandwidth, Tuning};
 use crate::resolve::network::Route;
@@ -157,8 +157,8 @@ pub struct Table {
     /// Every chain but the skeleton's, with the digest that its comment claims; `None` where the comment is missing or the rules are not those that
     /// were written under that digest.
     pub chains: BTreeMap<ChainName, Option<String>>,
-    /// Elements of the table's verdict maps: map, key, chain.
-    pub elements: BTreeSet<(String, String, ChainName)>,
+    /// Elements of the table's verdict maps, each with the verdict that it has.
+    pub elements: BTreeSet<MapElement>,
 }
 
 /// A dnsmasq of ours.

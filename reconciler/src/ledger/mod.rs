@@ -23,6 +23,8 @@ pub struct Entry {
     pub definition: String,
     /// What of the object lives on the host under a name that the definition could change: enough to remove it without its definition.
     pub holds: Holds,
+    /// The object's first step has succeeded whole. While this is false, what is missing on the host was never made, and so is not lost.
+    pub made: bool,
 }
 
 /// What an object holds on the host.
