@@ -232,6 +232,7 @@ mod tests {
             file: PathBuf::from("/etc/vireo/desired/net.xml"),
             definition: "<network/>".to_owned(),
             holds: Holds::default(),
+            made: true,
         }
     }
 
