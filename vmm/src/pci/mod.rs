@@ -4,6 +4,16 @@
 //! [`PciFunction`]. Everything a guest writes here is hostile: offsets and widths are bounded before a function sees them, unknown
 //! registers read as zero, writes to them vanish.
 
+mod bus;
+mod config;
+mod host_bridge;
+mod msix;
+
+pub use bus::{InsertError, PciBus, PciEcam, PciPorts};
+pub use config::{Bar, CapabilityError, ConfigSpace, Identity};
+pub use host_bridge::HostBridge;
+pub use msix::Msix;
+
 /// Number of slots on the bus.
 pub const SLOTS: usize = 32;
 /// Number of base address registers of a function.
