@@ -464,6 +464,34 @@ pub struct Skeleton {
     pub bases: BTreeMap<ChainName, BaseChain>,
 }
 
+impl Skeleton {
+    /// What a host that has exactly this skeleton shows.
+    pub fn digest(&self) -> Digest {
+        skeleton_digest(
+            self.maps.iter().map(MapName::as_str),
+            self.bases.iter().map(|(name, base)| {
+                let place = (base.kind, base.hook, base.priority);
+                (name.as_str(), place, &base.chain.digest)
+            }),
+        )
+    }
+}
+
+/// The digest of a skeleton from its maps' names and its base chains: name, place and the digest of the rules; both in alphabetical order.
+pub fn skeleton_digest<'a>(
+    maps: impl IntoIterator<Item = &'a str>,
+    bases: impl IntoIterator<Item = (&'a str, (ChainKind, Hook, i32), &'a Digest)>,
+) -> Digest {
+    let mut text = String::new();
+    for map in maps {
+        let _ = writeln!(text, "map {map}");
+    }
+    for (name, (kind, hook, priority), digest) in bases {
+        let _ = writeln!(text, "chain {name} {kind:?} {hook:?} {priority} {digest}");
+    }
+    Digest::of(&text)
+}
+
 /// One change to our tables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

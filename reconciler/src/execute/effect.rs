@@ -260,6 +260,22 @@ impl EffectError {
         }
     }
 
+    /// An error that no other try cures, where what cures it is not known.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            help: None,
+            retry: false,
+        }
+    }
+
+    /// The same error, with what the operator can do about it.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
     /// A step's task that panicked or was aborted.
     pub(super) fn from_task(error: &tokio::task::JoinError) -> Self {
         Self::passing(format!("the step's task ended early: {error}"))

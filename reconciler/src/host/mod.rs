@@ -4,6 +4,17 @@
 //! netlink messages and processes by way of thin typed wrappers, one a file; the simulated host keeps an inventory as data, fails on demand and crashes between
 //! any two effects. The same controller runs on both.
 
+pub mod command;
+pub mod links;
+pub mod netlink;
+pub mod nft;
+pub mod rows;
+mod sysctl;
+mod tap;
+pub mod tc;
+#[cfg(test)]
+pub(crate) mod testing;
+
 use std::future::Future;
 
 use crate::execute::effect::{Effect, EffectError};

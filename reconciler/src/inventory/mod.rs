@@ -4,6 +4,9 @@
 //! made from it anywhere. One collector a kind fills it (the files of this folder); the simulated host keeps one as its whole truth. What can go wrong: a
 //! collector that cannot look is an error of that collector, never an empty inventory: a list that is incomplete must not look like things that are gone.
 
+pub mod links;
+pub mod tables;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -152,7 +155,7 @@ pub enum LinkKind {
 /// One of our nftables tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
-    /// Digest in the table's or base chains' comment.
+    /// The digest of its base chains and maps as `compile::nft::Skeleton::digest` has it; `None` where a base chain's rules are not those that were written.
     pub skeleton: Option<String>,
     /// Every chain but the skeleton's, with the digest that its comment claims; `None` where the comment is missing or the rules are not those that
     /// were written under that digest.

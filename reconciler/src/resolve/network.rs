@@ -68,6 +68,17 @@ pub struct Bridge {
     pub mtu: Option<u32>,
 }
 
+impl Bridge {
+    /// The forward delay that the kernel shows for this bridge, in seconds: with the spanning tree protocol on it takes no less than 2 and no more than 30.
+    pub fn effective_delay(&self) -> u32 {
+        if self.stp {
+            self.delay.clamp(2, 30)
+        } else {
+            self.delay
+        }
+    }
+}
+
 /// `<route>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Route {
