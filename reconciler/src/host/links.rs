@@ -345,6 +345,29 @@ pub fn remove_address(
     }
 }
 
+/// Turns forwarding on, for IPv4 or IPv6.
+///
+/// # Errors
+/// The setting cannot be written; IPv6 forwarding would make the host drop routes that it learned from a router.
+pub fn enable_forwarding(socket: &mut NetlinkSocket, ipv6: bool) -> Result<(), EffectError> {
+    if !ipv6 {
+        return sysctl::enable_forwarding(false, &[]);
+    }
+    let doing = "turn IPv6 forwarding on";
+    let routes = socket.routes().map_err(|error| failed(doing, &error))?;
+    let links = socket.links().map_err(|error| failed(doing, &error))?;
+    let advertised: Vec<String> = links
+        .into_iter()
+        .filter(|link| {
+            routes
+                .iter()
+                .any(|route| route.is_advertised() && route.link == link.index)
+        })
+        .map(|link| link.name)
+        .collect();
+    sysctl::enable_forwarding(true, &advertised)
+}
+
 /// Adds a static route.
 ///
 /// # Errors

@@ -194,3 +194,29 @@ fn a_name_that_means_something_else_in_a_path_is_refused() {
     }
     assert!(checked_name("eth0.100").is_ok());
 }
+
+#[test]
+fn forwarding_is_turned_on_in_each_family() {
+    in_namespace!(forwarding_is_turned_on_in_each_family);
+    let socket = &mut NetlinkSocket::route().unwrap();
+    shell("echo 0 > /proc/sys/net/ipv4/ip_forward");
+    for _ in 0..2 {
+        enable_forwarding(socket, false).unwrap();
+        enable_forwarding(socket, true).unwrap();
+    }
+    assert_eq!(shell("cat /proc/sys/net/ipv4/ip_forward").trim(), "1");
+    assert_eq!(shell("cat /proc/sys/net/ipv6/conf/all/forwarding").trim(), "1");
+}
+
+#[test]
+fn forwarding_that_would_cost_the_host_its_routes_is_refused() {
+    in_namespace!(forwarding_that_would_cost_the_host_its_routes_is_refused);
+    let socket = &mut NetlinkSocket::route().unwrap();
+    shell("ip link add up0 type dummy && ip link set up0 up && ip -6 addr add fd00::2/64 dev up0 nodad");
+    shell("ip -6 route add default via fd00::1 dev up0 proto ra");
+    let error = enable_forwarding(socket, true).unwrap_err();
+    assert!(error.help.unwrap().contains("net.ipv6.conf.up0.accept_ra=2"));
+    assert_eq!(shell("cat /proc/sys/net/ipv6/conf/all/forwarding").trim(), "0");
+    shell("echo 2 > /proc/sys/net/ipv6/conf/up0/accept_ra");
+    enable_forwarding(socket, true).unwrap();
+}
