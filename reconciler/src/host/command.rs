@@ -61,7 +61,11 @@ impl CommandError {
         let message = format!("cannot {doing}: {self}");
         match self {
             Self::Start { error, program } if error.kind() == io::ErrorKind::NotFound => {
-                let tool = program.file_name().unwrap_or_default().display().to_string();
+                let tool = program
+                    .file_name()
+                    .unwrap_or_default()
+                    .display()
+                    .to_string();
                 EffectError::refused(message).with_help(package_help(&tool))
             }
             Self::Start { .. } | Self::Late { .. } => EffectError::passing(message),
@@ -191,7 +195,10 @@ mod tests {
         )
         .await
         .expect_err("exit status 3");
-        assert!(error.to_string().ends_with("failed: no such luck"), "{error}");
+        assert!(
+            error.to_string().ends_with("failed: no such luck"),
+            "{error}"
+        );
     }
 
     #[tokio::test]

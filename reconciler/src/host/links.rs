@@ -583,8 +583,9 @@ pub fn checked_name(name: &str) -> Result<&str, EffectError> {
 pub fn failed(doing: &str, error: &NetlinkError) -> EffectError {
     let message = format!("cannot {doing}: {error}");
     match error.errno() {
-        Some(Errno::PERM | Errno::ACCESS) => EffectError::refused(message)
-            .with_help("run vireo as root, or give it CAP_NET_ADMIN"),
+        Some(Errno::PERM | Errno::ACCESS) => {
+            EffectError::refused(message).with_help("run vireo as root, or give it CAP_NET_ADMIN")
+        }
         Some(Errno::OPNOTSUPP) => EffectError::refused(message)
             .with_help("this kernel lacks it; `vireo doctor` says what that costs"),
         Some(Errno::INVAL | Errno::RANGE | Errno::EXIST) => EffectError::refused(message),

@@ -383,7 +383,10 @@ mod tests {
         let all = attributes(&bytes);
         assert_eq!(all.len(), 1);
         assert_eq!(u32_at(all[&1], 0), Some(7));
-        assert!(attributes(&[2, 0, 1, 0]).is_empty(), "shorter than its own header");
+        assert!(
+            attributes(&[2, 0, 1, 0]).is_empty(),
+            "shorter than its own header"
+        );
     }
 
     #[test]

@@ -12,8 +12,7 @@ use rustix::io::Errno;
 
 use super::command;
 use super::netlink::{
-    NetlinkError, NetlinkSocket, Request, attribute_list, attributes, be32_at, push_attribute,
-    text,
+    NetlinkError, NetlinkSocket, Request, attribute_list, attributes, be32_at, push_attribute, text,
 };
 use crate::compile::nft::{
     ChainKind, ChainName, Family, Hook, IfName, MapElement, MapName, NftOp, TableName, Verdict,
@@ -111,10 +110,7 @@ struct ChainRow {
     base: Option<Option<(ChainKind, Hook, i32)>>,
 }
 
-fn table(
-    socket: &mut NetlinkSocket,
-    name: &TableName,
-) -> Result<Option<Table>, NetlinkError> {
+fn table(socket: &mut NetlinkSocket, name: &TableName) -> Result<Option<Table>, NetlinkError> {
     let family = family_number(name.family);
     let here = |payload: &[u8]| payload.first() == Some(&family);
     let ours = name.name.as_str();
@@ -149,7 +145,9 @@ fn table(
             (None, digest) => {
                 // A name that we could not have given is not one of our chains: it is left out, as nothing of ours refers to it.
                 if let Ok(name) = ChainName::new(row.name) {
-                    table.chains.insert(name, digest.map(|d| d.as_str().to_owned()));
+                    table
+                        .chains
+                        .insert(name, digest.map(|d| d.as_str().to_owned()));
                 }
             }
             (Some(Some(place)), Some(digest)) => bases.push((row.name, place, digest)),
@@ -160,7 +158,9 @@ fn table(
     if bases_intact && !bases.is_empty() {
         let digest = skeleton_digest(
             maps.iter().map(String::as_str),
-            bases.iter().map(|(name, place, d)| (name.as_str(), *place, d)),
+            bases
+                .iter()
+                .map(|(name, place, d)| (name.as_str(), *place, d)),
         );
         table.skeleton = Some(digest.as_str().to_owned());
     }
@@ -220,11 +220,7 @@ fn comment(data: &[u8]) -> Option<String> {
 }
 
 /// The named maps of a table, in alphabetical order.
-fn maps(
-    socket: &mut NetlinkSocket,
-    family: u8,
-    table: &str,
-) -> Result<Vec<String>, NetlinkError> {
+fn maps(socket: &mut NetlinkSocket, family: u8, table: &str) -> Result<Vec<String>, NetlinkError> {
     let sets = socket.dump(request(GETSET, family, &[(1, table)]), |payload| {
         let all = attributes(payload.get(4..)?);
         let flags = all.get(&3).and_then(|v| be32_at(v, 0)).unwrap_or(0);

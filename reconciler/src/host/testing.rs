@@ -32,7 +32,10 @@ pub fn namespace(test: &str) -> bool {
             );
             eprintln!("{said}");
             assert!(output.status.success(), "failed in its namespace:\n{said}");
-            assert!(said.contains("1 passed"), "{test} is not the name of a test");
+            assert!(
+                said.contains("1 passed"),
+                "{test} is not the name of a test"
+            );
         }
     }
     false

@@ -52,7 +52,10 @@ fn a_bridge_is_made_as_stated_and_making_it_twice_changes_nothing() {
     assert_eq!(link.kind, LinkKind::Bridge);
     assert_eq!(link.owner, Some(owner()));
     assert_eq!(link.mac, wanted.mac);
-    assert_eq!((link.stp, link.delay, link.up), (true, wanted.effective_delay(), true));
+    assert_eq!(
+        (link.stp, link.delay, link.up),
+        (true, wanted.effective_delay(), true)
+    );
     assert_eq!(link.addresses.len(), 2, "{:?}", link.addresses);
     assert_eq!(link.routes, [route.clone(), route6.clone()].into());
     assert!(
@@ -103,7 +106,9 @@ fn every_attribute_of_a_bridge_can_change_while_it_is_up() {
 fn a_link_that_is_not_ours_is_left_alone_and_named() {
     in_namespace!(a_link_that_is_not_ours_is_left_alone_and_named);
     let socket = &mut NetlinkSocket::route().unwrap();
-    shell("ip link add vbr0 type bridge && ip link add virbr0 type bridge && ip link set vbr0 alias lab");
+    shell(
+        "ip link add vbr0 type bridge && ip link add virbr0 type bridge && ip link set vbr0 alias lab",
+    );
     let error = ensure_bridge(socket, &bridge("vbr0"), owner()).unwrap_err();
     assert!(error.message.contains("alias 'lab'"), "{error}");
     assert!(error.help.is_some() && !error.retry);
@@ -117,7 +122,10 @@ fn a_link_that_is_not_ours_is_left_alone_and_named() {
     ensure_bridge(socket, &bridge("vbr1"), other).unwrap();
     assert!(ensure_bridge(socket, &bridge("vbr1"), owner()).is_err());
     assert!(delete_link(socket, "vbr1", owner()).is_err());
-    assert_eq!(inventory::links::observe().unwrap()["vbr1"].owner, Some(other));
+    assert_eq!(
+        inventory::links::observe().unwrap()["vbr1"].owner,
+        Some(other)
+    );
 }
 
 #[test]
@@ -183,7 +191,10 @@ fn a_thousand_taps_are_seen_in_a_fraction_of_a_second() {
     let started = std::time::Instant::now();
     let links = inventory::links::observe().unwrap();
     eprintln!("1000 taps observed in {:?}", started.elapsed());
-    assert_eq!(links.values().filter(|l| l.kind == LinkKind::Tap).count(), 1000);
+    assert_eq!(
+        links.values().filter(|l| l.kind == LinkKind::Tap).count(),
+        1000
+    );
     assert!(started.elapsed().as_millis() < 500);
 }
 
@@ -205,18 +216,31 @@ fn forwarding_is_turned_on_in_each_family() {
         enable_forwarding(socket, true).unwrap();
     }
     assert_eq!(shell("cat /proc/sys/net/ipv4/ip_forward").trim(), "1");
-    assert_eq!(shell("cat /proc/sys/net/ipv6/conf/all/forwarding").trim(), "1");
+    assert_eq!(
+        shell("cat /proc/sys/net/ipv6/conf/all/forwarding").trim(),
+        "1"
+    );
 }
 
 #[test]
 fn forwarding_that_would_cost_the_host_its_routes_is_refused() {
     in_namespace!(forwarding_that_would_cost_the_host_its_routes_is_refused);
     let socket = &mut NetlinkSocket::route().unwrap();
-    shell("ip link add up0 type dummy && ip link set up0 up && ip -6 addr add fd00::2/64 dev up0 nodad");
+    shell(
+        "ip link add up0 type dummy && ip link set up0 up && ip -6 addr add fd00::2/64 dev up0 nodad",
+    );
     shell("ip -6 route add default via fd00::1 dev up0 proto ra");
     let error = enable_forwarding(socket, true).unwrap_err();
-    assert!(error.help.unwrap().contains("net.ipv6.conf.up0.accept_ra=2"));
-    assert_eq!(shell("cat /proc/sys/net/ipv6/conf/all/forwarding").trim(), "0");
+    assert!(
+        error
+            .help
+            .unwrap()
+            .contains("net.ipv6.conf.up0.accept_ra=2")
+    );
+    assert_eq!(
+        shell("cat /proc/sys/net/ipv6/conf/all/forwarding").trim(),
+        "0"
+    );
     shell("echo 2 > /proc/sys/net/ipv6/conf/up0/accept_ra");
     enable_forwarding(socket, true).unwrap();
 }

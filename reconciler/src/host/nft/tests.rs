@@ -1,9 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::compile::nft::{
-    BaseChain, Chain, Rule, RuleText, Skeleton,
-};
+use crate::compile::nft::{BaseChain, Chain, Rule, RuleText, Skeleton};
 use crate::host::testing::{in_namespace, shell};
 
 fn rule(text: &str) -> Rule {
@@ -67,7 +65,10 @@ async fn what_is_applied_is_observed_with_the_same_digests() {
     apply(&ops).await.unwrap();
     let first = look();
     let table = &first[&TableName::filters()];
-    assert_eq!(table.skeleton.as_deref(), Some(skeleton().digest().as_str()));
+    assert_eq!(
+        table.skeleton.as_deref(),
+        Some(skeleton().digest().as_str())
+    );
     assert_eq!(table.chains.len(), 2);
     for op in &ops {
         if let NftOp::ReplaceChain { name, chain, .. } = op {
