@@ -46,3 +46,21 @@ older() {
     for other; do [ "$other" -nt "$file" ] && return 0; done
     return 1
 }
+
+# lab_share DIRECTORY: lays out what the lab's second stage reads: where to go, and the variables that go along.
+lab_share() {
+    mkdir "$1"
+    pwd >"$1/directory"
+    echo "$lab/kernel-amd64" >"$1/kernel"
+    export -p | grep -E '^declare -x (PATH|HOME|TERM|VIREO_[A-Z_]*|RUST_[A-Z_]*|CARGO_[A-Z_]*)=' |
+        sed 's/^declare -x //' >"$1/environment" || true
+}
+
+lab_cmdline='console=ttyS0 panic=-1 quiet random.trust_cpu=on'
+
+# lab_machine CPUS MEBIBYTES: the options of QEMU that every lab has.
+lab_machine() {
+    echo "-M q35 $(lab_acceleration) -smp $1 -m $2 -nodefaults -display none -no-reboot"
+    echo "-kernel $lab/kernel-amd64/vmlinuz -initrd $lab/lab.initrd"
+    echo "-virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"
+}
