@@ -70,5 +70,9 @@ pub(crate) async fn blocking<T: Send + 'static>(
 ) -> Result<T, EffectError> {
     tokio::task::spawn_blocking(work)
         .await
-        .unwrap_or_else(|error| Err(EffectError::passing(format!("the work ended early: {error}"))))
+        .unwrap_or_else(|error| {
+            Err(EffectError::passing(format!(
+                "the work ended early: {error}"
+            )))
+        })
 }

@@ -23,7 +23,9 @@ use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::{LinkIfb, LinkMessageBuilder, LinkUnspec};
 use uuid::Uuid;
 
-use super::netlink::{NetlinkError, NetlinkSocket, Request, attribute_list, attributes, text, u32_at};
+use super::netlink::{
+    NetlinkError, NetlinkSocket, Request, attribute_list, attributes, text, u32_at,
+};
 use super::rows::LinkRow;
 use super::{blocking, command, links};
 use crate::execute::effect::EffectError;
@@ -207,7 +209,12 @@ fn shape(script: &mut String, link: &str, now: &Queues, wanted: Option<Rate>) {
             "qdisc add dev {link} root handle 1: htb default {class:x}"
         );
     }
-    let Limits { rate, ceil, burst, cburst } = Limits::of(rate);
+    let Limits {
+        rate,
+        ceil,
+        burst,
+        cburst,
+    } = Limits::of(rate);
     let _ = writeln!(
         script,
         "class replace dev {link} parent 1: classid 1:{class:x} htb rate {rate}bps ceil {ceil}bps burst {burst} cburst {cburst} quantum 60000"
@@ -240,7 +247,10 @@ async fn fair_queues(link: &str, rate: Option<Rate>) {
             return;
         }
     }
-    tracing::debug!(link, "the kernel has no fair queues: one plain queue a direction");
+    tracing::debug!(
+        link,
+        "the kernel has no fair queues: one plain queue a direction"
+    );
 }
 
 async fn tc(script: &str) -> Result<(), command::CommandError> {
@@ -287,7 +297,11 @@ fn default_burst(average: u64) -> u64 {
 
 fn class_of(rate: Rate) -> u32 {
     let peak = if rate.peak.is_some() { PEAK_STATED } else { 0 };
-    let burst = if rate.burst.is_some() { BURST_STATED } else { 0 };
+    let burst = if rate.burst.is_some() {
+        BURST_STATED
+    } else {
+        0
+    };
     CLASS + peak + burst
 }
 
@@ -297,7 +311,10 @@ fn check(link: &str, rate: Rate) -> Result<(), EffectError> {
         return refuse("an average of 0 KiB/s would let nothing through".to_owned());
     }
     if rate.average > u64::MAX >> 20 || rate.peak.is_some_and(|p| p > u64::MAX >> 20) {
-        return refuse(format!("{} KiB/s is more than the kernel counts", rate.average));
+        return refuse(format!(
+            "{} KiB/s is more than the kernel counts",
+            rate.average
+        ));
     }
     let burst = rate.burst.unwrap_or_else(|| default_burst(rate.average));
     let ticks = u128::from(burst) * 1_000_000_000 / u128::from(rate.average) / TICK_NANOSECONDS;
@@ -394,7 +411,11 @@ fn class_rate(
         let handle = u32_at(payload, 8)?;
         let all = attributes(payload.get(20..)?);
         let options = all.get(&TCA_OPTIONS).copied().unwrap_or(&[]);
-        Some((handle == ROOT | class).then(|| class_limits(options)).flatten())
+        Some(
+            (handle == ROOT | class)
+                .then(|| class_limits(options))
+                .flatten(),
+        )
     })?;
     let found = classes.into_iter().flatten().next();
     Ok(found.map(|limits| limits.stated(class)))

@@ -200,7 +200,16 @@ fn a_thousand_taps_are_seen_in_a_fraction_of_a_second() {
 
 #[test]
 fn a_name_that_means_something_else_in_a_path_is_refused() {
-    for name in ["", "..", "a/b", "sixteen-letters-", "a b", "a%d", "a#b", "a\\b"] {
+    for name in [
+        "",
+        "..",
+        "a/b",
+        "sixteen-letters-",
+        "a b",
+        "a%d",
+        "a#b",
+        "a\\b",
+    ] {
         assert!(checked_name(name).is_err(), "{name}");
     }
     assert!(checked_name("eth0.100").is_ok());

@@ -37,7 +37,9 @@ impl Wire {
     }
 
     fn limits() -> Bandwidth {
-        inventory::links::observe().unwrap()["near"].bandwidth.clone()
+        inventory::links::observe().unwrap()["near"]
+            .bandwidth
+            .clone()
     }
 
     /// KiB a second that TCP carries to (or from) the far end, over three seconds.
@@ -66,7 +68,14 @@ while time.time()<t: s.send(b'x'*65536)
 ";
         let inside = |program: &str, argument: &str| {
             let mut command = Command::new("nsenter");
-            command.args(["-t", &self.0.id().to_string(), "-n", "python3", "-c", program]);
+            command.args([
+                "-t",
+                &self.0.id().to_string(),
+                "-n",
+                "python3",
+                "-c",
+                program,
+            ]);
             command.arg(argument);
             command
         };
@@ -83,7 +92,10 @@ while time.time()<t: s.send(b'x'*65536)
         let server = server.stdout(Stdio::piped()).spawn().expect("python3");
         assert!(client.status().expect("python3").success());
         let said = server.wait_with_output().expect("python3").stdout;
-        String::from_utf8_lossy(&said).trim().parse().expect("a number")
+        String::from_utf8_lossy(&said)
+            .trim()
+            .parse()
+            .expect("a number")
     }
 }
 
@@ -100,9 +112,15 @@ async fn limits_are_read_back_as_they_were_stated() {
     let _wire = Wire::new();
     for wanted in [
         both(rate(1000, None, None), None),
-        both(rate(1000, Some(5000), Some(5120)), rate(128, Some(256), Some(256))),
+        both(
+            rate(1000, Some(5000), Some(5120)),
+            rate(128, Some(256), Some(256)),
+        ),
         both(None, rate(1, None, None)),
-        both(rate(10_000_000, None, Some(100_000)), rate(777, Some(777), None)),
+        both(
+            rate(10_000_000, None, Some(100_000)),
+            rate(777, Some(777), None),
+        ),
         both(rate(1001, None, Some(64)), rate(778, Some(779), None)),
         both(None, None),
         both(rate(5_000_000, None, None), rate(12_345_678, None, None)),
@@ -114,7 +132,10 @@ async fn limits_are_read_back_as_they_were_stated() {
         assert_eq!(shell("tc qdisc show; tc class show dev near"), before);
     }
     set("near", &both(None, None)).await.unwrap();
-    assert_eq!(shell("tc qdisc show dev near | grep -c htb || true").trim(), "0");
+    assert_eq!(
+        shell("tc qdisc show dev near | grep -c htb || true").trim(),
+        "0"
+    );
     assert!(!shell("ip link").contains(&helper_name("near")));
 }
 
@@ -163,7 +184,13 @@ async fn measured_rates_are_within_a_fifth_of_the_stated() {
 #[tokio::test]
 async fn what_the_kernel_cannot_count_is_refused() {
     let long = both(rate(1, None, Some(1024)), None);
-    assert!(set("near", &long).await.unwrap_err().message.contains("274 seconds"));
+    assert!(
+        set("near", &long)
+            .await
+            .unwrap_err()
+            .message
+            .contains("274 seconds")
+    );
     let nothing = both(rate(0, None, None), None);
     assert!(!set("near", &nothing).await.unwrap_err().retry);
 }
