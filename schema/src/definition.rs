@@ -1,0 +1,253 @@
+//! A definition of any kind, its identity, and the way back to text.
+
+use crate::domain::Domain;
+use crate::element::{Element, ElementInfo};
+use crate::network::Network;
+use crate::nwfilter::NwFilter;
+use crate::policy::Policy;
+use crate::pool::Pool;
+use crate::scalar::MacAddr;
+use crate::secret::Secret;
+use crate::shape;
+use crate::source::Span;
+use crate::tree::Element as Tree;
+use crate::volume::Volume;
+use crate::xml;
+use serde_yaml::{Mapping, Value as Yaml};
+use uuid::Uuid;
+
+choice! {
+    /// The kinds of definitions.
+    pub enum Kind {
+        /// A virtual machine.
+        Domain = "domain",
+        /// A virtual network.
+        Network = "network",
+        /// A storage pool.
+        Pool = "pool",
+        /// A storage volume.
+        Volume = "volume",
+        /// A packet filter.
+        NwFilter = "nwfilter",
+        /// A secret.
+        Secret = "secret",
+    }
+}
+
+impl Kind {
+    /// The name of the root element in XML.
+    pub const fn root(self) -> &'static str {
+        match self {
+            Self::NwFilter => "filter",
+            other => other.as_str(),
+        }
+    }
+
+    /// The kind whose XML has this root element.
+    pub fn from_root(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.root() == name)
+    }
+
+    /// The kind of this key in YAML; a filter's may also be written as in XML.
+    pub fn from_key(key: &str) -> Option<Self> {
+        key.parse().ok().or_else(|| Self::from_root(key))
+    }
+
+    /// The field table of its root element.
+    pub fn info(self) -> &'static ElementInfo {
+        match self {
+            Self::Domain => Domain::info(),
+            Self::Network => Network::info(),
+            Self::Pool => Pool::info(),
+            Self::Volume => Volume::info(),
+            Self::NwFilter => NwFilter::info(),
+            Self::Secret => Secret::info(),
+        }
+    }
+
+    /// Whether libvirt's format has `<metadata>` for it.
+    pub(crate) fn has_metadata(self) -> bool {
+        matches!(self, Self::Domain | Self::Network)
+    }
+}
+
+/// What one document defines: exactly what was stated.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Definition {
+    /// A virtual machine.
+    Domain(Box<Domain>),
+    /// A virtual network.
+    Network(Box<Network>),
+    /// A storage pool.
+    Pool(Box<Pool>),
+    /// A storage volume.
+    Volume(Box<Volume>),
+    /// A packet filter.
+    NwFilter(Box<NwFilter>),
+    /// A secret.
+    Secret(Box<Secret>),
+}
+
+/// The namespace of derived identities: they never change from release to release.
+const NAMESPACE: Uuid = Uuid::from_bytes([0x6b, 0x1d, 0x0b, 0x7e, 0x3f, 0x1a, 0x5c, 0x52, 0x9d, 0x5e, 0x76, 0x69, 0x72, 0x65, 0x6f, 0x31]);
+
+/// The identity of an object that states none: always the same for the same kind and name (a volume's name is `pool/name`).
+pub fn derived_uuid(kind: Kind, name: &str) -> Uuid {
+    Uuid::new_v5(&NAMESPACE, format!("{kind}/{name}").as_bytes())
+}
+
+/// The address of a guest's interface that states none, by the guest's identity and the interface's number from 0: always the same, in the range
+/// `52:54:00` that virtual machines customarily use.
+pub fn derived_mac(domain: Uuid, index: usize) -> MacAddr {
+    let hash = Uuid::new_v5(&domain, format!("interface/{index}").as_bytes());
+    let [a, b, c, ..] = *hash.as_bytes();
+    MacAddr([0x52, 0x54, 0x00, a, b, c])
+}
+
+impl Definition {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Domain(_) => Kind::Domain,
+            Self::Network(_) => Kind::Network,
+            Self::Pool(_) => Kind::Pool,
+            Self::Volume(_) => Kind::Volume,
+            Self::NwFilter(_) => Kind::NwFilter,
+            Self::Secret(_) => Kind::Secret,
+        }
+    }
+
+    /// Its name: a volume's is `pool/name` where the pool is stated, a secret's is what it is used for, else its uuid.
+    pub fn name(&self) -> String {
+        let stated = match self {
+            Self::Domain(domain) => domain.name.as_ref().map(ToString::to_string),
+            Self::Network(network) => network.name.as_ref().map(ToString::to_string),
+            Self::Pool(pool) => pool.name.as_ref().map(ToString::to_string).or_else(|| pool.source.as_ref()?.name.clone()),
+            Self::Volume(volume) => volume.full_name(),
+            Self::NwFilter(filter) => filter.name.as_ref().map(ToString::to_string),
+            Self::Secret(secret) => secret.usage_id().map(str::to_owned).or_else(|| secret.uuid.map(|uuid| uuid.to_string())),
+        };
+        stated.unwrap_or_default()
+    }
+
+    /// The uuid that it states.
+    pub fn stated_uuid(&self) -> Option<Uuid> {
+        match self {
+            Self::Domain(domain) => domain.uuid,
+            Self::Network(network) => network.uuid,
+            Self::Pool(pool) => pool.uuid,
+            Self::Volume(_) => None,
+            Self::NwFilter(filter) => filter.uuid,
+            Self::Secret(secret) => secret.uuid,
+        }
+    }
+
+    /// Its identity: the uuid that it states, else the one derived from its kind and name.
+    pub fn uuid(&self) -> Uuid {
+        self.stated_uuid().unwrap_or_else(|| derived_uuid(self.kind(), &self.name()))
+    }
+
+    pub(crate) fn decode(kind: Kind, decoder: &mut crate::element::Decoder, tree: &Tree<'_>) -> Self {
+        match kind {
+            Kind::Domain => Self::Domain(Element::decode(decoder, tree)),
+            Kind::Network => Self::Network(Element::decode(decoder, tree)),
+            Kind::Pool => Self::Pool(Element::decode(decoder, tree)),
+            Kind::Volume => Self::Volume(Element::decode(decoder, tree)),
+            Kind::NwFilter => Self::NwFilter(Element::decode(decoder, tree)),
+            Kind::Secret => Self::Secret(Element::decode(decoder, tree)),
+        }
+    }
+
+    /// The tree that states it, without policy.
+    pub fn tree(&self) -> Tree<'static> {
+        let root = self.kind().root();
+        match self {
+            Self::Domain(domain) => domain.encode(root),
+            Self::Network(network) => network.encode(root),
+            Self::Pool(pool) => pool.encode(root),
+            Self::Volume(volume) => volume.encode(root),
+            Self::NwFilter(filter) => filter.encode(root),
+            Self::Secret(secret) => secret.encode(root),
+        }
+    }
+}
+
+/// The definition as XML that libvirt reads too, with the policy in its metadata.
+pub fn to_xml(definition: &Definition, policy: &Policy) -> String {
+    let kind = definition.kind();
+    let mut tree = definition.tree();
+    let mut policy = policy.clone();
+    if let Definition::Volume(volume) = definition {
+        tree.attributes.retain(|attribute| attribute.name != "vireo:pool");
+        policy.pool = volume.pool.clone().or(policy.pool);
+    }
+    if policy != Policy::default() {
+        let stated = policy.encode("vireo:policy");
+        if kind.has_metadata() {
+            match tree.children.iter_mut().find(|child| child.name == "metadata") {
+                Some(metadata) => metadata.children.push(stated),
+                None => {
+                    let mut metadata = Tree::new("metadata", Span::default());
+                    metadata.children.push(stated);
+                    let after_names = tree.children.iter().take_while(|child| matches!(&*child.name, "name" | "uuid" | "genid" | "title" | "description")).count();
+                    tree.children.insert(after_names, metadata);
+                }
+            }
+        } else {
+            tree.children.push(stated);
+        }
+    }
+    xml::write(&tree)
+}
+
+/// The definition as YAML: the kind with the name first, then the policy, then the fields.
+pub fn to_yaml(definition: &Definition, policy: &Policy) -> String {
+    serde_yaml::to_string(&to_value(definition, policy)).unwrap_or_default()
+}
+
+/// The definition as a YAML (or JSON) value, in the shape that reading takes.
+pub fn to_value(definition: &Definition, policy: &Policy) -> Yaml {
+    let kind = definition.kind();
+    let mut fields = shape::mapping(&definition.tree(), kind.info());
+    let mut policy = policy.clone();
+    let mut out = Mapping::new();
+    let name = fields.shift_remove("name").and_then(|name| name.as_str().map(str::to_owned));
+    match (kind, name) {
+        (Kind::Volume, Some(name)) => {
+            fields.shift_remove("pool");
+            let pool = policy.pool.take();
+            let pool = if let Definition::Volume(volume) = definition { volume.pool.clone().or(pool) } else { pool };
+            out.insert(kind.as_str().into(), Yaml::String(pool.map_or_else(|| name.clone(), |pool| format!("{pool}/{name}"))));
+        }
+        (_, Some(name)) => {
+            out.insert(kind.as_str().into(), Yaml::String(name));
+        }
+        (_, None) => {
+            out.insert("kind".into(), Yaml::String(kind.to_string()));
+        }
+    }
+    let policy = shape::mapping(&policy.encode("policy"), Policy::info());
+    if !policy.is_empty() {
+        out.insert("policy".into(), Yaml::Mapping(policy));
+    }
+    out.extend(fields);
+    Yaml::Mapping(out)
+}
+
+impl serde::Serialize for Definition {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        to_value(self, &Policy::default()).serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn derived_identities_never_change() {
+        assert_ne!(derived_uuid(Kind::Domain, "web"), derived_uuid(Kind::Network, "web"));
+        let guest = derived_uuid(Kind::Domain, "web");
+        insta::assert_snapshot!(format!("{guest} {}", derived_mac(guest, 0)), @"7405cb72-e384-54a1-a31a-e4638dc373a7 52:54:00:b5:bb:2a");
+    }
+}

@@ -1,0 +1,148 @@
+//! Where a device sits: buses, slots, ports.
+
+use crate::scalar::{Number, OnOff, Text};
+use uuid::Uuid;
+
+choice! {
+    /// The bus an address is on.
+    pub enum AddressType {
+        Pci = "pci",
+        Drive = "drive",
+        VirtioSerial = "virtio-serial",
+        Ccid = "ccid",
+        Usb = "usb",
+        SpaprVio = "spapr-vio",
+        VirtioS390 = "virtio-s390",
+        Ccw = "ccw",
+        VirtioMmio = "virtio-mmio",
+        Isa = "isa",
+        Dimm = "dimm",
+        Unassigned = "unassigned",
+        Mdev = "mdev",
+    }
+}
+
+element! {
+    /// The address of a device; which of its numbers are used depends on its bus.
+    pub struct Address {
+        /// The bus.
+        attr "type" kind: AddressType,
+        /// PCI: the domain.
+        attr "domain" domain: Number,
+        /// The bus's number (PCI, USB, drives, serial).
+        attr "bus" bus: Number,
+        /// PCI and smart cards: the slot.
+        attr "slot" slot: Number,
+        /// PCI: the function.
+        attr "function" function: Number,
+        /// PCI: whether other functions share the slot.
+        attr "multifunction" multifunction: OnOff,
+        /// The controller's number.
+        attr "controller" controller: Number,
+        /// Drives: the target.
+        attr "target" target: Number,
+        /// Drives: the unit.
+        attr "unit" unit: Number,
+        /// The port; on USB a path such as `1.2`.
+        attr "port" port: String,
+        /// USB on the host: the device's number.
+        attr "device" device: Number,
+        /// The register of a virtual I/O device.
+        attr "reg" reg: Number,
+        /// ISA: the first port.
+        attr "iobase" iobase: Number,
+        /// ISA: the interrupt.
+        attr "irq" irq: Number,
+        /// CCW: the channel subsystem.
+        attr "cssid" cssid: Number,
+        /// CCW: the subchannel set.
+        attr "ssid" ssid: Number,
+        /// CCW: the device's number.
+        attr "devno" devno: Number,
+        /// Memory: the first address.
+        attr "base" base: Number,
+        /// Mediated devices: the identity.
+        attr "uuid" uuid: Uuid,
+        /// s390: numbers of a PCI function.
+        child "zpci" zpci: Zpci,
+    }
+}
+
+element! {
+    /// Numbers of a PCI function on s390.
+    pub struct Zpci {
+        /// The user's number.
+        attr "uid" uid: Number,
+        /// The function's number.
+        attr "fid" fid: Number,
+    }
+}
+
+element! {
+    /// A name for a device that stays; those chosen by people begin with `ua-`.
+    pub struct Alias main "name" {
+        /// The name.
+        attr "name" name: String,
+    }
+}
+
+element! {
+    /// The place of a device in ACPI's tables.
+    pub struct AcpiIndex main "index" {
+        /// Its number.
+        attr "index" index: u32,
+    }
+}
+
+element! {
+    /// The place of a device in the order of boot.
+    pub struct BootOrder main "order" {
+        /// From 1.
+        attr "order" order: u32,
+        /// The entry of its boot menu.
+        attr "loadparm" loadparm: Text,
+    }
+}
+
+/// A device: the fields every one has, then its own.
+macro_rules! device {
+    ($(#[doc = $doc:expr])* $type:ident [$($head:tt)*] { $($rest:tt)* }) => {
+        element! {
+            $(#[doc = $doc])*
+            pub struct $type $($head)* {
+                $($rest)*
+                /// Its name.
+                child "alias" alias: $crate::domain::address::Alias,
+                /// Its place in ACPI's tables.
+                child "acpi" acpi: $crate::domain::address::AcpiIndex,
+                /// Where it sits.
+                child "address" address: $crate::domain::address::Address,
+            }
+        }
+    };
+}
+
+/// A driver's element with the options that all virtio devices take.
+macro_rules! virtio_driver {
+    ($(#[doc = $doc:expr])* $type:ident [$($head:tt)*] { $($rest:tt)* }) => {
+        element! {
+            $(#[doc = $doc])*
+            pub struct $type $($head)* {
+                $($rest)*
+                /// Whether the device goes through an emulated IOMMU.
+                attr "iommu" iommu: $crate::scalar::OnOff,
+                /// Whether it may keep translations of its own.
+                attr "ats" ats: $crate::scalar::OnOff,
+                /// Whether its queues have the packed layout.
+                attr "packed" packed: $crate::scalar::OnOff,
+                /// Whether each queue is notified on a page of its own.
+                attr "page_per_vq" page_per_vq: $crate::scalar::OnOff,
+            }
+        }
+    };
+}
+
+virtio_driver! {
+    /// The options that all virtio devices take.
+    VirtioDriver [] {}
+}

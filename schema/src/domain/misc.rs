@@ -1,0 +1,626 @@
+//! The other devices: input, watchdogs, random numbers, TPMs, panics, file systems and more.
+
+use super::address::VirtioDriver;
+use super::chardev::{CharSource, CharType, ProtocolElement};
+use super::disk::VirtioModel;
+use super::storage::PathThing;
+use super::{CurrentMemory, IdMap};
+use crate::scalar::{OnOff, Text, YesNo};
+
+choice! {
+    /// What is put in.
+    pub enum InputType { Mouse = "mouse", Tablet = "tablet", Keyboard = "keyboard", Passthrough = "passthrough", Evdev = "evdev" }
+}
+
+choice! {
+    /// The bus of an input device.
+    pub enum InputBus { Ps2 = "ps2", Usb = "usb", Xen = "xen", Parallels = "parallels", Virtio = "virtio", None = "none" }
+}
+
+device! {
+    /// An input device.
+    Input [main "type" must ["type"]] {
+        /// What is put in.
+        attr "type" kind: InputType,
+        /// The bus.
+        attr "bus" bus: InputBus,
+        /// The form of virtio.
+        attr "model" model: VirtioModel,
+        /// How the host drives it.
+        child "driver" driver: VirtioDriver,
+        /// The host's device.
+        child "source" source: InputSource,
+    }
+}
+
+choice! {
+    /// Which keys hand input over.
+    pub enum GrabToggle {
+        CtrlCtrl = "ctrl-ctrl",
+        AltAlt = "alt-alt",
+        ShiftShift = "shift-shift",
+        MetaMeta = "meta-meta",
+        Scrolllock = "scrolllock",
+        CtrlScrolllock = "ctrl-scrolllock",
+    }
+}
+
+choice! {
+    /// What is grabbed.
+    pub enum Grab { All = "all" }
+}
+
+element! {
+    /// An input device of the host's.
+    pub struct InputSource {
+        /// Its path.
+        attr "evdev" evdev: String,
+        /// Its path, for `evdev`.
+        attr "dev" dev: String,
+        /// What is grabbed with it.
+        attr "grab" grab: Grab,
+        /// Which keys hand it over.
+        attr "grabToggle" grab_toggle: GrabToggle,
+        /// Whether held keys repeat.
+        attr "repeat" repeat: OnOff,
+    }
+}
+
+choice! {
+    /// The bus of a hub.
+    pub enum HubType { Usb = "usb" }
+}
+
+device! {
+    /// A hub.
+    Hub [main "type" must ["type"]] {
+        /// The bus.
+        attr "type" kind: HubType,
+    }
+}
+
+choice! {
+    /// A watchdog.
+    pub enum WatchdogModel { I6300esb = "i6300esb", Ib700 = "ib700", Diag288 = "diag288", Itco = "itco" }
+}
+
+choice! {
+    /// What happens when a watchdog is not fed.
+    pub enum WatchdogAction {
+        Reset = "reset",
+        Shutdown = "shutdown",
+        Poweroff = "poweroff",
+        Pause = "pause",
+        Dump = "dump",
+        None = "none",
+        InjectNmi = "inject-nmi",
+    }
+}
+
+device! {
+    /// A watchdog.
+    Watchdog [main "model" must ["model"]] {
+        /// Which.
+        attr "model" model: WatchdogModel,
+        /// What happens when it is not fed.
+        attr "action" action: WatchdogAction,
+    }
+}
+
+choice! {
+    /// A device that tells of panics.
+    pub enum PanicModel { Isa = "isa", Pseries = "pseries", Hyperv = "hyperv", S390 = "s390", Pvpanic = "pvpanic" }
+}
+
+device! {
+    /// A device that tells of panics.
+    Panic [main "model"] {
+        /// Which.
+        attr "model" model: PanicModel,
+    }
+}
+
+choice! {
+    /// Where random numbers come from.
+    pub enum RngBackendModel { Random = "random", Egd = "egd", Builtin = "builtin" }
+}
+
+device! {
+    /// A device that gives random numbers.
+    Rng [must ["model"]] {
+        /// The form of virtio.
+        attr "model" model: VirtioModel,
+        /// How the host drives it.
+        child "driver" driver: VirtioDriver,
+        /// The most that is given.
+        child "rate" rate: RngRate,
+        /// Where they come from.
+        child "backend" backend: RngBackend,
+    }
+}
+
+element! {
+    /// The most that is given.
+    pub struct RngRate must ["bytes"] {
+        /// Bytes.
+        attr "bytes" bytes: u32,
+        /// In so many milliseconds; 1000 where not stated.
+        attr "period" period: u32,
+    }
+}
+
+element! {
+    /// Where random numbers come from.
+    pub struct RngBackend must ["model"] {
+        /// A device's path.
+        text "value" value: Text,
+        /// The way.
+        attr "model" model: RngBackendModel,
+        /// How a daemon is reached.
+        attr "type" kind: CharType,
+        /// The daemon.
+        list "source" sources: CharSource,
+        /// What is spoken.
+        child "protocol" protocol: ProtocolElement,
+    }
+}
+
+choice! {
+    /// A TPM's device.
+    pub enum TpmModel { Tis = "tpm-tis", Crb = "tpm-crb", Spapr = "tpm-spapr", SpaprProxy = "spapr-tpm-proxy" }
+}
+
+choice! {
+    /// What a TPM is made of.
+    pub enum TpmBackendType { Passthrough = "passthrough", Emulator = "emulator", External = "external" }
+}
+
+choice! {
+    /// A TPM's version.
+    pub enum TpmVersion { V12 = "1.2", V20 = "2.0" }
+}
+
+device! {
+    /// A TPM.
+    Tpm [] {
+        /// The device.
+        attr "model" model: TpmModel,
+        /// What it is made of.
+        child "backend" backend: TpmBackend,
+    }
+}
+
+element! {
+    /// What a TPM is made of.
+    pub struct TpmBackend must ["type"] {
+        /// The way.
+        attr "type" kind: TpmBackendType,
+        /// The version.
+        attr "version" version: TpmVersion,
+        /// Whether its state outlives the definition.
+        attr "persistent_state" persistent_state: YesNo,
+        /// How much is logged.
+        attr "debug" debug: u32,
+        /// The host's device.
+        child "device" device: PathThing,
+        /// How its state is encrypted.
+        child "encryption" encryption: TpmEncryption,
+        /// Banks of measurements.
+        child "active_pcr_banks" active_pcr_banks: PcrBanks,
+        /// Where its state lies.
+        child "source" source: TpmSource,
+        /// How it is set up.
+        child "profile" profile: TpmProfile,
+    }
+}
+
+element! {
+    /// How a TPM's state is encrypted.
+    pub struct TpmEncryption main "secret" must ["secret"] {
+        /// The secret's identity.
+        attr "secret" secret: uuid::Uuid,
+    }
+}
+
+element! {
+    /// Banks of measurements.
+    pub struct PcrBanks {
+        /// SHA-1.
+        flag "sha1" sha1: bool,
+        /// SHA-256.
+        flag "sha256" sha256: bool,
+        /// SHA-384.
+        flag "sha384" sha384: bool,
+        /// SHA-512.
+        flag "sha512" sha512: bool,
+    }
+}
+
+choice! {
+    /// What a TPM's state lies on, or how one outside is reached.
+    pub enum TpmSourceType { File = "file", Dir = "dir", Unix = "unix" }
+}
+
+element! {
+    /// Where a TPM's state lies.
+    pub struct TpmSource {
+        /// On what.
+        attr "type" kind: TpmSourceType,
+        /// Where.
+        attr "path" path: String,
+        /// Who opens a connection.
+        attr "mode" mode: super::chardev::CharMode,
+    }
+}
+
+choice! {
+    /// What is taken out of a TPM's profile.
+    pub enum RemoveDisabled { Check = "check", FipsHost = "fips-host" }
+}
+
+element! {
+    /// How a TPM is set up.
+    pub struct TpmProfile {
+        /// The profile it comes from.
+        attr "source" source: String,
+        /// What is taken out of it.
+        attr "removeDisabled" remove_disabled: RemoveDisabled,
+        /// Its name, in output of libvirt.
+        attr "name" name: String,
+    }
+}
+
+choice! {
+    /// What a file system lies on.
+    pub enum FilesystemType {
+        Mount = "mount",
+        Block = "block",
+        File = "file",
+        Template = "template",
+        Ram = "ram",
+        Bind = "bind",
+        Volume = "volume",
+    }
+}
+
+choice! {
+    /// Whose rights hold.
+    pub enum AccessMode { Passthrough = "passthrough", Mapped = "mapped", Squash = "squash" }
+}
+
+choice! {
+    /// What becomes of links between devices.
+    pub enum Multidevs { Default = "default", Remap = "remap", Forbid = "forbid", Warn = "warn" }
+}
+
+device! {
+    /// A file system of the host's.
+    Filesystem [] {
+        /// What it lies on.
+        attr "type" kind: FilesystemType,
+        /// Whose rights hold.
+        attr "accessmode" accessmode: AccessMode,
+        /// The mode of files made.
+        attr "fmode" fmode: crate::pool::Mode,
+        /// The mode of directories made.
+        attr "dmode" dmode: crate::pool::Mode,
+        /// What becomes of links between devices.
+        attr "multidevs" multidevs: Multidevs,
+        /// The form of virtio.
+        attr "model" model: VirtioModel,
+        /// How the host serves it.
+        child "driver" driver: FilesystemDriver,
+        /// The program that serves it.
+        child "binary" binary: VirtiofsBinary,
+        /// Numbers of users as the guest sees them.
+        child "idmap" idmap: IdMap,
+        /// What it lies on.
+        child "source" source: FilesystemSource,
+        /// Where the guest sees it.
+        child "target" target: FilesystemTarget,
+        /// Whether the guest cannot write it.
+        flag "readonly" readonly: bool,
+        /// The most it may hold.
+        child "space_hard_limit" space_hard_limit: super::memory::ShmemSize,
+        /// What it should hold.
+        child "space_soft_limit" space_soft_limit: super::memory::ShmemSize,
+        /// Its place in the order of boot.
+        child "boot" boot: super::address::BootOrder,
+    }
+}
+
+choice! {
+    /// What serves a file system.
+    pub enum FilesystemDriverType { Path = "path", Handle = "handle", Loop = "loop", Nbd = "nbd", Ploop = "ploop", Virtiofs = "virtiofs", Mtp = "mtp" }
+}
+
+choice! {
+    /// When what is written reaches the host's disk.
+    pub enum WritePolicy { Immediate = "immediate" }
+}
+
+virtio_driver! {
+    /// How the host serves a file system.
+    FilesystemDriver [main "type"] {
+        /// What serves it.
+        attr "type" kind: FilesystemDriverType,
+        /// The format.
+        attr "format" format: super::disk::ImageFormatName,
+        /// When what is written reaches the host's disk.
+        attr "wrpolicy" wrpolicy: WritePolicy,
+        /// The size of its queue.
+        attr "queue" queue: u32,
+    }
+}
+
+element! {
+    /// The program that serves a file system.
+    pub struct VirtiofsBinary {
+        /// Its path.
+        attr "path" path: String,
+        /// Whether extended attributes are served.
+        attr "xattr" xattr: OnOff,
+        /// What is kept.
+        child "cache" cache: VirtiofsCache,
+        /// How it is kept in.
+        child "sandbox" sandbox: VirtiofsSandbox,
+        /// Whether locks are served.
+        child "lock" lock: VirtiofsLock,
+        /// Its workers.
+        child "thread_pool" thread_pool: ThreadPool,
+        /// Files it may hold open.
+        child "openfiles" openfiles: OpenFiles,
+    }
+}
+
+choice! {
+    /// What is kept.
+    pub enum VirtiofsCacheMode { None = "none", Always = "always" }
+}
+
+element! {
+    /// What is kept.
+    pub struct VirtiofsCache main "mode" {
+        /// Which.
+        attr "mode" mode: VirtiofsCacheMode,
+    }
+}
+
+choice! {
+    /// How a program is kept in.
+    pub enum VirtiofsSandboxMode { Namespace = "namespace", Chroot = "chroot" }
+}
+
+element! {
+    /// How a program is kept in.
+    pub struct VirtiofsSandbox main "mode" {
+        /// Which way.
+        attr "mode" mode: VirtiofsSandboxMode,
+    }
+}
+
+element! {
+    /// Whether locks are served.
+    pub struct VirtiofsLock {
+        /// Of POSIX.
+        attr "posix" posix: OnOff,
+        /// Of BSD.
+        attr "flock" flock: OnOff,
+    }
+}
+
+element! {
+    /// Workers.
+    pub struct ThreadPool main "size" {
+        /// How many.
+        attr "size" size: u32,
+    }
+}
+
+element! {
+    /// Files that may be held open.
+    pub struct OpenFiles main "max" {
+        /// How many.
+        attr "max" max: u64,
+    }
+}
+
+element! {
+    /// What a file system lies on.
+    pub struct FilesystemSource {
+        /// A directory.
+        attr "dir" dir: String,
+        /// A block device.
+        attr "dev" dev: String,
+        /// A file.
+        attr "file" file: String,
+        /// A template's name.
+        attr "name" name: String,
+        /// A size of memory.
+        attr "usage" usage: u64,
+        /// The unit of that.
+        attr "units" units: super::cpu::Unit,
+        /// A pool.
+        attr "pool" pool: String,
+        /// Its volume.
+        attr "volume" volume: String,
+        /// The socket of a program that serves it.
+        attr "socket" socket: String,
+    }
+}
+
+element! {
+    /// Where a guest sees a file system.
+    pub struct FilesystemTarget main "dir" must ["dir"] {
+        /// Its name there.
+        attr "dir" dir: String,
+    }
+}
+
+element! {
+    /// Which USB devices may be handed over.
+    pub struct RedirFilter {
+        /// Rules; the first that fits decides.
+        list "usbdev" usbdevs: UsbRule,
+    }
+}
+
+element! {
+    /// A rule about USB devices; -1 for any.
+    pub struct UsbRule must ["allow"] {
+        /// The class.
+        attr "class" class: String,
+        /// The maker.
+        attr "vendor" vendor: String,
+        /// What it is.
+        attr "product" product: String,
+        /// The version.
+        attr "version" version: String,
+        /// Whether they may.
+        attr "allow" allow: YesNo,
+    }
+}
+
+element! {
+    /// A lease that keeps two hosts from running one guest.
+    pub struct Lease must ["key", "target"] {
+        /// The space it is in.
+        leaf "lockspace" lockspace: Text,
+        /// Its key.
+        leaf "key" key: String,
+        /// Where it lies.
+        child "target" target: LeaseTarget,
+    }
+}
+
+element! {
+    /// Where a lease lies.
+    pub struct LeaseTarget must ["path"] {
+        /// The file.
+        attr "path" path: String,
+        /// Where in it.
+        attr "offset" offset: u64,
+    }
+}
+
+device! {
+    /// A socket between guest and host.
+    Vsock [] {
+        /// The form of virtio.
+        attr "model" model: VirtioModel,
+        /// The guest's address.
+        child "cid" cid: Cid,
+        /// How the host drives it.
+        child "driver" driver: VirtioDriver,
+    }
+}
+
+element! {
+    /// A guest's address on sockets.
+    pub struct Cid main "address" {
+        /// Whether it is chosen.
+        attr "auto" auto: YesNo,
+        /// The address, from 3.
+        attr "address" address: u32,
+    }
+}
+
+choice! {
+    /// A unit that translates addresses of devices.
+    pub enum IommuModel { Intel = "intel", Smmuv3 = "smmuv3", Virtio = "virtio", Amd = "amd" }
+}
+
+device! {
+    /// A unit that translates addresses of devices.
+    Iommu [must ["model"]] {
+        /// Which.
+        attr "model" model: IommuModel,
+        /// Its ways.
+        child "driver" driver: IommuDriver,
+    }
+}
+
+element! {
+    /// The ways of a unit that translates addresses.
+    pub struct IommuDriver {
+        /// Whether interrupts are translated.
+        attr "intremap" intremap: OnOff,
+        /// Whether the guest tells of every change.
+        attr "caching_mode" caching_mode: OnOff,
+        /// Whether interrupts may go to far processors.
+        attr "eim" eim: OnOff,
+        /// Whether devices keep translations.
+        attr "iotlb" iotlb: OnOff,
+        /// The width of addresses.
+        attr "aw_bits" aw_bits: u32,
+        /// Whether DMA is translated.
+        attr "dma_translation" dma_translation: OnOff,
+        /// Whether processors without numbers below 255 are served.
+        attr "xtsup" xtsup: OnOff,
+        /// Whether it is passed through.
+        attr "passthrough" passthrough: OnOff,
+    }
+}
+
+device! {
+    /// A device that encrypts.
+    Crypto [must ["model"]] {
+        /// The form of virtio.
+        attr "model" model: CryptoModel,
+        /// What makes it.
+        attr "type" kind: CryptoType,
+        /// What does the work.
+        child "backend" backend: CryptoBackend,
+        /// How the host drives it.
+        child "driver" driver: VirtioDriver,
+    }
+}
+
+choice! {
+    /// The form of a device that encrypts.
+    pub enum CryptoModel { Virtio = "virtio" }
+}
+
+choice! {
+    /// What makes a device that encrypts.
+    pub enum CryptoType { Qemu = "qemu" }
+}
+
+choice! {
+    /// What does the work of encrypting.
+    pub enum CryptoBackendModel { Builtin = "builtin", Lkcf = "lkcf" }
+}
+
+element! {
+    /// What does the work of encrypting.
+    pub struct CryptoBackend main "model" must ["model"] {
+        /// Which.
+        attr "model" model: CryptoBackendModel,
+        /// The number of queues.
+        attr "queues" queues: u32,
+    }
+}
+
+choice! {
+    /// What a store for crashes is made of.
+    pub enum PstoreBackend { AcpiErst = "acpi-erst" }
+}
+
+device! {
+    /// A store for what is left after a crash.
+    Pstore [must ["backend"]] {
+        /// What it is made of.
+        attr "backend" backend: PstoreBackend,
+        /// Its file.
+        leaf "path" path: String,
+        /// Its size.
+        child "size" size: CurrentMemory,
+    }
+}
+
+device! {
+    /// Memory that stays when the guest is off (POWER).
+    NvramDevice [] {
+    }
+}
+

@@ -1,0 +1,606 @@
+//! Between YAML's shape and the tree: the field tables say what is an attribute, a child or a text.
+//!
+//! In: a positioned YAML value and the table of the element it is to be; out: the element's tree, which is then decoded just as one that was XML.
+//! And back: an element's tree and its table give the YAML (and JSON) value. What can go wrong: a key that the table does not know, a list or mapping
+//! where one value is needed, the same thing said by a shorthand and in the long form.
+//!
+//! A field may be written by its key or by its name in XML; one value may stand where a list may; a single value stands for the element's main
+//! field; a shorthand stands for what its table says; `true` states an empty element; a list of words states several.
+
+use crate::diagnostic::{Diagnostic, did_you_mean, one_of};
+use crate::element::{Element, ElementInfo, Field, Shape, Shorthand, Variant, bad_value};
+use crate::scalar::{Form, ScalarInfo, split_unit};
+use crate::source::Span;
+use crate::tree::{Attribute, Element as Tree};
+use crate::xml;
+use crate::yaml::{Entry, Node, Value};
+use serde_yaml::{Mapping, Value as Yaml};
+use std::borrow::Cow;
+
+/// Reads YAML values as elements, collecting problems.
+#[derive(Debug, Default)]
+pub struct Shaper {
+    /// What was wrong so far.
+    pub problems: Vec<Diagnostic>,
+    path: Vec<String>,
+}
+
+impl Shaper {
+    /// A shaper for a document whose root has this name.
+    pub fn new(root: &str) -> Self {
+        Self { problems: Vec::new(), path: vec![root.to_owned()] }
+    }
+
+    fn report(&mut self, problem: Diagnostic) {
+        let path = self.path.join("/");
+        self.problems.push(problem.at(path));
+    }
+
+    /// The element called `name` that a YAML value states; `None` for `false`.
+    pub fn element<'a>(&mut self, name: &'static str, info: &'static ElementInfo, key_span: Span, node: &Node<'a>) -> Option<Tree<'a>> {
+        let mut tree = Tree::new(name, key_span);
+        tree.text_span = node.span;
+        match &node.value {
+            Value::Null => {}
+            Value::Map(entries) => self.fill(&mut tree, info, entries),
+            Value::Scalar { text, plain } => {
+                if let Some(main) = main_field(info) {
+                    self.field(&mut tree, main, node.span, node);
+                } else if *plain && &**text == "false" {
+                    return None;
+                } else if !(*plain && &**text == "true") {
+                    let keys = one_of(info.fields.iter().map(|field| field.key), 12);
+                    self.report(Diagnostic::new("yaml-shape", node.span, format!("`{name}` takes a mapping, not a single value")).with_help(format!("its keys: {keys}")));
+                }
+            }
+            Value::List(items) => self.words(&mut tree, info, node.span, items),
+        }
+        Some(tree)
+    }
+
+    /// `features: [acpi, pae]`: each word states an empty child.
+    fn words<'a>(&mut self, tree: &mut Tree<'a>, info: &'static ElementInfo, span: Span, items: &[Node<'a>]) {
+        if let Some(field) = only_list(info) {
+            for item in items {
+                self.field(tree, field, span, item);
+            }
+            return;
+        }
+        for item in items {
+            let field = match &item.value {
+                Value::Scalar { text, .. } => info.fields.iter().find(|field| field.key == *text && matches!(field.shape, Shape::Flag | Shape::Child(_))),
+                _ => None,
+            };
+            match field {
+                Some(field) => tree.children.push(Tree::new(field.name, item.span)),
+                None => self.report(Diagnostic::new("yaml-shape", item.span, format!("`{}` takes a mapping, or a list of words that name what it has", tree.name))),
+            }
+        }
+    }
+
+    /// Puts the entries of a mapping into the element.
+    pub fn fill<'a>(&mut self, tree: &mut Tree<'a>, info: &'static ElementInfo, entries: &[Entry<'a>]) {
+        for entry in entries {
+            if !self.entry(tree, info, entry) {
+                self.unknown(tree, info, entry);
+            }
+        }
+    }
+
+    /// One entry, by field, by the fields of a flat child, by kind, by shorthand; whether it was any of these.
+    fn entry<'a>(&mut self, tree: &mut Tree<'a>, info: &'static ElementInfo, entry: &Entry<'a>) -> bool {
+        let key: &str = &entry.key;
+        let field = info.fields.iter().find(|field| field.key == key).or_else(|| info.fields.iter().find(|field| field.name == key && field.key_is_plural()));
+        if let Some(field) = field {
+            self.path.push(field.key.to_owned());
+            self.field(tree, field, entry.key_span, &entry.node);
+            self.path.pop();
+            return true;
+        }
+        if let Some(shorthand) = info.short.iter().find(|shorthand| shorthand.key == key) {
+            self.shorthand(tree, shorthand, entry);
+            return true;
+        }
+        for field in info.fields {
+            match field.shape {
+                Shape::Many(variants) => {
+                    if let Some(variant) = variants().iter().find(|variant| variant.name == key) {
+                        self.path.push(key.to_owned());
+                        self.several(tree, variant.name, variant.info, entry.key_span, &entry.node);
+                        self.path.pop();
+                        return true;
+                    }
+                }
+                Shape::Flat(inner) if knows(inner(), key) => {
+                    let mut child = take_child(tree, field.name, entry.key_span);
+                    let known = self.entry(&mut child, inner(), entry);
+                    tree.children.push(child);
+                    return known;
+                }
+                _ => {}
+            }
+        }
+        false
+    }
+
+    fn unknown(&mut self, tree: &Tree<'_>, info: &'static ElementInfo, entry: &Entry<'_>) {
+        let known = keys(info);
+        let near = did_you_mean(&entry.key, known.iter().copied()).map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+        let problem = Diagnostic::new("unknown-key", entry.key_span, format!("`{}` has no key `{}`", tree.name, entry.key))
+            .with_help(format!("{near}accepted keys here: {}", one_of(known.iter().copied(), 40)));
+        self.path.push(entry.key.to_string());
+        self.report(problem);
+        self.path.pop();
+    }
+
+    fn field<'a>(&mut self, tree: &mut Tree<'a>, field: &'static Field, key_span: Span, node: &Node<'a>) {
+        match field.shape {
+            Shape::Attribute(info) => {
+                let Some((text, span)) = self.scalar(info, node) else { return };
+                self.put_attribute(tree, field.name, text, key_span, span);
+            }
+            Shape::Text(info) => {
+                let Some((text, span)) = self.scalar(info, node) else { return };
+                self.put_text(tree, text, span);
+            }
+            Shape::Sized(info) => {
+                let Some((text, span)) = self.scalar(info, node) else { return };
+                let (number, unit) = split_unit(&text);
+                let (number, unit) = (number.to_owned(), unit.map(str::to_owned));
+                if let Some(unit) = unit {
+                    self.put_attribute(tree, "unit", Cow::Owned(unit), span, span);
+                }
+                self.put_text(tree, Cow::Owned(number), span);
+            }
+            Shape::Leaf(info) => self.leaf(tree, field.name, info, key_span, node),
+            Shape::Leaves(info) => match &node.value {
+                Value::List(items) => items.iter().for_each(|item| self.leaf(tree, field.name, info, item.span, item)),
+                _ => self.leaf(tree, field.name, info, key_span, node),
+            },
+            Shape::Flag => match &node.value {
+                Value::Null => tree.children.push(Tree::new(field.name, key_span)),
+                Value::Scalar { text, .. } if matches!(&**text, "true" | "yes" | "on") => tree.children.push(Tree::new(field.name, key_span)),
+                Value::Scalar { text, .. } if matches!(&**text, "false" | "no" | "off") => {}
+                _ => self.report(Diagnostic::new("yaml-shape", node.span, format!("`{}` is either true or false", field.key))),
+            },
+            Shape::Child(info) | Shape::Flat(info) => {
+                if let Some(child) = self.element(field.name, info(), key_span, node) {
+                    self.put_child(tree, child);
+                }
+            }
+            Shape::List(info) => self.several(tree, field.name, info, key_span, node),
+            Shape::Many(variants) => self.tagged(tree, variants(), node),
+            Shape::Tree => self.foreign(tree, field.name, key_span, node),
+        }
+    }
+
+    fn several<'a>(&mut self, tree: &mut Tree<'a>, name: &'static str, info: fn() -> &'static ElementInfo, key_span: Span, node: &Node<'a>) {
+        match &node.value {
+            Value::List(items) => {
+                for item in items {
+                    tree.children.extend(self.element(name, info(), item.span, item));
+                }
+            }
+            _ => tree.children.extend(self.element(name, info(), key_span, node)),
+        }
+    }
+
+    /// A list of one-key mappings, each key naming the kind.
+    fn tagged<'a>(&mut self, tree: &mut Tree<'a>, variants: &'static [Variant], node: &Node<'a>) {
+        let Value::List(items) = &node.value else {
+            self.report(Diagnostic::new("yaml-shape", node.span, "a list is needed here, each item with one key that names its kind"));
+            return;
+        };
+        for item in items {
+            for entry in item.entries().unwrap_or_default() {
+                match variants.iter().find(|variant| variant.name == entry.key) {
+                    Some(variant) => self.several(tree, variant.name, variant.info, entry.key_span, &entry.node),
+                    None => {
+                        let known = one_of(variants.iter().map(|variant| variant.name), 40);
+                        self.report(Diagnostic::new("unknown-key", entry.key_span, format!("`{}` is no kind that is known here", entry.key)).with_help(format!("known: {known}")));
+                    }
+                }
+            }
+            if item.entries().is_none() {
+                self.report(Diagnostic::new("yaml-shape", item.span, "a mapping with one key that names the kind is needed here"));
+            }
+        }
+    }
+
+    fn leaf<'a>(&mut self, tree: &mut Tree<'a>, name: &'static str, info: &'static ScalarInfo, key_span: Span, node: &Node<'a>) {
+        let Some((text, span)) = self.scalar(info, node) else { return };
+        let mut child = Tree::new(name, key_span);
+        child.text = Some(text);
+        child.text_span = span;
+        self.put_child(tree, child);
+    }
+
+    /// XML inside of YAML: what vireo does not interpret.
+    fn foreign<'a>(&mut self, tree: &mut Tree<'a>, name: &'static str, key_span: Span, node: &Node<'a>) {
+        let Value::Scalar { text, .. } = &node.value else {
+            self.report(Diagnostic::new("yaml-shape", node.span, format!("`{name}` takes a text that is XML")));
+            return;
+        };
+        let wrapped = format!("<{name}>{text}</{name}>");
+        match xml::read(&wrapped, 0) {
+            Ok(mut read) => {
+                place_all(&mut read, node.span);
+                read.span = key_span;
+                tree.children.push(read.to_owned());
+            }
+            Err(problem) => self.report(Diagnostic { span: node.span, ..problem }),
+        }
+    }
+
+    fn scalar<'a>(&mut self, info: &ScalarInfo, node: &Node<'a>) -> Option<(Cow<'a, str>, Span)> {
+        match &node.value {
+            Value::Scalar { text, plain } => {
+                let text = match (info.form, &**text) {
+                    (Form::Truth(yes, _), "true") if *plain => Cow::Borrowed(yes),
+                    (Form::Truth(_, no), "false") if *plain => Cow::Borrowed(no),
+                    (_, "true") if *plain => Cow::Borrowed(info.words.iter().find(|word| matches!(**word, "yes" | "on" | "true")).copied().unwrap_or("true")),
+                    (_, "false") if *plain => Cow::Borrowed(info.words.iter().find(|word| matches!(**word, "no" | "off" | "false")).copied().unwrap_or("false")),
+                    _ => text.clone(),
+                };
+                Some((text, node.span))
+            }
+            Value::List(items) if matches!(info.form, Form::Joined(_)) => {
+                let Form::Joined(separator) = info.form else { return None };
+                let parts: Vec<&str> = items.iter().filter_map(|item| if let Value::Scalar { text, .. } = &item.value { Some(&**text) } else { None }).collect();
+                (parts.len() == items.len()).then(|| (Cow::Owned(parts.join(separator)), node.span))
+            }
+            Value::Null => {
+                self.report(bad_value(info, "", "is empty", node.span));
+                None
+            }
+            Value::List(_) | Value::Map(_) => {
+                let what = if info.words.is_empty() { info.expects.to_owned() } else { one_of(info.words.iter().copied(), 64) };
+                self.report(Diagnostic::new("yaml-shape", node.span, format!("a single value is needed here, not {}", node.what())).with_help(format!("expected {what}")));
+                None
+            }
+        }
+    }
+
+    fn put_attribute<'a>(&mut self, tree: &mut Tree<'a>, name: &'static str, value: Cow<'a, str>, name_span: Span, value_span: Span) {
+        match tree.attribute(name) {
+            Some(before) if before.value == value => {}
+            Some(before) => {
+                let message = format!("`{name}` of `{}` is already `{}`", tree.name, before.value);
+                self.report(Diagnostic::new("stated-twice", value_span, message).with_help("a shorthand and the long form say different things: keep one"));
+            }
+            None => tree.attributes.push(Attribute { name: Cow::Borrowed(name), value, name_span, value_span }),
+        }
+    }
+
+    fn put_text<'a>(&mut self, tree: &mut Tree<'a>, text: Cow<'a, str>, span: Span) {
+        if tree.text.as_deref().is_some_and(|before| before != text) {
+            self.report(Diagnostic::new("stated-twice", span, format!("the value of `{}` is stated twice", tree.name)));
+            return;
+        }
+        tree.text = Some(text);
+        tree.text_span = span;
+    }
+
+    /// Adds a child; what a shorthand already began is completed.
+    fn put_child<'a>(&mut self, tree: &mut Tree<'a>, child: Tree<'a>) {
+        let Some(at) = tree.children.iter().position(|known| known.name == child.name && known.whole == SHORT) else {
+            tree.children.push(child);
+            return;
+        };
+        let mut known = tree.children.remove(at);
+        known.whole = Span::default();
+        for attribute in child.attributes {
+            let name = known.attribute(&attribute.name).map(|before| before.value == attribute.value);
+            match name {
+                Some(true) => {}
+                Some(false) => {
+                    let message = format!("`{}` of `{}` is stated twice", attribute.name, known.name);
+                    self.report(Diagnostic::new("stated-twice", attribute.value_span, message).with_help("a shorthand and the long form say different things: keep one"));
+                }
+                None => known.attributes.push(attribute),
+            }
+        }
+        for inner in child.children {
+            self.put_child(&mut known, inner);
+        }
+        if let Some(text) = child.text {
+            self.put_text(&mut known, text, child.text_span);
+        }
+        tree.children.push(known);
+    }
+
+    fn shorthand<'a>(&mut self, tree: &mut Tree<'a>, shorthand: &'static Shorthand, entry: &Entry<'a>) {
+        let Value::Scalar { text, .. } = &entry.node.value else {
+            self.path.push(entry.key.to_string());
+            self.report(Diagnostic::new("yaml-shape", entry.node.span, format!("`{}` takes a single value, not {}", entry.key, entry.node.what())));
+            self.path.pop();
+            return;
+        };
+        let text = text.to_string();
+        let parts: Vec<String> = match shorthand.into {
+            [_, _, ..] => match text.split_once('/') {
+                Some((first, rest)) => vec![first.to_owned(), rest.to_owned()],
+                None => {
+                    self.report(Diagnostic::new("bad-value", entry.node.span, format!("`{text}` lacks a `/`")).with_help(format!("`{}` takes two names joined by `/`", entry.key)));
+                    return;
+                }
+            },
+            _ => vec![text],
+        };
+        for (into, part) in shorthand.into.iter().zip(parts) {
+            self.put_at(tree, into, part, entry.key_span, entry.node.span);
+        }
+        for (at, constant) in shorthand.sets {
+            self.put_at(tree, at, (*constant).to_owned(), entry.key_span, entry.node.span);
+        }
+    }
+
+    fn put_at<'a>(&mut self, tree: &mut Tree<'a>, path: &'static str, value: String, key_span: Span, span: Span) {
+        if let Some(name) = path.strip_prefix('@') {
+            self.put_attribute(tree, name, Cow::Owned(value), key_span, span);
+        } else if path.is_empty() {
+            self.put_text(tree, Cow::Owned(value), span);
+        } else {
+            let (name, rest) = path.split_once('/').unwrap_or((path, ""));
+            let mut child = take_child(tree, name, key_span);
+            self.put_at(&mut child, rest, value, key_span, span);
+            tree.children.push(child);
+        }
+    }
+}
+
+/// Marks a child that a shorthand or a flat field began: no element of XML can lie there.
+const SHORT: Span = Span { start: usize::MAX, end: usize::MAX };
+
+fn take_child<'a>(tree: &mut Tree<'a>, name: &'static str, span: Span) -> Tree<'a> {
+    match tree.children.iter().position(|child| child.name == name) {
+        Some(at) => tree.children.remove(at),
+        None => {
+            let mut child = Tree::new(name, span);
+            child.whole = SHORT;
+            child
+        }
+    }
+}
+
+fn place_all(tree: &mut Tree<'_>, span: Span) {
+    tree.span = span;
+    tree.text_span = span;
+    tree.whole = span;
+    for attribute in &mut tree.attributes {
+        attribute.name_span = span;
+        attribute.value_span = span;
+    }
+    tree.children.iter_mut().for_each(|child| place_all(child, span));
+}
+
+impl Field {
+    /// Whether its key differs from its name because it may occur several times.
+    fn key_is_plural(&self) -> bool {
+        matches!(self.shape, Shape::List(_) | Shape::Leaves(_))
+    }
+}
+
+fn main_field(info: &'static ElementInfo) -> Option<&'static Field> {
+    info.text_field().or_else(|| info.fields.iter().find(|field| field.name == info.main))
+}
+
+/// The list field of an element that has nothing else.
+fn only_list(info: &'static ElementInfo) -> Option<&'static Field> {
+    match info.fields {
+        [field] if matches!(field.shape, Shape::List(_) | Shape::Leaves(_)) => Some(field),
+        _ => None,
+    }
+}
+
+/// Every key that a mapping of this element may have.
+pub fn keys(info: &'static ElementInfo) -> Vec<&'static str> {
+    let mut out: Vec<&'static str> = Vec::new();
+    for field in info.fields {
+        match field.shape {
+            Shape::Many(variants) => out.extend(variants().iter().map(|variant| variant.name)),
+            Shape::Flat(inner) => out.extend(keys(inner())),
+            _ => out.push(field.key),
+        }
+    }
+    out.extend(info.short.iter().map(|shorthand| shorthand.key));
+    out
+}
+
+fn knows(info: &'static ElementInfo, key: &str) -> bool {
+    info.fields.iter().any(|field| match field.shape {
+        Shape::Many(variants) => field.key == key || variants().iter().any(|variant| variant.name == key),
+        Shape::Flat(inner) => field.key == key || knows(inner(), key),
+        _ => field.key == key || field.key_is_plural() && field.name == key,
+    }) || info.short.iter().any(|shorthand| shorthand.key == key)
+}
+
+/// An element's YAML and JSON value, with shorthands where nothing is lost by them.
+pub fn value_of<T: Element>(element: &T) -> Yaml {
+    value(&element.encode("x"), T::info())
+}
+
+/// The value of a tree whose table is `info`.
+pub fn value(tree: &Tree<'_>, info: &'static ElementInfo) -> Yaml {
+    let map = mapping(tree, info);
+    if map.is_empty() {
+        return if main_field(info).is_none() { Yaml::Bool(true) } else { Yaml::Mapping(map) };
+    }
+    let main = main_field(info).map(|field| field.key);
+    match (map.len(), main.and_then(|key| map.get(key))) {
+        (1, Some(only)) if !only.is_mapping() && !only.is_sequence() => only.clone(),
+        _ => Yaml::Mapping(map),
+    }
+}
+
+/// The value of a tree as a mapping, even where a single value would do.
+pub fn mapping(tree: &Tree<'_>, info: &'static ElementInfo) -> Mapping {
+    let mut tree = tree.to_owned();
+    let mut out = Mapping::new();
+    for shorthand in info.short {
+        if let Some(text) = use_shorthand(&mut tree, shorthand) {
+            out.insert(shorthand.key.into(), Yaml::String(text));
+        }
+    }
+    for field in info.fields {
+        field_value(&tree, field, &mut out);
+    }
+    out
+}
+
+fn field_value(tree: &Tree<'_>, field: &'static Field, out: &mut Mapping) {
+    let children = || tree.children.iter().filter(|child| child.name == field.name);
+    match field.shape {
+        Shape::Attribute(info) => {
+            if let Some(attribute) = tree.attribute(field.name) {
+                out.insert(field.key.into(), scalar_value(&attribute.value, info));
+            }
+        }
+        Shape::Text(info) => {
+            if let Some(text) = &tree.text {
+                out.insert(field.key.into(), scalar_value(text, info));
+            }
+        }
+        Shape::Sized(info) => {
+            if let Some(text) = &tree.text {
+                let text = tree.attribute("unit").map_or_else(|| text.to_string(), |unit| format!("{text} {}", unit.value));
+                out.insert(field.key.into(), scalar_value(&text, info));
+            }
+        }
+        Shape::Leaf(info) => {
+            if let Some(child) = children().next() {
+                out.insert(field.key.into(), scalar_value(child.text.as_deref().unwrap_or(""), info));
+            }
+        }
+        Shape::Leaves(info) => {
+            let items: Vec<Yaml> = children().map(|child| scalar_value(child.text.as_deref().unwrap_or(""), info)).collect();
+            insert_list(out, field.key, items);
+        }
+        Shape::Flag => {
+            if children().next().is_some() {
+                out.insert(field.key.into(), Yaml::Bool(true));
+            }
+        }
+        Shape::Child(info) => {
+            if let Some(child) = children().next() {
+                out.insert(field.key.into(), value(child, info()));
+            }
+        }
+        Shape::Flat(info) => {
+            if let Some(child) = children().next() {
+                let inner = mapping(child, info());
+                if inner.is_empty() || inner.keys().any(|key| out.contains_key(key)) {
+                    out.insert(field.key.into(), Yaml::Mapping(inner));
+                } else {
+                    out.extend(inner);
+                }
+            }
+        }
+        Shape::List(info) => insert_list(out, field.key, children().map(|child| value(child, info())).collect()),
+        Shape::Many(variants) => many_value(tree, field.key, variants(), out),
+        Shape::Tree => {
+            if let Some(child) = children().next() {
+                let text: String = child.children.iter().map(xml::write).collect();
+                out.insert(field.key.into(), Yaml::String(text));
+            }
+        }
+    }
+}
+
+fn insert_list(out: &mut Mapping, key: &'static str, items: Vec<Yaml>) {
+    if !items.is_empty() {
+        out.insert(key.into(), Yaml::Sequence(items));
+    }
+}
+
+/// By kind where each kind's elements stand together, else as a list in the order of the document.
+fn many_value(tree: &Tree<'_>, key: &'static str, variants: &'static [Variant], out: &mut Mapping) {
+    let mut groups: Vec<(&'static str, Vec<Yaml>)> = Vec::new();
+    let mut all = Vec::new();
+    let mut scattered = false;
+    for child in &tree.children {
+        let Some(variant) = variants.iter().find(|variant| variant.name == child.name) else { continue };
+        let item = value(child, (variant.info)());
+        all.push(Yaml::Mapping([(variant.name.into(), item.clone())].into_iter().collect()));
+        let last = groups.len().saturating_sub(1);
+        match groups.iter_mut().enumerate().find(|(_, (name, _))| *name == variant.name) {
+            Some((at, (_, items))) => {
+                scattered |= at != last;
+                items.push(item);
+            }
+            None => groups.push((variant.name, vec![item])),
+        }
+    }
+    if scattered {
+        insert_list(out, key, all);
+        return;
+    }
+    for (name, mut items) in groups {
+        let value = match items.pop() {
+            Some(only) if items.is_empty() => only,
+            Some(last) => {
+                items.push(last);
+                Yaml::Sequence(items)
+            }
+            None => continue,
+        };
+        out.insert(name.into(), value);
+    }
+}
+
+fn scalar_value(text: &str, info: &ScalarInfo) -> Yaml {
+    match info.form {
+        Form::Number if text.parse::<i64>().is_ok_and(|number| number.to_string() == text) => Yaml::Number(text.parse::<i64>().unwrap_or_default().into()),
+        Form::Truth(yes, _) if text == yes => Yaml::Bool(true),
+        Form::Truth(_, no) if text == no => Yaml::Bool(false),
+        _ => Yaml::String(text.to_owned()),
+    }
+}
+
+/// Takes what the shorthand stands for out of the tree, if all of it is there, and gives the shorthand's value.
+fn use_shorthand(tree: &mut Tree<'static>, shorthand: &'static Shorthand) -> Option<String> {
+    for (at, constant) in shorthand.sets {
+        if look(tree, at)? != *constant {
+            return None;
+        }
+    }
+    let parts: Vec<String> = shorthand.into.iter().map(|at| look(tree, at).map(str::to_owned)).collect::<Option<_>>()?;
+    if parts.iter().any(|part| part.trim().is_empty()) || parts.len() > 1 && parts.first().is_some_and(|first| first.contains('/')) {
+        return None;
+    }
+    for at in shorthand.into.iter().chain(shorthand.sets.iter().map(|(at, _)| at)) {
+        remove(tree, at);
+    }
+    Some(parts.join("/"))
+}
+
+fn only_child<'t>(tree: &'t Tree<'static>, name: &str) -> Option<&'t Tree<'static>> {
+    let mut named = tree.children.iter().filter(|child| child.name == name);
+    let only = named.next()?;
+    named.next().is_none().then_some(only)
+}
+
+fn look<'t>(tree: &'t Tree<'static>, path: &str) -> Option<&'t str> {
+    if let Some(name) = path.strip_prefix('@') {
+        return tree.attribute(name).map(|attribute| &*attribute.value);
+    }
+    if path.is_empty() {
+        return tree.text.as_deref().filter(|_| tree.children.is_empty());
+    }
+    let (name, rest) = path.split_once('/').unwrap_or((path, ""));
+    look(only_child(tree, name)?, rest)
+}
+
+fn remove(tree: &mut Tree<'static>, path: &str) {
+    if let Some(name) = path.strip_prefix('@') {
+        tree.attributes.retain(|attribute| attribute.name != name);
+    } else if path.is_empty() {
+        tree.text = None;
+    } else {
+        let (name, rest) = path.split_once('/').unwrap_or((path, ""));
+        if let Some(child) = tree.children.iter_mut().find(|child| child.name == name) {
+            remove(child, rest);
+        }
+        tree.children.retain(|child| child.name != name || !child.is_bare());
+    }
+}

@@ -1,0 +1,86 @@
+//! Where a definition's text came from, and places in it.
+//!
+//! In: a file's path and text. Out: byte spans, and the line and column that people read. Nothing here can fail: a span that
+//! does not fit its text (it belongs to another text) is cut to it.
+
+use std::path::PathBuf;
+
+/// One file's text, with the path by which people know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The path as it should be shown; also tells XML from YAML when the text does not.
+    pub path: PathBuf,
+    /// The whole text.
+    pub text: String,
+}
+
+/// A range of bytes in a [`Source`]'s text, end excluded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span {
+    /// Byte offset of the first byte.
+    pub start: usize,
+    /// Byte offset after the last byte.
+    pub end: usize,
+}
+
+impl Span {
+    /// A span from `start` to `end`; an `end` before `start` gives an empty span.
+    pub fn new(start: usize, end: usize) -> Self {
+        Self { start, end: end.max(start) }
+    }
+}
+
+/// A place as people count it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+}
+
+impl Source {
+    /// A source from its parts.
+    pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
+        Self { path: path.into(), text: text.into() }
+    }
+
+    /// Line and column of a byte offset; an offset beyond the end is the end.
+    pub fn position(&self, offset: usize) -> Position {
+        let mut offset = offset.min(self.text.len());
+        while !self.text.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        let (before, _) = self.text.split_at(offset);
+        let line = before.matches('\n').count() + 1;
+        let last = before.rsplit('\n').next().unwrap_or(before);
+        Position { line, column: last.chars().count() + 1 }
+    }
+
+    /// The text of a span; empty when the span does not lie in this text.
+    pub fn slice(&self, span: Span) -> &str {
+        self.text.get(span.start..span.end).unwrap_or("")
+    }
+
+    /// The whole line (without its end) that holds a byte offset.
+    pub fn line_of(&self, offset: usize) -> &str {
+        self.text.lines().nth(self.position(offset).line - 1).unwrap_or("")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_count_characters_not_bytes() {
+        let source = Source::new("x", "ä\nöü<x");
+        assert_eq!(source.position(7), Position { line: 2, column: 3 });
+        assert_eq!(source.line_of(7), "öü<x");
+    }
+
+    #[test]
+    fn an_offset_beyond_the_end_is_the_end() {
+        assert_eq!(Source::new("x", "ab").position(99), Position { line: 1, column: 3 });
+    }
+}

@@ -1,0 +1,187 @@
+//! libvirt's own test documents, read, written as XML and YAML, and read again.
+//!
+//! The corpus lies at `$VIREO_CORPUS`, or at `../shared/corpus` beside the workspace; without it these tests say so and pass. Each floor below is what the
+//! crate reached: a change may raise it, never lower it. `VIREO_CORPUS_SHOW=1` prints every document that is not accepted, with the first complaint.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use vireo_schema::{Document, Source, read, tree, xml};
+
+fn corpus() -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default();
+    let stated = std::env::var_os("VIREO_CORPUS").map(PathBuf::from);
+    let found = [stated, Some(root.join("../shared/corpus")), Some(root.join("../../shared/corpus"))].into_iter().flatten().find(|path| path.is_dir());
+    if found.is_none() {
+        eprintln!("skipped: no corpus at $VIREO_CORPUS or ../shared/corpus");
+    }
+    found
+}
+
+fn documents(folder: &Path) -> Vec<Arc<Source>> {
+    let mut out = Vec::new();
+    let Ok(entries) = std::fs::read_dir(folder) else { return out };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|ending| ending == "xml")
+            && let Ok(text) = std::fs::read_to_string(&path)
+        {
+            out.push(Arc::new(Source::new(path, text)));
+        }
+    }
+    out.sort_by(|a, b| a.path.cmp(&b.path));
+    out
+}
+
+/// Values that mean the same, in one form, so that trees compare by what they say.
+fn normal(element: &tree::Element<'_>) -> tree::Element<'static> {
+    let mut out = element.to_owned();
+    for attribute in &mut out.attributes {
+        let value = attribute.value.to_lowercase();
+        let number = value.strip_prefix("0x").and_then(|hex| u64::from_str_radix(hex, 16).ok()).or_else(|| value.parse().ok());
+        let address: Option<std::net::IpAddr> = value.parse().ok();
+        let mac: Option<vireo_schema::MacAddr> = value.parse().ok();
+        attribute.value = match (number, address, mac) {
+            (Some(number), _, _) => number.to_string(),
+            (_, Some(address), _) => address.to_string(),
+            (_, _, Some(mac)) => mac.to_string(),
+            _ => value,
+        }
+        .into();
+    }
+    out.attributes.retain(|attribute| !attribute.name.starts_with("xmlns"));
+    out.children = element.children.iter().map(normal).filter(|child| child.name != "metadata" || !child.is_bare()).collect();
+    if out.children.is_empty() {
+        let text = out.trimmed().to_owned();
+        let number: Option<u64> = text.parse().ok();
+        let uuid = uuid::Uuid::parse_str(&text).ok();
+        out.text = Some(match (number, uuid) {
+            (Some(number), _) => number.to_string().into(),
+            (_, Some(uuid)) => uuid.to_string().into(),
+            _ => text.into(),
+        });
+    } else if out.trimmed().is_empty() {
+        out.text = None;
+    }
+    out
+}
+
+fn same(first: &str, second: &str) -> bool {
+    match (xml::read(first, 0), xml::read(second, 0)) {
+        (Ok(first), Ok(second)) => normal(&first) == normal(&second),
+        _ => false,
+    }
+}
+
+/// Whether the document comes back equal through XML, and through YAML.
+fn round_trips(source: &Source, document: &Document) -> (bool, bool) {
+    let [only] = document.definitions.as_slice() else { return (false, false) };
+    let written = vireo_schema::to_xml(&only.definition, &only.policy);
+    let as_yaml = vireo_schema::to_yaml(&only.definition, &only.policy);
+    let back = read(&Arc::new(Source::new("x.yaml", as_yaml.clone())));
+    let through = back.definitions.first().map(|located| vireo_schema::to_xml(&located.definition, &located.policy));
+    let xml_equal = same(&source.text, &written);
+    let yaml_equal = through.as_deref().is_some_and(|through| same(&written, through));
+    if std::env::var_os("VIREO_CORPUS_SHOW").is_some() && !(xml_equal && yaml_equal) {
+        let complaint = back.problems.first().map(|problem| problem.render(&back.source)).unwrap_or_default();
+        eprintln!("{}: xml {xml_equal}, yaml {yaml_equal}: {complaint}", source.path.display());
+    }
+    (xml_equal, yaml_equal)
+}
+
+#[test]
+fn every_seed_but_the_wrong_one_comes_back_equal() {
+    let Some(corpus) = corpus() else { return };
+    let seeds = documents(&corpus.join("seeds"));
+    assert!(seeds.len() > 10, "the seeds are there");
+    for source in seeds.iter().filter(|source| !source.path.ends_with("pool-nfspool-wrong-type.xml")) {
+        let document = read(source);
+        let complaints: Vec<String> = document.problems.iter().map(|problem| problem.render(source)).collect();
+        assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+        assert_eq!(round_trips(source, &document), (true, true), "{}", source.path.display());
+    }
+}
+
+#[test]
+fn the_wrong_seed_is_refused_and_netfs_offered() {
+    let Some(corpus) = corpus() else { return };
+    let path = corpus.join("seeds/pool-nfspool-wrong-type.xml");
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let source = Arc::new(Source::new("pool-nfspool-wrong-type.xml", text));
+    let document = read(&source);
+    assert!(document.definitions.is_empty());
+    let shown: Vec<String> = document.problems.iter().map(|problem| problem.render(&source)).collect();
+    let shown = shown.join("\n");
+    assert!(shown.starts_with("pool-nfspool-wrong-type.xml:1:13:"), "{shown}");
+    assert!(shown.contains("netfs"), "{shown}");
+}
+
+#[derive(Default)]
+struct Tally {
+    valid: usize,
+    accepted: usize,
+    xml: usize,
+    yaml: usize,
+    invalid: usize,
+    refused: usize,
+}
+
+/// Per kind: the folders, and floors in documents: accepted, XML round trip, YAML round trip, invalid refused.
+const FLOORS: &[(&str, &[&str], [usize; 4])] = &[
+    ("domain", &["domain", "domain-generic", "domain-invalid", "domain-generic-invalid"], [854, 854, 854, 5]),
+    ("network", &["network-xml", "network-conf", "network-firewall", "network-invalid"], [53, 53, 53, 0]),
+    ("nwfilter", &["nwfilter-xml", "nwfilter-firewall", "nwfilter-invalid"], [43, 43, 43, 13]),
+    ("pool", &["pool-xml", "pool-argv"], [43, 43, 43, 0]),
+    ("volume", &["vol-xml", "vol-argv"], [35, 35, 35, 0]),
+    ("secret", &["secret-xml"], [3, 3, 3, 0]),
+];
+
+#[test]
+fn libvirts_own_documents_are_read_and_come_back_equal() {
+    let Some(corpus) = corpus() else { return };
+    let marked = std::fs::read_to_string(corpus.join("dev/INVALID.tsv")).unwrap_or_default();
+    let marked: Vec<&str> = marked.lines().filter_map(|line| line.split('\t').next()).collect();
+    let show = std::env::var_os("VIREO_CORPUS_SHOW").is_some();
+    let mut tallies: BTreeMap<&str, Tally> = BTreeMap::new();
+    for (kind, folders, _) in FLOORS {
+        let tally = tallies.entry(kind).or_default();
+        for source in folders.iter().flat_map(|folder| documents(&corpus.join("dev").join(folder))) {
+            let name = source.path.file_name().and_then(|name| name.to_str()).unwrap_or("").to_owned();
+            let folder_invalid = source.path.parent().and_then(|path| path.to_str()).is_some_and(|path| path.ends_with("-invalid"));
+            let document = read(&source);
+            if document.problems.iter().any(|problem| problem.rule == "unknown-document") {
+                continue;
+            }
+            let accepted = document.definitions.len() == 1;
+            if folder_invalid || marked.contains(&name.as_str()) {
+                tally.invalid += 1;
+                tally.refused += usize::from(!accepted);
+                if show && accepted {
+                    eprintln!("accepted though marked invalid: {}", source.path.display());
+                }
+                continue;
+            }
+            tally.valid += 1;
+            tally.accepted += usize::from(accepted);
+            let (xml_equal, yaml_equal) = round_trips(&source, &document);
+            tally.xml += usize::from(xml_equal);
+            tally.yaml += usize::from(yaml_equal);
+            if show && !accepted {
+                for problem in document.problems.iter().take(3) {
+                    eprintln!("{}", problem.render(&source));
+                }
+            }
+        }
+    }
+    let mut below = Vec::new();
+    for (kind, _, [accepted, xml_equal, yaml_equal, refused]) in FLOORS {
+        let Some(t) = tallies.get(kind) else { continue };
+        println!("{kind:<9} accepted {}/{}, xml {}, yaml {}, invalid refused {}/{}", t.accepted, t.valid, t.xml, t.yaml, t.refused, t.invalid);
+        for (what, is, floor) in [("accepted", t.accepted, *accepted), ("xml", t.xml, *xml_equal), ("yaml", t.yaml, *yaml_equal), ("refused", t.refused, *refused)] {
+            if is < floor {
+                below.push(format!("{kind} {what}: {is}, below {floor}"));
+            }
+        }
+    }
+    assert!(below.is_empty(), "{}", below.join("\n"));
+}
