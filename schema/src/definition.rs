@@ -89,7 +89,9 @@ pub enum Definition {
 }
 
 /// The namespace of derived identities: they never change from release to release.
-const NAMESPACE: Uuid = Uuid::from_bytes([0x6b, 0x1d, 0x0b, 0x7e, 0x3f, 0x1a, 0x5c, 0x52, 0x9d, 0x5e, 0x76, 0x69, 0x72, 0x65, 0x6f, 0x31]);
+const NAMESPACE: Uuid = Uuid::from_bytes([
+    0x6b, 0x1d, 0x0b, 0x7e, 0x3f, 0x1a, 0x5c, 0x52, 0x9d, 0x5e, 0x76, 0x69, 0x72, 0x65, 0x6f, 0x31,
+]);
 
 /// The identity of an object that states none: always the same for the same kind and name (a volume's name is `pool/name`).
 pub fn derived_uuid(kind: Kind, name: &str) -> Uuid {
@@ -122,10 +124,17 @@ impl Definition {
         let stated = match self {
             Self::Domain(domain) => domain.name.as_ref().map(ToString::to_string),
             Self::Network(network) => network.name.as_ref().map(ToString::to_string),
-            Self::Pool(pool) => pool.name.as_ref().map(ToString::to_string).or_else(|| pool.source.as_ref()?.name.clone()),
+            Self::Pool(pool) => pool
+                .name
+                .as_ref()
+                .map(ToString::to_string)
+                .or_else(|| pool.source.as_ref()?.name.clone()),
             Self::Volume(volume) => volume.full_name(),
             Self::NwFilter(filter) => filter.name.as_ref().map(ToString::to_string),
-            Self::Secret(secret) => secret.usage_id().map(str::to_owned).or_else(|| secret.uuid.map(|uuid| uuid.to_string())),
+            Self::Secret(secret) => secret
+                .usage_id()
+                .map(str::to_owned)
+                .or_else(|| secret.uuid.map(|uuid| uuid.to_string())),
         };
         stated.unwrap_or_default()
     }
@@ -144,10 +153,15 @@ impl Definition {
 
     /// Its identity: the uuid that it states, else the one derived from its kind and name.
     pub fn uuid(&self) -> Uuid {
-        self.stated_uuid().unwrap_or_else(|| derived_uuid(self.kind(), &self.name()))
+        self.stated_uuid()
+            .unwrap_or_else(|| derived_uuid(self.kind(), &self.name()))
     }
 
-    pub(crate) fn decode(kind: Kind, decoder: &mut crate::element::Decoder, tree: &Tree<'_>) -> Self {
+    pub(crate) fn decode(
+        kind: Kind,
+        decoder: &mut crate::element::Decoder,
+        tree: &Tree<'_>,
+    ) -> Self {
         match kind {
             Kind::Domain => Self::Domain(Element::decode(decoder, tree)),
             Kind::Network => Self::Network(Element::decode(decoder, tree)),
@@ -178,18 +192,32 @@ pub fn to_xml(definition: &Definition, policy: &Policy) -> String {
     let mut tree = definition.tree();
     let mut policy = policy.clone();
     if let Definition::Volume(volume) = definition {
-        tree.attributes.retain(|attribute| attribute.name != "vireo:pool");
+        tree.attributes
+            .retain(|attribute| attribute.name != "vireo:pool");
         policy.pool = volume.pool.clone().or(policy.pool);
     }
     if policy != Policy::default() {
         let stated = policy.encode("vireo:policy");
         if kind.has_metadata() {
-            match tree.children.iter_mut().find(|child| child.name == "metadata") {
+            match tree
+                .children
+                .iter_mut()
+                .find(|child| child.name == "metadata")
+            {
                 Some(metadata) => metadata.children.push(stated),
                 None => {
                     let mut metadata = Tree::new("metadata", Span::default());
                     metadata.children.push(stated);
-                    let after_names = tree.children.iter().take_while(|child| matches!(&*child.name, "name" | "uuid" | "genid" | "title" | "description")).count();
+                    let after_names = tree
+                        .children
+                        .iter()
+                        .take_while(|child| {
+                            matches!(
+                                &*child.name,
+                                "name" | "uuid" | "genid" | "title" | "description"
+                            )
+                        })
+                        .count();
                     tree.children.insert(after_names, metadata);
                 }
             }
@@ -211,13 +239,22 @@ pub fn to_value(definition: &Definition, policy: &Policy) -> Yaml {
     let mut fields = shape::mapping(&definition.tree(), kind.info());
     let mut policy = policy.clone();
     let mut out = Mapping::new();
-    let name = fields.shift_remove("name").and_then(|name| name.as_str().map(str::to_owned));
+    let name = fields
+        .shift_remove("name")
+        .and_then(|name| name.as_str().map(str::to_owned));
     match (kind, name) {
         (Kind::Volume, Some(name)) => {
             fields.shift_remove("pool");
             let pool = policy.pool.take();
-            let pool = if let Definition::Volume(volume) = definition { volume.pool.clone().or(pool) } else { pool };
-            out.insert(kind.as_str().into(), Yaml::String(pool.map_or_else(|| name.clone(), |pool| format!("{pool}/{name}"))));
+            let pool = if let Definition::Volume(volume) = definition {
+                volume.pool.clone().or(pool)
+            } else {
+                pool
+            };
+            out.insert(
+                kind.as_str().into(),
+                Yaml::String(pool.map_or_else(|| name.clone(), |pool| format!("{pool}/{name}"))),
+            );
         }
         (_, Some(name)) => {
             out.insert(kind.as_str().into(), Yaml::String(name));
@@ -246,7 +283,10 @@ mod tests {
 
     #[test]
     fn derived_identities_never_change() {
-        assert_ne!(derived_uuid(Kind::Domain, "web"), derived_uuid(Kind::Network, "web"));
+        assert_ne!(
+            derived_uuid(Kind::Domain, "web"),
+            derived_uuid(Kind::Network, "web")
+        );
         let guest = derived_uuid(Kind::Domain, "web");
         insta::assert_snapshot!(format!("{guest} {}", derived_mac(guest, 0)), @"7405cb72-e384-54a1-a31a-e4638dc373a7 52:54:00:b5:bb:2a");
     }

@@ -21,7 +21,13 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// A diagnostic without help and path.
     pub fn new(rule: &'static str, span: Span, message: impl Into<String>) -> Self {
-        Self { rule, message: message.into(), span, help: None, path: String::new() }
+        Self {
+            rule,
+            message: message.into(),
+            span,
+            help: None,
+            path: String::new(),
+        }
     }
 
     /// The same with help.
@@ -41,13 +47,33 @@ impl Diagnostic {
         let position = source.position(self.span.start);
         let line: String = source.line_of(self.span.start).chars().take(200).collect();
         let line = line.replace('\t', " ");
-        let mut out = format!("{}:{}:{}: {}", source.path.display(), position.line, position.column, self.message);
+        let mut out = format!(
+            "{}:{}:{}: {}",
+            source.path.display(),
+            position.line,
+            position.column,
+            self.message
+        );
         if !self.path.is_empty() {
             let _ = write!(out, " ({})", self.path);
         }
-        let room = line.chars().count().saturating_sub(position.column - 1).max(1);
-        let width = source.slice(self.span).lines().next().map_or(1, |text| text.chars().count()).clamp(1, room);
-        let _ = write!(out, "\n    {line}\n    {}{}", " ".repeat(position.column.min(201) - 1), "^".repeat(width));
+        let room = line
+            .chars()
+            .count()
+            .saturating_sub(position.column - 1)
+            .max(1);
+        let width = source
+            .slice(self.span)
+            .lines()
+            .next()
+            .map_or(1, |text| text.chars().count())
+            .clamp(1, room);
+        let _ = write!(
+            out,
+            "\n    {line}\n    {}{}",
+            " ".repeat(position.column.min(201) - 1),
+            "^".repeat(width)
+        );
         if let Some(help) = &self.help {
             let _ = write!(out, "\n  help: {help}");
         }
@@ -56,11 +82,19 @@ impl Diagnostic {
 }
 
 /// The candidate closest to `word`, if it is close enough to be a slip of the pen.
-pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn did_you_mean<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     let word = word.to_lowercase();
     let bound = (word.chars().count() / 3).max(1);
     let near = |candidate: &str| distance(&word, &candidate.to_lowercase());
-    candidates.into_iter().map(|c| (near(c), c)).filter(|(d, _)| *d <= bound).min_by_key(|(d, _)| *d).map(|(_, c)| c)
+    candidates
+        .into_iter()
+        .map(|c| (near(c), c))
+        .filter(|(d, _)| *d <= bound)
+        .min_by_key(|(d, _)| *d)
+        .map(|(_, c)| c)
 }
 
 /// Edit distance in which a swap of two neighbours counts one.
@@ -74,7 +108,9 @@ fn distance(a: &str, b: &str) -> usize {
         row.push(i + 1);
         for (j, y) in b.iter().enumerate() {
             let cell = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX / 2);
-            let mut best = (cell(last, j) + usize::from(x != y)).min(cell(last, j + 1) + 1).min(cell(row, j) + 1);
+            let mut best = (cell(last, j) + usize::from(x != y))
+                .min(cell(last, j + 1) + 1)
+                .min(cell(row, j) + 1);
             let swapped = i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x);
             if swapped {
                 best = best.min(cell(before, j - 1) + 1);
@@ -93,7 +129,15 @@ pub fn one_of<'a>(words: impl IntoIterator<Item = &'a str>, most: usize) -> Stri
     match words.as_slice() {
         [] => "nothing".into(),
         [only] => (*only).into(),
-        many if many.len() > most => format!("{} and {} more", many.iter().take(most).copied().collect::<Vec<_>>().join(", "), many.len() - most),
+        many if many.len() > most => format!(
+            "{} and {} more",
+            many.iter()
+                .take(most)
+                .copied()
+                .collect::<Vec<_>>()
+                .join(", "),
+            many.len() - most
+        ),
         [first @ .., last] => format!("{} or {last}", first.join(", ")),
     }
 }
@@ -105,8 +149,14 @@ mod tests {
     #[test]
     fn a_swap_a_slip_and_a_case_are_near_and_another_word_is_not() {
         assert_eq!(did_you_mean("memroy", ["name", "memory"]), Some("memory"));
-        assert_eq!(did_you_mean("netwrk", ["network", "bridge"]), Some("network"));
-        assert_eq!(did_you_mean("dependsOn", ["depends-on"]), Some("depends-on"));
+        assert_eq!(
+            did_you_mean("netwrk", ["network", "bridge"]),
+            Some("network")
+        );
+        assert_eq!(
+            did_you_mean("dependsOn", ["depends-on"]),
+            Some("depends-on")
+        );
         assert_eq!(did_you_mean("flavour", ["name", "memory"]), None);
     }
 }

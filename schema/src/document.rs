@@ -12,8 +12,8 @@ use crate::scalar::Scalar;
 use crate::shape::Shaper;
 use crate::source::{Source, Span};
 use crate::tree::Element as Tree;
-use crate::yaml::{self, Entry, Node, Value};
 use crate::xml;
+use crate::yaml::{self, Entry, Node, Value};
 use std::borrow::Cow;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -80,16 +80,23 @@ impl SpanTable {
 
     fn find(&self, path: &str) -> (Option<Span>, Span) {
         let (raws, _) = raw_definitions(&self.source);
-        let Some(raw) = raws.get(self.index) else { return (None, Span::default()) };
+        let Some(raw) = raws.get(self.index) else {
+            return (None, Span::default());
+        };
         let mut element = &raw.tree;
         let mut steps = path.split('/').filter(|step| !step.is_empty()).peekable();
         steps.next_if(|first| *first == raw.tree.name);
         for step in steps {
             if let Some(name) = step.strip_prefix('@') {
-                let attribute = element.attribute(name).map(|attribute| attribute.value_span);
+                let attribute = element
+                    .attribute(name)
+                    .map(|attribute| attribute.value_span);
                 return (attribute, attribute.unwrap_or(element.span));
             }
-            let (name, number) = step.strip_suffix(']').and_then(|step| step.split_once('[')).unwrap_or((step, "1"));
+            let (name, number) = step
+                .strip_suffix(']')
+                .and_then(|step| step.split_once('['))
+                .unwrap_or((step, "1"));
             let number: usize = number.parse().unwrap_or(1);
             match element.children_named(name).nth(number.saturating_sub(1)) {
                 Some(child) => element = child,
@@ -113,7 +120,12 @@ pub fn read(source: &Arc<Source>) -> Document {
     let mut definitions = Vec::new();
     let mut broken = Vec::new();
     if raws.is_empty() && !problems.is_empty() {
-        broken.push(Broken { kind: None, name: None, uuid: None, span: Span::default() });
+        broken.push(Broken {
+            kind: None,
+            name: None,
+            uuid: None,
+            span: Span::default(),
+        });
     }
     for (index, raw) in raws.iter().enumerate() {
         let mut decoder = Decoder::new(raw.kind.root());
@@ -125,8 +137,17 @@ pub fn read(source: &Arc<Source>) -> Document {
             decoder.problems.append(&mut inner.problems);
             read
         });
-        let spans = SpanTable { source: source.clone(), index };
-        let located = Located { definition, policy: policy.unwrap_or_default(), source: source.clone(), span: raw.span, spans };
+        let spans = SpanTable {
+            source: source.clone(),
+            index,
+        };
+        let located = Located {
+            definition,
+            policy: policy.unwrap_or_default(),
+            source: source.clone(),
+            span: raw.span,
+            spans,
+        };
         if decoder.problems.is_empty() {
             decoder.problems = check::one(&located);
         }
@@ -134,12 +155,22 @@ pub fn read(source: &Arc<Source>) -> Document {
             definitions.push(located);
         } else {
             let name = Some(located.definition.name()).filter(|name| !name.is_empty());
-            broken.push(Broken { kind: Some(raw.kind), name, uuid: located.definition.stated_uuid(), span: raw.span });
+            broken.push(Broken {
+                kind: Some(raw.kind),
+                name,
+                uuid: located.definition.stated_uuid(),
+                span: raw.span,
+            });
             problems.append(&mut decoder.problems);
         }
     }
     problems.sort_by_key(|problem| problem.span);
-    Document { source: source.clone(), definitions, broken, problems }
+    Document {
+        source: source.clone(),
+        definitions,
+        broken,
+        problems,
+    }
 }
 
 /// A definition's tree before it is decoded.
@@ -152,13 +183,25 @@ struct Raw<'a> {
 }
 
 fn raw_definitions(source: &Source) -> (Vec<Raw<'_>>, Vec<Diagnostic>) {
-    let ending = source.path.extension().and_then(|ending| ending.to_str()).unwrap_or("");
+    let ending = source
+        .path
+        .extension()
+        .and_then(|ending| ending.to_str())
+        .unwrap_or("");
     let is_xml = match ending {
         "xml" => true,
         "yaml" | "yml" | "json" => false,
-        _ => source.text.trim_start_matches('\u{feff}').trim_start().starts_with('<'),
+        _ => source
+            .text
+            .trim_start_matches('\u{feff}')
+            .trim_start()
+            .starts_with('<'),
     };
-    if is_xml { from_xml(source) } else { from_yaml(source) }
+    if is_xml {
+        from_xml(source)
+    } else {
+        from_yaml(source)
+    }
 }
 
 fn from_xml(source: &Source) -> (Vec<Raw<'_>>, Vec<Diagnostic>) {
@@ -168,25 +211,48 @@ fn from_xml(source: &Source) -> (Vec<Raw<'_>>, Vec<Diagnostic>) {
     };
     let Some(kind) = Kind::from_root(&tree.name) else {
         let roots = || Kind::ALL.iter().map(|kind| kind.root());
-        let near = did_you_mean(&tree.name, roots()).map(|near| format!("did you mean <{near}>? ")).unwrap_or_default();
+        let near = did_you_mean(&tree.name, roots())
+            .map(|near| format!("did you mean <{near}>? "))
+            .unwrap_or_default();
         let known = crate::diagnostic::one_of(roots(), 16);
-        let problem = Diagnostic::new("unknown-document", tree.span, format!("<{}> is not a definition", tree.name)).with_help(format!("{near}known: {known}"));
+        let problem = Diagnostic::new(
+            "unknown-document",
+            tree.span,
+            format!("<{}> is not a definition", tree.name),
+        )
+        .with_help(format!("{near}known: {known}"));
         return (Vec::new(), vec![problem]);
     };
     let span = tree.whole;
-    let mut raw = Raw { kind, policy: take_policy(&mut tree), tree, span, problems: Vec::new() };
+    let mut raw = Raw {
+        kind,
+        policy: take_policy(&mut tree),
+        tree,
+        span,
+        problems: Vec::new(),
+    };
     join_pool(&mut raw);
     (vec![raw], Vec::new())
 }
 
 /// The policy of an XML document, taken out of its metadata (or from directly inside its root).
 fn take_policy<'a>(tree: &mut Tree<'a>) -> Option<Tree<'a>> {
-    if let Some(at) = tree.children.iter().position(|child| child.name == "vireo:policy") {
+    if let Some(at) = tree
+        .children
+        .iter()
+        .position(|child| child.name == "vireo:policy")
+    {
         return Some(tree.children.remove(at));
     }
-    let at = tree.children.iter().position(|child| child.name == "metadata")?;
+    let at = tree
+        .children
+        .iter()
+        .position(|child| child.name == "metadata")?;
     let metadata = tree.children.get_mut(at)?;
-    let inner = metadata.children.iter().position(|child| child.name == "vireo:policy")?;
+    let inner = metadata
+        .children
+        .iter()
+        .position(|child| child.name == "vireo:policy")?;
     let policy = metadata.children.remove(inner);
     if metadata.is_bare() {
         tree.children.remove(at);
@@ -199,14 +265,25 @@ fn join_pool(raw: &mut Raw<'_>) {
     if raw.kind != Kind::Volume {
         return;
     }
-    let stated = raw.policy.as_ref().and_then(|policy| policy.attribute("pool")).cloned();
+    let stated = raw
+        .policy
+        .as_ref()
+        .and_then(|policy| policy.attribute("pool"))
+        .cloned();
     let beside = raw.tree.attribute("vireo:pool").cloned();
     match (stated, beside) {
         (Some(stated), None) => raw.tree.set("vireo:pool", stated.value, stated.value_span),
-        (None, Some(beside)) => raw.policy.get_or_insert_with(|| Tree::new("policy", beside.value_span)).set("pool", beside.value, beside.value_span),
+        (None, Some(beside)) => raw
+            .policy
+            .get_or_insert_with(|| Tree::new("policy", beside.value_span))
+            .set("pool", beside.value, beside.value_span),
         (Some(stated), Some(beside)) if stated.value != beside.value => {
-            let message = format!("the pool is `{}` here and `{}` in the policy", beside.value, stated.value);
-            raw.problems.push(Diagnostic::new("stated-twice", beside.value_span, message).at("volume"));
+            let message = format!(
+                "the pool is `{}` here and `{}` in the policy",
+                beside.value, stated.value
+            );
+            raw.problems
+                .push(Diagnostic::new("stated-twice", beside.value_span, message).at("volume"));
         }
         _ => {}
     }
@@ -218,7 +295,9 @@ fn from_yaml(source: &Source) -> (Vec<Raw<'_>>, Vec<Diagnostic>) {
     let mut out = Vec::new();
     for node in &nodes {
         match &node.value {
-            Value::List(items) => items.iter().for_each(|item| one_yaml(item, &mut out, &mut problems)),
+            Value::List(items) => items
+                .iter()
+                .for_each(|item| one_yaml(item, &mut out, &mut problems)),
             Value::Null => {}
             _ => one_yaml(node, &mut out, &mut problems),
         }
@@ -228,19 +307,38 @@ fn from_yaml(source: &Source) -> (Vec<Raw<'_>>, Vec<Diagnostic>) {
 
 fn one_yaml<'a>(node: &Node<'a>, out: &mut Vec<Raw<'a>>, problems: &mut Vec<Diagnostic>) {
     let Some(entries) = node.entries() else {
-        let problem = Diagnostic::new("yaml-shape", node.span, format!("a definition is a mapping, not {}", node.what()));
+        let problem = Diagnostic::new(
+            "yaml-shape",
+            node.span,
+            format!("a definition is a mapping, not {}", node.what()),
+        );
         problems.push(problem.with_help("begin with its kind and name, such as `domain: web`"));
         return;
     };
-    let kinds: Vec<(Kind, &Entry<'a>)> = entries.iter().filter_map(|entry| Some((Kind::from_key(&entry.key)?, entry))).collect();
-    let chosen = kinds.iter().find(|(kind, _)| *kind == Kind::Volume).or_else(|| kinds.first());
+    let kinds: Vec<(Kind, &Entry<'a>)> = entries
+        .iter()
+        .filter_map(|entry| Some((Kind::from_key(&entry.key)?, entry)))
+        .collect();
+    let chosen = kinds
+        .iter()
+        .find(|(kind, _)| *kind == Kind::Volume)
+        .or_else(|| kinds.first());
     let named = entries.iter().find(|entry| entry.key == "kind");
     match (named, chosen) {
         (Some(entry), _) => match scalar_of(&entry.node).and_then(Kind::from_key) {
             Some(kind) => out.push(yaml_definition(kind, entry, None, node, entries)),
-            None => problems.push(unknown_kind(entry.node.span, "the value of `kind` is none that is known")),
+            None => problems.push(unknown_kind(
+                entry.node.span,
+                "the value of `kind` is none that is known",
+            )),
         },
-        (None, Some((kind, entry))) => out.push(yaml_definition(*kind, entry, Some(&entry.node), node, entries)),
+        (None, Some((kind, entry))) => out.push(yaml_definition(
+            *kind,
+            entry,
+            Some(&entry.node),
+            node,
+            entries,
+        )),
         (None, None) => {
             let at = entries.first().map_or(node.span, |entry| entry.key_span);
             problems.push(unknown_kind(at, "no key says what is defined"));
@@ -260,15 +358,32 @@ fn unknown_kind(span: Span, message: &str) -> Diagnostic {
 }
 
 /// One definition: `head` is the entry that tells the kind, `named` its value where that is the name or the long form.
-fn yaml_definition<'a>(kind: Kind, head: &Entry<'a>, named: Option<&Node<'a>>, node: &Node<'a>, entries: &[Entry<'a>]) -> Raw<'a> {
+fn yaml_definition<'a>(
+    kind: Kind,
+    head: &Entry<'a>,
+    named: Option<&Node<'a>>,
+    node: &Node<'a>,
+    entries: &[Entry<'a>],
+) -> Raw<'a> {
     let mut shaper = Shaper::new(kind.root());
     let mut tree = Tree::new(kind.root(), head.key_span);
     let mut policy = None;
-    let mut rest: Vec<Entry<'a>> = entries.iter().filter(|entry| entry.key != head.key).cloned().collect();
+    let mut rest: Vec<Entry<'a>> = entries
+        .iter()
+        .filter(|entry| entry.key != head.key)
+        .cloned()
+        .collect();
     match named.map(|named| &named.value) {
         Some(Value::Map(inner)) => {
             for entry in rest.iter().filter(|entry| entry.key != "policy") {
-                let problem = Diagnostic::new("unknown-key", entry.key_span, format!("`{}` stands beside a definition in the long form", entry.key));
+                let problem = Diagnostic::new(
+                    "unknown-key",
+                    entry.key_span,
+                    format!(
+                        "`{}` stands beside a definition in the long form",
+                        entry.key
+                    ),
+                );
                 shaper.problems.push(problem.with_help(format!("put it inside of `{}`, or give `{0}` the name alone and write the fields beside it", head.key)).at(kind.root()));
             }
             rest.retain(|entry| entry.key == "policy");
@@ -284,7 +399,13 @@ fn yaml_definition<'a>(kind: Kind, head: &Entry<'a>, named: Option<&Node<'a>>, n
         shaper.problems.append(&mut inner.problems);
     }
     shaper.fill(&mut tree, kind.info(), &rest);
-    let mut raw = Raw { kind, tree, policy, span: node.span, problems: shaper.problems };
+    let mut raw = Raw {
+        kind,
+        tree,
+        policy,
+        span: node.span,
+        problems: shaper.problems,
+    };
     join_pool(&mut raw);
     raw
 }
@@ -301,7 +422,10 @@ fn put_name<'a>(tree: &mut Tree<'a>, kind: Kind, text: Cow<'a, str>, head: &Entr
     match kind {
         Kind::NwFilter => tree.set("name", text, span),
         Kind::Secret => tree.children.push(leaf("uuid", text)),
-        Kind::Volume => match text.split_once('/').map(|(pool, name)| (pool.to_owned(), name.to_owned())) {
+        Kind::Volume => match text
+            .split_once('/')
+            .map(|(pool, name)| (pool.to_owned(), name.to_owned()))
+        {
             Some((pool, name)) => {
                 tree.set("vireo:pool", pool, span);
                 tree.children.push(leaf("name", Cow::Owned(name)));
@@ -331,7 +455,10 @@ impl Located {
     /// Reads a value's text as it stands in the definition, for showing: the line at a path.
     pub fn line(&self, path: &str) -> (usize, &str) {
         let span = self.spans.nearest(path);
-        (self.source.position(span.start).line, self.source.line_of(span.start))
+        (
+            self.source.position(span.start).line,
+            self.source.line_of(span.start),
+        )
     }
 }
 
@@ -340,5 +467,6 @@ impl Located {
 /// # Errors
 /// The sentence that a document's reader would get.
 pub fn scalar<T: Scalar>(text: &str) -> Result<T, String> {
-    T::parse(text).map_err(|why| crate::element::bad_value(&T::INFO, text, &why, Span::default()).message)
+    T::parse(text)
+        .map_err(|why| crate::element::bad_value(&T::INFO, text, &why, Span::default()).message)
 }

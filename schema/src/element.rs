@@ -162,7 +162,9 @@ impl ElementInfo {
 
     /// The field that holds the element's own text.
     pub fn text_field(&self) -> Option<&'static Field> {
-        self.fields.iter().find(|field| matches!(field.shape, Shape::Text(_) | Shape::Sized(_)))
+        self.fields
+            .iter()
+            .find(|field| matches!(field.shape, Shape::Text(_) | Shape::Sized(_)))
     }
 
     fn takes_attribute(&self, name: &str) -> bool {
@@ -192,7 +194,8 @@ impl ElementInfo {
                 Shape::Many(variants) => (None, variants()),
                 _ => (Some(field.name), &[]),
             };
-            own.into_iter().chain(variants.iter().map(|variant| variant.name))
+            own.into_iter()
+                .chain(variants.iter().map(|variant| variant.name))
         })
     }
 }
@@ -208,7 +211,10 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder for a document whose root has this name.
     pub fn new(root: &'static str) -> Self {
-        Self { problems: Vec::new(), path: vec![(root, 0)] }
+        Self {
+            problems: Vec::new(),
+            path: vec![(root, 0)],
+        }
     }
 
     fn path(&self) -> String {
@@ -237,7 +243,12 @@ impl Decoder {
     }
 
     /// Decodes a child element, its name and number put on the path.
-    fn inside<T>(&mut self, name: &'static str, index: usize, decode: impl FnOnce(&mut Self) -> T) -> T {
+    fn inside<T>(
+        &mut self,
+        name: &'static str,
+        index: usize,
+        decode: impl FnOnce(&mut Self) -> T,
+    ) -> T {
         self.path.push((name, index));
         let value = decode(self);
         self.path.pop();
@@ -247,7 +258,10 @@ impl Decoder {
     /// Reports everything in `tree` that its table does not know, and what is missing.
     pub fn check_names(&mut self, tree: &Tree<'_>, info: &'static ElementInfo) {
         for attribute in &tree.attributes {
-            if !info.takes_attribute(&attribute.name) && !attribute.name.starts_with("xmlns") && attribute.name != "xml:space" {
+            if !info.takes_attribute(&attribute.name)
+                && !attribute.name.starts_with("xmlns")
+                && attribute.name != "xml:space"
+            {
                 self.unknown_attribute(tree, attribute, info);
             }
         }
@@ -257,11 +271,19 @@ impl Decoder {
             }
         }
         if !tree.trimmed().is_empty() && info.text_field().is_none() {
-            let problem = Diagnostic::new("unexpected-text", tree.text_span, format!("<{}> takes no text", tree.name));
+            let problem = Diagnostic::new(
+                "unexpected-text",
+                tree.text_span,
+                format!("<{}> takes no text", tree.name),
+            );
             self.report(problem);
         }
         for name in info.must {
-            let stated = tree.attribute(name).is_some() || tree.child(name).is_some() || info.text_field().is_some_and(|field| field.name == *name && !tree.trimmed().is_empty());
+            let stated = tree.attribute(name).is_some()
+                || tree.child(name).is_some()
+                || info
+                    .text_field()
+                    .is_some_and(|field| field.name == *name && !tree.trimmed().is_empty());
             if !stated {
                 self.missing(tree, name, info);
             }
@@ -269,8 +291,12 @@ impl Decoder {
     }
 
     fn missing(&mut self, tree: &Tree<'_>, name: &'static str, info: &'static ElementInfo) {
-        let attribute = info.field(name).is_some_and(|field| matches!(field.shape, Shape::Attribute(_)));
-        let text = info.field(name).is_some_and(|field| matches!(field.shape, Shape::Text(_) | Shape::Sized(_)));
+        let attribute = info
+            .field(name)
+            .is_some_and(|field| matches!(field.shape, Shape::Attribute(_)));
+        let text = info
+            .field(name)
+            .is_some_and(|field| matches!(field.shape, Shape::Text(_) | Shape::Sized(_)));
         let what = match (attribute, text) {
             (true, _) => format!("<{}> lacks the attribute `{name}`", tree.name),
             (_, true) => format!("<{}> lacks its value", tree.name),
@@ -280,14 +306,22 @@ impl Decoder {
         self.report(problem);
     }
 
-    fn unknown_attribute(&mut self, tree: &Tree<'_>, attribute: &Attribute<'_>, info: &'static ElementInfo) {
+    fn unknown_attribute(
+        &mut self,
+        tree: &Tree<'_>,
+        attribute: &Attribute<'_>,
+        info: &'static ElementInfo,
+    ) {
         let message = format!("<{}> has no attribute `{}`", tree.name, attribute.name);
         let help = if info.takes_child(&attribute.name) {
             format!("`{0}` is an element here: <{0}>", attribute.name)
         } else {
             accepted(&attribute.name, info.attributes(), "attributes")
         };
-        self.report_at(&format!("@{}", attribute.name), Diagnostic::new("unknown-attribute", attribute.name_span, message).with_help(help));
+        self.report_at(
+            &format!("@{}", attribute.name),
+            Diagnostic::new("unknown-attribute", attribute.name_span, message).with_help(help),
+        );
     }
 
     fn unknown_child(&mut self, tree: &Tree<'_>, child: &Tree<'_>, info: &'static ElementInfo) {
@@ -297,11 +331,19 @@ impl Decoder {
         } else {
             accepted(&child.name, info.children(), "elements")
         };
-        self.report_at(&child.name, Diagnostic::new("unknown-element", child.span, message).with_help(help));
+        self.report_at(
+            &child.name,
+            Diagnostic::new("unknown-element", child.span, message).with_help(help),
+        );
     }
 
     /// Reads a value of the attribute named, or of the element's text.
-    fn scalar<T: Scalar>(&mut self, attribute: Option<&'static str>, text: &str, span: Span) -> Option<T> {
+    fn scalar<T: Scalar>(
+        &mut self,
+        attribute: Option<&'static str>,
+        text: &str,
+        span: Span,
+    ) -> Option<T> {
         match T::parse(text) {
             Ok(value) => Some(value),
             Err(why) => {
@@ -317,7 +359,11 @@ impl Decoder {
 
     fn twice(&mut self, tree: &Tree<'_>, name: &'static str) {
         if let Some(second) = tree.children_named(name).nth(1) {
-            let problem = Diagnostic::new("duplicate-element", second.span, format!("<{}> takes <{name}> once", tree.name));
+            let problem = Diagnostic::new(
+                "duplicate-element",
+                second.span,
+                format!("<{}> takes <{name}> once", tree.name),
+            );
             self.report_at(&format!("{name}[2]"), problem);
         }
     }
@@ -326,7 +372,9 @@ impl Decoder {
 /// `did you mean …? accepted here: …`
 pub fn accepted(word: &str, known: impl Iterator<Item = &'static str>, what: &str) -> String {
     let mut known: Vec<&str> = known.collect();
-    let near = did_you_mean(word, known.iter().copied()).map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+    let near = did_you_mean(word, known.iter().copied())
+        .map(|near| format!("did you mean `{near}`? "))
+        .unwrap_or_default();
     if known.is_empty() {
         return format!("no {what} are accepted here");
     }
@@ -340,14 +388,27 @@ pub fn bad_value(info: &ScalarInfo, text: &str, why: &str, span: Span) -> Diagno
     let shown: String = text.chars().take(60).collect();
     let cut = if shown.len() < text.len() { "…" } else { "" };
     if !info.words.is_empty() {
-        let near = did_you_mean(text, info.words.iter().copied()).map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+        let near = did_you_mean(text, info.words.iter().copied())
+            .map(|near| format!("did you mean `{near}`? "))
+            .unwrap_or_default();
         let help = format!("{near}accepted: {}", one_of(info.words.iter().copied(), 64));
-        return Diagnostic::new("bad-value", span, format!("`{shown}{cut}` is not one of the words accepted here")).with_help(help);
+        return Diagnostic::new(
+            "bad-value",
+            span,
+            format!("`{shown}{cut}` is not one of the words accepted here"),
+        )
+        .with_help(help);
     }
     match why {
-        "is empty" => Diagnostic::new("empty-value", span, "the value is empty").with_help(format!("expected {}", info.expects)),
-        "" => Diagnostic::new("bad-value", span, format!("`{shown}{cut}` is not {}", info.expects)),
-        why => Diagnostic::new("bad-value", span, format!("`{shown}{cut}` {why}")).with_help(format!("expected {}", info.expects)),
+        "is empty" => Diagnostic::new("empty-value", span, "the value is empty")
+            .with_help(format!("expected {}", info.expects)),
+        "" => Diagnostic::new(
+            "bad-value",
+            span,
+            format!("`{shown}{cut}` is not {}", info.expects),
+        ),
+        why => Diagnostic::new("bad-value", span, format!("`{shown}{cut}` {why}"))
+            .with_help(format!("expected {}", info.expects)),
     }
 }
 
@@ -368,7 +429,11 @@ pub mod decode {
         d.scalar(None, text, tree.text_span)
     }
 
-    pub fn sized<U: DefaultUnit + Clone>(d: &mut Decoder, tree: &Tree<'_>, _: &'static str) -> Option<Size<U>> {
+    pub fn sized<U: DefaultUnit + Clone>(
+        d: &mut Decoder,
+        tree: &Tree<'_>,
+        _: &'static str,
+    ) -> Option<Size<U>> {
         let text = tree.text.as_deref()?;
         let unit = tree.attribute("unit");
         match Size::from_parts(text, unit.map(|unit| &*unit.value)) {
@@ -390,10 +455,18 @@ pub mod decode {
     }
 
     pub fn leaves<T: Scalar>(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> Vec<T> {
-        tree.children_named(name).enumerate().filter_map(|(i, child)| leaf_value(d, child, name, i + 1)).collect()
+        tree.children_named(name)
+            .enumerate()
+            .filter_map(|(i, child)| leaf_value(d, child, name, i + 1))
+            .collect()
     }
 
-    fn leaf_value<T: Scalar>(d: &mut Decoder, child: &Tree<'_>, name: &'static str, index: usize) -> Option<T> {
+    fn leaf_value<T: Scalar>(
+        d: &mut Decoder,
+        child: &Tree<'_>,
+        name: &'static str,
+        index: usize,
+    ) -> Option<T> {
         d.inside(name, index, |d| {
             only_text(d, child);
             d.scalar(None, child.text.as_deref().unwrap_or(""), child.text_span)
@@ -401,23 +474,41 @@ pub mod decode {
     }
 
     fn only_text(d: &mut Decoder, child: &Tree<'_>) {
-        if let Some(attribute) = child.attributes.iter().find(|attribute| !attribute.name.starts_with("xmlns")) {
+        if let Some(attribute) = child
+            .attributes
+            .iter()
+            .find(|attribute| !attribute.name.starts_with("xmlns"))
+        {
             let message = format!("<{}> has no attribute `{}`", child.name, attribute.name);
-            d.report_at(&format!("@{}", attribute.name), Diagnostic::new("unknown-attribute", attribute.name_span, message).with_help("no attributes are accepted here"));
+            d.report_at(
+                &format!("@{}", attribute.name),
+                Diagnostic::new("unknown-attribute", attribute.name_span, message)
+                    .with_help("no attributes are accepted here"),
+            );
         }
         if let Some(inner) = child.children.first() {
             let message = format!("<{}> has no element <{}>", child.name, inner.name);
-            d.report_at(&inner.name, Diagnostic::new("unknown-element", inner.span, message).with_help("no elements are accepted here"));
+            d.report_at(
+                &inner.name,
+                Diagnostic::new("unknown-element", inner.span, message)
+                    .with_help("no elements are accepted here"),
+            );
         }
     }
 
     pub fn flag(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> bool {
         d.twice(tree, name);
-        let Some(child) = tree.child(name) else { return false };
+        let Some(child) = tree.child(name) else {
+            return false;
+        };
         d.inside(name, 0, |d| {
             only_text(d, child);
             if !child.trimmed().is_empty() {
-                let problem = Diagnostic::new("unexpected-text", child.text_span, format!("<{name}> takes no text"));
+                let problem = Diagnostic::new(
+                    "unexpected-text",
+                    child.text_span,
+                    format!("<{name}> takes no text"),
+                );
                 d.report(problem);
             }
         });
@@ -435,14 +526,23 @@ pub mod decode {
     }
 
     pub fn list<T: Element>(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> Vec<T> {
-        tree.children_named(name).enumerate().map(|(i, child)| d.inside(name, i + 1, |d| T::decode(d, child))).collect()
+        tree.children_named(name)
+            .enumerate()
+            .map(|(i, child)| d.inside(name, i + 1, |d| T::decode(d, child)))
+            .collect()
     }
 
     pub fn many<T: Union>(d: &mut Decoder, tree: &Tree<'_>, _: &'static str) -> Vec<T> {
         let mut counts = vec![0; T::variants().len()];
         let mut out = Vec::new();
         for child in &tree.children {
-            let Some((at, variant)) = T::variants().iter().enumerate().find(|(_, variant)| variant.name == child.name) else { continue };
+            let Some((at, variant)) = T::variants()
+                .iter()
+                .enumerate()
+                .find(|(_, variant)| variant.name == child.name)
+            else {
+                continue;
+            };
             let index = counts.get_mut(at).map_or(1, |count| {
                 *count += 1;
                 *count
@@ -454,7 +554,13 @@ pub mod decode {
 
     pub fn tree(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> Option<Foreign> {
         d.twice(tree, name);
-        Some(Foreign(tree.child(name)?.children.iter().map(Tree::to_owned).collect()))
+        Some(Foreign(
+            tree.child(name)?
+                .children
+                .iter()
+                .map(Tree::to_owned)
+                .collect(),
+        ))
     }
 }
 
@@ -473,10 +579,16 @@ pub mod encode {
     }
 
     pub fn text<T: Scalar>(value: &Option<T>, _: &'static str, out: &mut Tree<'static>) {
-        out.text = value.as_ref().map(|value| Cow::Owned(value.text().into_owned()));
+        out.text = value
+            .as_ref()
+            .map(|value| Cow::Owned(value.text().into_owned()));
     }
 
-    pub fn sized<U: DefaultUnit + Clone>(value: &Option<Size<U>>, _: &'static str, out: &mut Tree<'static>) {
+    pub fn sized<U: DefaultUnit + Clone>(
+        value: &Option<Size<U>>,
+        _: &'static str,
+        out: &mut Tree<'static>,
+    ) {
         if let Some(size) = value {
             if let Some(unit) = size.unit() {
                 out.set("unit", unit.to_owned(), Span::default());
@@ -492,11 +604,13 @@ pub mod encode {
     }
 
     pub fn leaf<T: Scalar>(value: &Option<T>, name: &'static str, out: &mut Tree<'static>) {
-        out.children.extend(value.iter().map(|value| leaf_tree(value, name)));
+        out.children
+            .extend(value.iter().map(|value| leaf_tree(value, name)));
     }
 
     pub fn leaves<T: Scalar>(value: &[T], name: &'static str, out: &mut Tree<'static>) {
-        out.children.extend(value.iter().map(|value| leaf_tree(value, name)));
+        out.children
+            .extend(value.iter().map(|value| leaf_tree(value, name)));
     }
 
     pub fn flag(value: &bool, name: &'static str, out: &mut Tree<'static>) {
@@ -506,7 +620,8 @@ pub mod encode {
     }
 
     pub fn child<T: Element>(value: &Option<T>, name: &'static str, out: &mut Tree<'static>) {
-        out.children.extend(value.iter().map(|value| value.encode(name)));
+        out.children
+            .extend(value.iter().map(|value| value.encode(name)));
     }
 
     pub fn flat<T: Element>(value: &Option<T>, name: &'static str, out: &mut Tree<'static>) {
@@ -514,7 +629,8 @@ pub mod encode {
     }
 
     pub fn list<T: Element>(value: &[T], name: &'static str, out: &mut Tree<'static>) {
-        out.children.extend(value.iter().map(|value| value.encode(name)));
+        out.children
+            .extend(value.iter().map(|value| value.encode(name)));
     }
 
     pub fn many<T: Union>(value: &[T], _: &'static str, out: &mut Tree<'static>) {
@@ -545,27 +661,57 @@ macro_rules! slot {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! shape {
-    (attr $type:ty) => { $crate::element::Shape::Attribute(&<$type as $crate::scalar::Scalar>::INFO) };
-    (text $type:ty) => { $crate::element::Shape::Text(&<$type as $crate::scalar::Scalar>::INFO) };
-    (sized $type:ty) => { $crate::element::Shape::Sized(&<$type as $crate::scalar::Scalar>::INFO) };
-    (leaf $type:ty) => { $crate::element::Shape::Leaf(&<$type as $crate::scalar::Scalar>::INFO) };
-    (leaves $type:ty) => { $crate::element::Shape::Leaves(&<$type as $crate::scalar::Scalar>::INFO) };
-    (flag $type:ty) => { $crate::element::Shape::Flag };
-    (child $type:ty) => { $crate::element::Shape::Child(<$type as $crate::element::Element>::info) };
-    (list $type:ty) => { $crate::element::Shape::List(<$type as $crate::element::Element>::info) };
-    (flat $type:ty) => { $crate::element::Shape::Flat(<$type as $crate::element::Element>::info) };
-    (many $type:ty) => { $crate::element::Shape::Many(<$type as $crate::element::Union>::variants) };
-    (tree $type:ty) => { $crate::element::Shape::Tree };
+    (attr $type:ty) => {
+        $crate::element::Shape::Attribute(&<$type as $crate::scalar::Scalar>::INFO)
+    };
+    (text $type:ty) => {
+        $crate::element::Shape::Text(&<$type as $crate::scalar::Scalar>::INFO)
+    };
+    (sized $type:ty) => {
+        $crate::element::Shape::Sized(&<$type as $crate::scalar::Scalar>::INFO)
+    };
+    (leaf $type:ty) => {
+        $crate::element::Shape::Leaf(&<$type as $crate::scalar::Scalar>::INFO)
+    };
+    (leaves $type:ty) => {
+        $crate::element::Shape::Leaves(&<$type as $crate::scalar::Scalar>::INFO)
+    };
+    (flag $type:ty) => {
+        $crate::element::Shape::Flag
+    };
+    (child $type:ty) => {
+        $crate::element::Shape::Child(<$type as $crate::element::Element>::info)
+    };
+    (list $type:ty) => {
+        $crate::element::Shape::List(<$type as $crate::element::Element>::info)
+    };
+    (flat $type:ty) => {
+        $crate::element::Shape::Flat(<$type as $crate::element::Element>::info)
+    };
+    (many $type:ty) => {
+        $crate::element::Shape::Many(<$type as $crate::element::Union>::variants)
+    };
+    (tree $type:ty) => {
+        $crate::element::Shape::Tree
+    };
 }
 
 /// The YAML key of a field.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! field_key {
-    ($kind:ident $name:literal $field:ident $key:literal) => { $key };
-    (list $name:literal $field:ident) => { stringify!($field) };
-    (leaves $name:literal $field:ident) => { stringify!($field) };
-    ($kind:ident $name:literal $field:ident) => { $name };
+    ($kind:ident $name:literal $field:ident $key:literal) => {
+        $key
+    };
+    (list $name:literal $field:ident) => {
+        stringify!($field)
+    };
+    (leaves $name:literal $field:ident) => {
+        stringify!($field)
+    };
+    ($kind:ident $name:literal $field:ident) => {
+        $name
+    };
 }
 
 /// Declares a type of element; see [the module](crate::element).

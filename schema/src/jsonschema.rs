@@ -11,15 +11,24 @@ use std::collections::BTreeMap;
 pub fn schema(kind: Kind) -> Value {
     let mut types = BTreeMap::new();
     let info = kind.info();
-    let Value::Object(mut root) = object(info, &mut types, true) else { return Value::Null };
+    let Value::Object(mut root) = object(info, &mut types, true) else {
+        return Value::Null;
+    };
     let policy = reference(<Policy as crate::element::Element>::info(), &mut types);
     if let Some(Value::Object(properties)) = root.get_mut("properties") {
         properties.insert("policy".into(), policy);
         properties.insert("kind".into(), json!({"const": kind.as_str()}));
-        let head = if kind == Kind::Secret { "the uuid" } else { "the name" };
+        let head = if kind == Kind::Secret {
+            "the uuid"
+        } else {
+            "the name"
+        };
         properties.insert(kind.as_str().into(), json!({"description": head}));
     }
-    root.insert("$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
+    root.insert(
+        "$schema".into(),
+        "https://json-schema.org/draft/2020-12/schema".into(),
+    );
     root.insert("title".into(), kind.as_str().into());
     root.insert("$defs".into(), Value::Object(types.into_iter().collect()));
     Value::Object(root)
@@ -77,7 +86,11 @@ fn object(info: &'static ElementInfo, types: &mut BTreeMap<String, Value>, root:
     }
 }
 
-fn fill(info: &'static ElementInfo, types: &mut BTreeMap<String, Value>, properties: &mut Map<String, Value>) {
+fn fill(
+    info: &'static ElementInfo,
+    types: &mut BTreeMap<String, Value>,
+    properties: &mut Map<String, Value>,
+) {
     for field in info.fields {
         let value = match field.shape {
             Shape::Flat(inner) => {
@@ -102,19 +115,28 @@ fn fill(info: &'static ElementInfo, types: &mut BTreeMap<String, Value>, propert
             }
             Shape::Flag => json!({"type": ["boolean", "null"]}),
             Shape::Tree => json!({"type": "string"}),
-            Shape::Attribute(scalar) | Shape::Text(scalar) | Shape::Sized(scalar) | Shape::Leaf(scalar) => scalar_schema(scalar),
+            Shape::Attribute(scalar)
+            | Shape::Text(scalar)
+            | Shape::Sized(scalar)
+            | Shape::Leaf(scalar) => scalar_schema(scalar),
         };
         properties.insert(field.key.into(), described(value, field.doc));
     }
     for shorthand in info.short {
         let doc = format!("stands for {}", shorthand.into.join(" and "));
-        properties.insert(shorthand.key.into(), json!({"type": ["string", "number"], "description": doc}));
+        properties.insert(
+            shorthand.key.into(),
+            json!({"type": ["string", "number"], "description": doc}),
+        );
     }
 }
 
 fn single(shape: Shape) -> Option<Value> {
     match shape {
-        Shape::Attribute(scalar) | Shape::Text(scalar) | Shape::Sized(scalar) | Shape::Leaf(scalar) => Some(scalar_schema(scalar)),
+        Shape::Attribute(scalar)
+        | Shape::Text(scalar)
+        | Shape::Sized(scalar)
+        | Shape::Leaf(scalar) => Some(scalar_schema(scalar)),
         _ => None,
     }
 }
@@ -132,6 +154,8 @@ fn scalar_schema(info: &ScalarInfo) -> Value {
         _ if !info.words.is_empty() => json!({"enum": info.words}),
         Form::Text => json!({"type": ["string", "number"], "$comment": info.expects}),
         Form::Number => json!({"type": ["integer", "string"], "$comment": info.expects}),
-        Form::Joined(_) => json!({"type": ["string", "integer", "array"], "$comment": info.expects}),
+        Form::Joined(_) => {
+            json!({"type": ["string", "integer", "array"], "$comment": info.expects})
+        }
     }
 }

@@ -457,7 +457,9 @@ impl Route {
 fn prefix_len(address: IpAddr, netmask: Option<IpAddr>, prefix: Option<u8>) -> Option<u8> {
     let most = if address.is_ipv4() { 32 } else { 128 };
     if let Some(mask) = netmask {
-        return ipnet::ip_mask_to_prefix(mask).ok().filter(|_| mask.is_ipv4() == address.is_ipv4());
+        return ipnet::ip_mask_to_prefix(mask)
+            .ok()
+            .filter(|_| mask.is_ipv4() == address.is_ipv4());
     }
     match (prefix, address) {
         (Some(prefix), _) => (prefix <= most).then_some(prefix),

@@ -77,11 +77,16 @@ impl FromStr for ObjectRef {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (kind, name) = text.split_once('/').ok_or_else(|| format!("`{text}` is not `kind/name`, such as network/default"))?;
+        let (kind, name) = text
+            .split_once('/')
+            .ok_or_else(|| format!("`{text}` is not `kind/name`, such as network/default"))?;
         if name.is_empty() {
             return Err(format!("`{text}` lacks the name after `/`"));
         }
-        Ok(Self { kind: kind.parse()?, name: name.to_owned() })
+        Ok(Self {
+            kind: kind.parse()?,
+            name: name.to_owned(),
+        })
     }
 }
 
@@ -90,15 +95,32 @@ impl FromStr for ObjectRef {
 pub struct ObjectRefs(pub Vec<ObjectRef>);
 
 impl Scalar for ObjectRefs {
-    const INFO: ScalarInfo = ScalarInfo { expects: "objects such as network/default, with spaces between them", words: &[], form: Form::Joined(" ") };
+    const INFO: ScalarInfo = ScalarInfo {
+        expects: "objects such as network/default, with spaces between them",
+        words: &[],
+        form: Form::Joined(" "),
+    };
 
     fn parse(text: &str) -> Result<Self, String> {
-        let refs: Vec<ObjectRef> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
-        if refs.is_empty() { Err("is empty".into()) } else { Ok(Self(refs)) }
+        let refs: Vec<ObjectRef> = text
+            .split_whitespace()
+            .map(str::parse)
+            .collect::<Result<_, _>>()?;
+        if refs.is_empty() {
+            Err("is empty".into())
+        } else {
+            Ok(Self(refs))
+        }
     }
 
     fn text(&self) -> Cow<'_, str> {
-        Cow::Owned(self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        Cow::Owned(
+            self.0
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(" "),
+        )
     }
 }
 
@@ -149,7 +171,11 @@ impl Policy {
 
     /// What happens to the data when the definition goes.
     pub fn retention(&self, kind: Kind) -> Retain {
-        let default = if matches!(kind, Kind::Volume | Kind::Pool) { Retain::Keep } else { Retain::Delete };
+        let default = if matches!(kind, Kind::Volume | Kind::Pool) {
+            Retain::Keep
+        } else {
+            Retain::Delete
+        };
         self.retain.unwrap_or(default)
     }
 

@@ -276,8 +276,11 @@ impl PartialEq for Mode {
 }
 
 impl crate::scalar::Scalar for Mode {
-    const INFO: crate::scalar::ScalarInfo =
-        crate::scalar::ScalarInfo { expects: "a mode in octal such as 0711", words: &[], form: crate::scalar::Form::Text };
+    const INFO: crate::scalar::ScalarInfo = crate::scalar::ScalarInfo {
+        expects: "a mode in octal such as 0711",
+        words: &[],
+        form: crate::scalar::Form::Text,
+    };
 
     fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
@@ -288,7 +291,10 @@ impl crate::scalar::Scalar for Mode {
         if bits > 0o7777 {
             return Err("is above 07777".into());
         }
-        Ok(Self { bits, text: text.to_owned() })
+        Ok(Self {
+            bits,
+            text: text.to_owned(),
+        })
     }
 
     fn text(&self) -> std::borrow::Cow<'_, str> {

@@ -51,7 +51,11 @@ pub trait Scalar: Sized + Clone {
 }
 
 const fn info(expects: &'static str, form: Form) -> ScalarInfo {
-    ScalarInfo { expects, words: &[], form }
+    ScalarInfo {
+        expects,
+        words: &[],
+        form,
+    }
 }
 
 impl Scalar for String {
@@ -203,7 +207,10 @@ impl Number {
 
     /// A number in hexadecimal, with at least `digits` digits.
     pub fn hex(value: u64, digits: u8) -> Self {
-        Self { value, hex: Some(digits) }
+        Self {
+            value,
+            hex: Some(digits),
+        }
     }
 
     /// The number.
@@ -226,13 +233,19 @@ impl Scalar for Number {
     fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let Some(digits) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) else {
-            return Ok(Self { value: u64::parse(text)?, hex: None });
+            return Ok(Self {
+                value: u64::parse(text)?,
+                hex: None,
+            });
         };
         if digits.is_empty() || !digits.chars().all(|c| c.is_ascii_hexdigit()) {
             return Err(String::new());
         }
         let value = u64::from_str_radix(digits, 16).map_err(|_| "is above 64 bits".to_owned())?;
-        Ok(Self { value, hex: Some(u8::try_from(digits.len()).unwrap_or(16)) })
+        Ok(Self {
+            value,
+            hex: Some(u8::try_from(digits.len()).unwrap_or(16)),
+        })
     }
 
     fn text(&self) -> Cow<'_, str> {
@@ -250,7 +263,19 @@ impl fmt::Display for Number {
 }
 
 /// A number of bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub struct Bytes(pub u64);
 
 impl Bytes {
@@ -273,7 +298,14 @@ impl Bytes {
 /// In the largest binary unit that divides it: `512 MiB`, `1536 bytes`.
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (shift, unit) in [(60, "EiB"), (50, "PiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {
+        for (shift, unit) in [
+            (60, "EiB"),
+            (50, "PiB"),
+            (40, "TiB"),
+            (30, "GiB"),
+            (20, "MiB"),
+            (10, "KiB"),
+        ] {
             if self.0 > 0 && self.0.trailing_zeros() >= shift {
                 return write!(f, "{} {unit}", self.0 >> shift);
             }
@@ -350,7 +382,11 @@ impl<U: DefaultUnit> Size<U> {
     pub fn from_bytes(bytes: Bytes) -> Self {
         let text = bytes.to_string();
         let (number, unit) = text.split_once(' ').unwrap_or(("0", "bytes"));
-        Self { number: number.parse().unwrap_or(bytes.0), unit: Some(unit.to_owned()), default: PhantomData }
+        Self {
+            number: number.parse().unwrap_or(bytes.0),
+            unit: Some(unit.to_owned()),
+            default: PhantomData,
+        }
     }
 
     /// A size from its number and unit as XML states them.
@@ -359,16 +395,29 @@ impl<U: DefaultUnit> Size<U> {
     /// What is wrong, as the end of a sentence about the value.
     pub fn from_parts(number: &str, unit: Option<&str>) -> Result<Self, String> {
         let number = u64::parse(number)?;
-        let factor = unit.map_or(Some(U::BYTES), unit_bytes).ok_or_else(|| bad_unit(unit.unwrap_or_default()))?;
+        let factor = unit
+            .map_or(Some(U::BYTES), unit_bytes)
+            .ok_or_else(|| bad_unit(unit.unwrap_or_default()))?;
         if number.checked_mul(factor).is_none() {
             return Err("is above 16 EiB".into());
         }
-        Ok(Self { number, unit: unit.map(str::to_owned), default: PhantomData })
+        Ok(Self {
+            number,
+            unit: unit.map(str::to_owned),
+            default: PhantomData,
+        })
     }
 
     /// The bytes.
     pub fn bytes(&self) -> Bytes {
-        Bytes(self.number.saturating_mul(self.unit.as_deref().and_then(unit_bytes).unwrap_or(U::BYTES)))
+        Bytes(
+            self.number.saturating_mul(
+                self.unit
+                    .as_deref()
+                    .and_then(unit_bytes)
+                    .unwrap_or(U::BYTES),
+            ),
+        )
     }
 
     /// The number as stated.
@@ -383,7 +432,9 @@ impl<U: DefaultUnit> Size<U> {
 }
 
 fn bad_unit(unit: &str) -> String {
-    format!("has the unknown unit `{unit}`; known are bytes, KiB, MiB, GiB, TiB, PiB, EiB (1024) and KB, MB, GB, TB, PB, EB (1000)")
+    format!(
+        "has the unknown unit `{unit}`; known are bytes, KiB, MiB, GiB, TiB, PiB, EiB (1024) and KB, MB, GB, TB, PB, EB (1000)"
+    )
 }
 
 impl<U> PartialEq for Size<U>
@@ -411,7 +462,9 @@ impl<U: DefaultUnit + Clone> Scalar for Size<U> {
 /// `512 MiB`, `512MiB` and `512` into number and unit.
 pub fn split_unit(text: &str) -> (&str, Option<&str>) {
     let text = text.trim();
-    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '-')).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '-'))
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let unit = unit.trim();
     (number, (!unit.is_empty()).then_some(unit))
@@ -446,7 +499,8 @@ impl std::str::FromStr for MacAddr {
         let mut groups = text.trim().split(':');
         for octet in &mut octets {
             let group = groups.next().unwrap_or("");
-            if group.is_empty() || group.len() > 2 || !group.chars().all(|c| c.is_ascii_hexdigit()) {
+            if group.is_empty() || group.len() > 2 || !group.chars().all(|c| c.is_ascii_hexdigit())
+            {
                 return Err(String::new());
             }
             *octet = u8::from_str_radix(group, 16).map_err(|_| String::new())?;
@@ -486,7 +540,8 @@ impl serde::Serialize for MacAddr {
 impl<'de> serde::Deserialize<'de> for MacAddr {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse().map_err(|_| serde::de::Error::custom(format!("`{text}` is not a MAC address")))
+        text.parse()
+            .map_err(|_| serde::de::Error::custom(format!("`{text}` is not a MAC address")))
     }
 }
 
@@ -562,12 +617,17 @@ impl Scalar for CpuSet {
         let mut cpus = BTreeSet::new();
         for piece in text.trim().split(',') {
             let piece = piece.trim();
-            let (range, out) = piece.strip_prefix('^').map_or((piece, false), |rest| (rest, true));
+            let (range, out) = piece
+                .strip_prefix('^')
+                .map_or((piece, false), |rest| (rest, true));
             let (first, last) = range.split_once('-').unwrap_or((range, range));
             let first = u32::parse(first)?;
             let last = u32::parse(last)?;
             if last < first || last >= MOST {
-                return Err(format!("has the range `{range}`, which is backwards or beyond {}", MOST - 1));
+                return Err(format!(
+                    "has the range `{range}`, which is backwards or beyond {}",
+                    MOST - 1
+                ));
             }
             for cpu in first..=last {
                 if out {
@@ -580,7 +640,10 @@ impl Scalar for CpuSet {
         if cpus.is_empty() {
             return Err("leaves no processor".into());
         }
-        Ok(Self { text: text.trim().to_owned(), cpus })
+        Ok(Self {
+            text: text.trim().to_owned(),
+            cpus,
+        })
     }
 
     fn text(&self) -> Cow<'_, str> {
@@ -595,18 +658,29 @@ impl Scalar for Duration {
     fn parse(text: &str) -> Result<Self, String> {
         let (number, unit) = split_unit(text);
         let number = u64::parse(number)?;
-        let seconds = |factor: u64| number.checked_mul(factor).map(Duration::from_secs).ok_or_else(|| "is too long".to_owned());
+        let seconds = |factor: u64| {
+            number
+                .checked_mul(factor)
+                .map(Duration::from_secs)
+                .ok_or_else(|| "is too long".to_owned())
+        };
         match unit {
             None | Some("s") => seconds(1),
             Some("ms") => Ok(Duration::from_millis(number)),
             Some("min" | "m") => seconds(60),
             Some("h") => seconds(3600),
-            Some(other) => Err(format!("has the unknown unit `{other}`; known are ms, s, min and h")),
+            Some(other) => Err(format!(
+                "has the unknown unit `{other}`; known are ms, s, min and h"
+            )),
         }
     }
 
     fn text(&self) -> Cow<'_, str> {
-        Cow::Owned(if self.subsec_millis() > 0 { format!("{}ms", self.as_millis()) } else { format!("{}s", self.as_secs()) })
+        Cow::Owned(if self.subsec_millis() > 0 {
+            format!("{}ms", self.as_millis())
+        } else {
+            format!("{}s", self.as_secs())
+        })
     }
 }
 
@@ -726,7 +800,11 @@ mod tests {
         assert_eq!(a, KibSize::parse("524288").unwrap());
         assert_eq!(a.to_string(), "512 MiB");
         assert_eq!(KibSize::parse("1KB").unwrap().bytes(), Bytes(1000));
-        assert!(KibSize::parse("1 XiB").is_err() && KibSize::parse("-1").is_err() && KibSize::parse("18446744073709551615 EiB").is_err());
+        assert!(
+            KibSize::parse("1 XiB").is_err()
+                && KibSize::parse("-1").is_err()
+                && KibSize::parse("18446744073709551615 EiB").is_err()
+        );
         assert_eq!(Bytes::mib(1536).to_string(), "1536 MiB");
     }
 
@@ -734,7 +812,11 @@ mod tests {
     fn a_set_of_processors_takes_out_what_is_excluded() {
         let set = CpuSet::parse("0-3,^2,8").unwrap();
         assert_eq!(set.list(), "0-1,3,8");
-        assert!(CpuSet::parse("3-1").is_err() && CpuSet::parse("1,^1").is_err() && CpuSet::parse("0-99999999").is_err());
+        assert!(
+            CpuSet::parse("3-1").is_err()
+                && CpuSet::parse("1,^1").is_err()
+                && CpuSet::parse("0-99999999").is_err()
+        );
     }
 
     #[test]
@@ -746,7 +828,14 @@ mod tests {
 
     #[test]
     fn mac_addresses_are_six_groups() {
-        assert_eq!(MacAddr::parse("1:2:3:4:5:6").unwrap().to_string(), "01:02:03:04:05:06");
-        assert!(MacAddr::parse("52:54:00:12:34").is_err() && MacAddr::parse("52:54:00:12:34:56:78").is_err() && MacAddr::parse("52:54:00:12:34:zz").is_err());
+        assert_eq!(
+            MacAddr::parse("1:2:3:4:5:6").unwrap().to_string(),
+            "01:02:03:04:05:06"
+        );
+        assert!(
+            MacAddr::parse("52:54:00:12:34").is_err()
+                && MacAddr::parse("52:54:00:12:34:56:78").is_err()
+                && MacAddr::parse("52:54:00:12:34:zz").is_err()
+        );
     }
 }

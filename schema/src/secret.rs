@@ -57,6 +57,10 @@ impl Secret {
     /// What it is used for, if that is stated.
     pub fn usage_id(&self) -> Option<&str> {
         let usage = self.usage.as_ref()?;
-        usage.volume.as_deref().or(usage.name.as_deref()).or(usage.target.as_deref())
+        usage
+            .volume
+            .as_deref()
+            .or(usage.name.as_deref())
+            .or(usage.target.as_deref())
     }
 }

@@ -28,7 +28,10 @@ pub struct Shaper {
 impl Shaper {
     /// A shaper for a document whose root has this name.
     pub fn new(root: &str) -> Self {
-        Self { problems: Vec::new(), path: vec![root.to_owned()] }
+        Self {
+            problems: Vec::new(),
+            path: vec![root.to_owned()],
+        }
     }
 
     fn report(&mut self, problem: Diagnostic) {
@@ -37,7 +40,13 @@ impl Shaper {
     }
 
     /// The element called `name` that a YAML value states; `None` for `false`.
-    pub fn element<'a>(&mut self, name: &'static str, info: &'static ElementInfo, key_span: Span, node: &Node<'a>) -> Option<Tree<'a>> {
+    pub fn element<'a>(
+        &mut self,
+        name: &'static str,
+        info: &'static ElementInfo,
+        key_span: Span,
+        node: &Node<'a>,
+    ) -> Option<Tree<'a>> {
         let mut tree = Tree::new(name, key_span);
         tree.text_span = node.span;
         match &node.value {
@@ -50,7 +59,14 @@ impl Shaper {
                     return None;
                 } else if !(*plain && &**text == "true") {
                     let keys = one_of(info.fields.iter().map(|field| field.key), 12);
-                    self.report(Diagnostic::new("yaml-shape", node.span, format!("`{name}` takes a mapping, not a single value")).with_help(format!("its keys: {keys}")));
+                    self.report(
+                        Diagnostic::new(
+                            "yaml-shape",
+                            node.span,
+                            format!("`{name}` takes a mapping, not a single value"),
+                        )
+                        .with_help(format!("its keys: {keys}")),
+                    );
                 }
             }
             Value::List(items) => self.words(&mut tree, info, node.span, items),
@@ -59,7 +75,13 @@ impl Shaper {
     }
 
     /// `features: [acpi, pae]`: each word states an empty child.
-    fn words<'a>(&mut self, tree: &mut Tree<'a>, info: &'static ElementInfo, span: Span, items: &[Node<'a>]) {
+    fn words<'a>(
+        &mut self,
+        tree: &mut Tree<'a>,
+        info: &'static ElementInfo,
+        span: Span,
+        items: &[Node<'a>],
+    ) {
         if let Some(field) = only_list(info) {
             for item in items {
                 self.field(tree, field, span, item);
@@ -68,18 +90,32 @@ impl Shaper {
         }
         for item in items {
             let field = match &item.value {
-                Value::Scalar { text, .. } => info.fields.iter().find(|field| field.key == *text && matches!(field.shape, Shape::Flag | Shape::Child(_))),
+                Value::Scalar { text, .. } => info.fields.iter().find(|field| {
+                    field.key == *text && matches!(field.shape, Shape::Flag | Shape::Child(_))
+                }),
                 _ => None,
             };
             match field {
                 Some(field) => tree.children.push(Tree::new(field.name, item.span)),
-                None => self.report(Diagnostic::new("yaml-shape", item.span, format!("`{}` takes a mapping, or a list of words that name what it has", tree.name))),
+                None => self.report(Diagnostic::new(
+                    "yaml-shape",
+                    item.span,
+                    format!(
+                        "`{}` takes a mapping, or a list of words that name what it has",
+                        tree.name
+                    ),
+                )),
             }
         }
     }
 
     /// Puts the entries of a mapping into the element.
-    pub fn fill<'a>(&mut self, tree: &mut Tree<'a>, info: &'static ElementInfo, entries: &[Entry<'a>]) {
+    pub fn fill<'a>(
+        &mut self,
+        tree: &mut Tree<'a>,
+        info: &'static ElementInfo,
+        entries: &[Entry<'a>],
+    ) {
         for entry in entries {
             if !self.entry(tree, info, entry) {
                 self.unknown(tree, info, entry);
@@ -88,9 +124,22 @@ impl Shaper {
     }
 
     /// One entry, by field, by the fields of a flat child, by kind, by shorthand; whether it was any of these.
-    fn entry<'a>(&mut self, tree: &mut Tree<'a>, info: &'static ElementInfo, entry: &Entry<'a>) -> bool {
+    fn entry<'a>(
+        &mut self,
+        tree: &mut Tree<'a>,
+        info: &'static ElementInfo,
+        entry: &Entry<'a>,
+    ) -> bool {
         let key: &str = &entry.key;
-        let field = info.fields.iter().find(|field| field.key == key).or_else(|| info.fields.iter().find(|field| field.name == key && field.key_is_plural()));
+        let field = info
+            .fields
+            .iter()
+            .find(|field| field.key == key)
+            .or_else(|| {
+                info.fields
+                    .iter()
+                    .find(|field| field.name == key && field.key_is_plural())
+            });
         if let Some(field) = field {
             self.path.push(field.key.to_owned());
             self.field(tree, field, entry.key_span, &entry.node);
@@ -106,7 +155,13 @@ impl Shaper {
                 Shape::Many(variants) => {
                     if let Some(variant) = variants().iter().find(|variant| variant.name == key) {
                         self.path.push(key.to_owned());
-                        self.several(tree, variant.name, variant.info, entry.key_span, &entry.node);
+                        self.several(
+                            tree,
+                            variant.name,
+                            variant.info,
+                            entry.key_span,
+                            &entry.node,
+                        );
                         self.path.pop();
                         return true;
                     }
@@ -125,26 +180,47 @@ impl Shaper {
 
     fn unknown(&mut self, tree: &Tree<'_>, info: &'static ElementInfo, entry: &Entry<'_>) {
         let known = keys(info);
-        let near = did_you_mean(&entry.key, known.iter().copied()).map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
-        let problem = Diagnostic::new("unknown-key", entry.key_span, format!("`{}` has no key `{}`", tree.name, entry.key))
-            .with_help(format!("{near}accepted keys here: {}", one_of(known.iter().copied(), 40)));
+        let near = did_you_mean(&entry.key, known.iter().copied())
+            .map(|near| format!("did you mean `{near}`? "))
+            .unwrap_or_default();
+        let problem = Diagnostic::new(
+            "unknown-key",
+            entry.key_span,
+            format!("`{}` has no key `{}`", tree.name, entry.key),
+        )
+        .with_help(format!(
+            "{near}accepted keys here: {}",
+            one_of(known.iter().copied(), 40)
+        ));
         self.path.push(entry.key.to_string());
         self.report(problem);
         self.path.pop();
     }
 
-    fn field<'a>(&mut self, tree: &mut Tree<'a>, field: &'static Field, key_span: Span, node: &Node<'a>) {
+    fn field<'a>(
+        &mut self,
+        tree: &mut Tree<'a>,
+        field: &'static Field,
+        key_span: Span,
+        node: &Node<'a>,
+    ) {
         match field.shape {
             Shape::Attribute(info) => {
-                let Some((text, span)) = self.scalar(info, node) else { return };
+                let Some((text, span)) = self.scalar(info, node) else {
+                    return;
+                };
                 self.put_attribute(tree, field.name, text, key_span, span);
             }
             Shape::Text(info) => {
-                let Some((text, span)) = self.scalar(info, node) else { return };
+                let Some((text, span)) = self.scalar(info, node) else {
+                    return;
+                };
                 self.put_text(tree, text, span);
             }
             Shape::Sized(info) => {
-                let Some((text, span)) = self.scalar(info, node) else { return };
+                let Some((text, span)) = self.scalar(info, node) else {
+                    return;
+                };
                 let (number, unit) = split_unit(&text);
                 let (number, unit) = (number.to_owned(), unit.map(str::to_owned));
                 if let Some(unit) = unit {
@@ -154,14 +230,22 @@ impl Shaper {
             }
             Shape::Leaf(info) => self.leaf(tree, field.name, info, key_span, node),
             Shape::Leaves(info) => match &node.value {
-                Value::List(items) => items.iter().for_each(|item| self.leaf(tree, field.name, info, item.span, item)),
+                Value::List(items) => items
+                    .iter()
+                    .for_each(|item| self.leaf(tree, field.name, info, item.span, item)),
                 _ => self.leaf(tree, field.name, info, key_span, node),
             },
             Shape::Flag => match &node.value {
                 Value::Null => tree.children.push(Tree::new(field.name, key_span)),
-                Value::Scalar { text, .. } if matches!(&**text, "true" | "yes" | "on") => tree.children.push(Tree::new(field.name, key_span)),
+                Value::Scalar { text, .. } if matches!(&**text, "true" | "yes" | "on") => {
+                    tree.children.push(Tree::new(field.name, key_span))
+                }
                 Value::Scalar { text, .. } if matches!(&**text, "false" | "no" | "off") => {}
-                _ => self.report(Diagnostic::new("yaml-shape", node.span, format!("`{}` is either true or false", field.key))),
+                _ => self.report(Diagnostic::new(
+                    "yaml-shape",
+                    node.span,
+                    format!("`{}` is either true or false", field.key),
+                )),
             },
             Shape::Child(info) | Shape::Flat(info) => {
                 if let Some(child) = self.element(field.name, info(), key_span, node) {
@@ -174,41 +258,81 @@ impl Shaper {
         }
     }
 
-    fn several<'a>(&mut self, tree: &mut Tree<'a>, name: &'static str, info: fn() -> &'static ElementInfo, key_span: Span, node: &Node<'a>) {
+    fn several<'a>(
+        &mut self,
+        tree: &mut Tree<'a>,
+        name: &'static str,
+        info: fn() -> &'static ElementInfo,
+        key_span: Span,
+        node: &Node<'a>,
+    ) {
         match &node.value {
             Value::List(items) => {
                 for item in items {
-                    tree.children.extend(self.element(name, info(), item.span, item));
+                    tree.children
+                        .extend(self.element(name, info(), item.span, item));
                 }
             }
-            _ => tree.children.extend(self.element(name, info(), key_span, node)),
+            _ => tree
+                .children
+                .extend(self.element(name, info(), key_span, node)),
         }
     }
 
     /// A list of one-key mappings, each key naming the kind.
     fn tagged<'a>(&mut self, tree: &mut Tree<'a>, variants: &'static [Variant], node: &Node<'a>) {
         let Value::List(items) = &node.value else {
-            self.report(Diagnostic::new("yaml-shape", node.span, "a list is needed here, each item with one key that names its kind"));
+            self.report(Diagnostic::new(
+                "yaml-shape",
+                node.span,
+                "a list is needed here, each item with one key that names its kind",
+            ));
             return;
         };
         for item in items {
             for entry in item.entries().unwrap_or_default() {
                 match variants.iter().find(|variant| variant.name == entry.key) {
-                    Some(variant) => self.several(tree, variant.name, variant.info, entry.key_span, &entry.node),
+                    Some(variant) => self.several(
+                        tree,
+                        variant.name,
+                        variant.info,
+                        entry.key_span,
+                        &entry.node,
+                    ),
                     None => {
                         let known = one_of(variants.iter().map(|variant| variant.name), 40);
-                        self.report(Diagnostic::new("unknown-key", entry.key_span, format!("`{}` is no kind that is known here", entry.key)).with_help(format!("known: {known}")));
+                        self.report(
+                            Diagnostic::new(
+                                "unknown-key",
+                                entry.key_span,
+                                format!("`{}` is no kind that is known here", entry.key),
+                            )
+                            .with_help(format!("known: {known}")),
+                        );
                     }
                 }
             }
             if item.entries().is_none() {
-                self.report(Diagnostic::new("yaml-shape", item.span, "a mapping with one key that names the kind is needed here"));
+                self.report(Diagnostic::new(
+                    "yaml-shape",
+                    item.span,
+                    "a mapping with one key that names the kind is needed here",
+                ));
             }
         }
     }
 
-    fn leaf<'a>(&mut self, tree: &mut Tree<'a>, name: &'static str, info: &'static ScalarInfo, key_span: Span, node: &Node<'a>) {
-        let Some((text, span)) = self.scalar(info, node) else { return };
+    fn leaf<'a>(
+        &mut self,
+        tree: &mut Tree<'a>,
+        name: &'static str,
+        info: &'static ScalarInfo,
+        key_span: Span,
+        node: &Node<'a>,
+    ) {
+        let Some((text, span)) = self.scalar(info, node) else {
+            return;
+        };
         let mut child = Tree::new(name, key_span);
         child.text = Some(text);
         child.text_span = span;
@@ -216,9 +340,19 @@ impl Shaper {
     }
 
     /// XML inside of YAML: what vireo does not interpret.
-    fn foreign<'a>(&mut self, tree: &mut Tree<'a>, name: &'static str, key_span: Span, node: &Node<'a>) {
+    fn foreign<'a>(
+        &mut self,
+        tree: &mut Tree<'a>,
+        name: &'static str,
+        key_span: Span,
+        node: &Node<'a>,
+    ) {
         let Value::Scalar { text, .. } = &node.value else {
-            self.report(Diagnostic::new("yaml-shape", node.span, format!("`{name}` takes a text that is XML")));
+            self.report(Diagnostic::new(
+                "yaml-shape",
+                node.span,
+                format!("`{name}` takes a text that is XML"),
+            ));
             return;
         };
         let wrapped = format!("<{name}>{text}</{name}>");
@@ -228,7 +362,10 @@ impl Shaper {
                 read.span = key_span;
                 tree.children.push(read.to_owned());
             }
-            Err(problem) => self.report(Diagnostic { span: node.span, ..problem }),
+            Err(problem) => self.report(Diagnostic {
+                span: node.span,
+                ..problem
+            }),
         }
     }
 
@@ -238,15 +375,38 @@ impl Shaper {
                 let text = match (info.form, &**text) {
                     (Form::Truth(yes, _), "true") if *plain => Cow::Borrowed(yes),
                     (Form::Truth(_, no), "false") if *plain => Cow::Borrowed(no),
-                    (_, "true") if *plain => Cow::Borrowed(info.words.iter().find(|word| matches!(**word, "yes" | "on" | "true")).copied().unwrap_or("true")),
-                    (_, "false") if *plain => Cow::Borrowed(info.words.iter().find(|word| matches!(**word, "no" | "off" | "false")).copied().unwrap_or("false")),
+                    (_, "true") if *plain => Cow::Borrowed(
+                        info.words
+                            .iter()
+                            .find(|word| matches!(**word, "yes" | "on" | "true"))
+                            .copied()
+                            .unwrap_or("true"),
+                    ),
+                    (_, "false") if *plain => Cow::Borrowed(
+                        info.words
+                            .iter()
+                            .find(|word| matches!(**word, "no" | "off" | "false"))
+                            .copied()
+                            .unwrap_or("false"),
+                    ),
                     _ => text.clone(),
                 };
                 Some((text, node.span))
             }
             Value::List(items) if matches!(info.form, Form::Joined(_)) => {
-                let Form::Joined(separator) = info.form else { return None };
-                let parts: Vec<&str> = items.iter().filter_map(|item| if let Value::Scalar { text, .. } = &item.value { Some(&**text) } else { None }).collect();
+                let Form::Joined(separator) = info.form else {
+                    return None;
+                };
+                let parts: Vec<&str> = items
+                    .iter()
+                    .filter_map(|item| {
+                        if let Value::Scalar { text, .. } = &item.value {
+                            Some(&**text)
+                        } else {
+                            None
+                        }
+                    })
+                    .collect();
                 (parts.len() == items.len()).then(|| (Cow::Owned(parts.join(separator)), node.span))
             }
             Value::Null => {
@@ -254,27 +414,57 @@ impl Shaper {
                 None
             }
             Value::List(_) | Value::Map(_) => {
-                let what = if info.words.is_empty() { info.expects.to_owned() } else { one_of(info.words.iter().copied(), 64) };
-                self.report(Diagnostic::new("yaml-shape", node.span, format!("a single value is needed here, not {}", node.what())).with_help(format!("expected {what}")));
+                let what = if info.words.is_empty() {
+                    info.expects.to_owned()
+                } else {
+                    one_of(info.words.iter().copied(), 64)
+                };
+                self.report(
+                    Diagnostic::new(
+                        "yaml-shape",
+                        node.span,
+                        format!("a single value is needed here, not {}", node.what()),
+                    )
+                    .with_help(format!("expected {what}")),
+                );
                 None
             }
         }
     }
 
-    fn put_attribute<'a>(&mut self, tree: &mut Tree<'a>, name: &'static str, value: Cow<'a, str>, name_span: Span, value_span: Span) {
+    fn put_attribute<'a>(
+        &mut self,
+        tree: &mut Tree<'a>,
+        name: &'static str,
+        value: Cow<'a, str>,
+        name_span: Span,
+        value_span: Span,
+    ) {
         match tree.attribute(name) {
             Some(before) if before.value == value => {}
             Some(before) => {
                 let message = format!("`{name}` of `{}` is already `{}`", tree.name, before.value);
-                self.report(Diagnostic::new("stated-twice", value_span, message).with_help("a shorthand and the long form say different things: keep one"));
+                self.report(
+                    Diagnostic::new("stated-twice", value_span, message)
+                        .with_help("a shorthand and the long form say different things: keep one"),
+                );
             }
-            None => tree.attributes.push(Attribute { name: Cow::Borrowed(name), value, name_span, value_span }),
+            None => tree.attributes.push(Attribute {
+                name: Cow::Borrowed(name),
+                value,
+                name_span,
+                value_span,
+            }),
         }
     }
 
     fn put_text<'a>(&mut self, tree: &mut Tree<'a>, text: Cow<'a, str>, span: Span) {
         if tree.text.as_deref().is_some_and(|before| before != text) {
-            self.report(Diagnostic::new("stated-twice", span, format!("the value of `{}` is stated twice", tree.name)));
+            self.report(Diagnostic::new(
+                "stated-twice",
+                span,
+                format!("the value of `{}` is stated twice", tree.name),
+            ));
             return;
         }
         tree.text = Some(text);
@@ -283,19 +473,30 @@ impl Shaper {
 
     /// Adds a child; what a shorthand already began is completed.
     fn put_child<'a>(&mut self, tree: &mut Tree<'a>, child: Tree<'a>) {
-        let Some(at) = tree.children.iter().position(|known| known.name == child.name && known.whole == SHORT) else {
+        let Some(at) = tree
+            .children
+            .iter()
+            .position(|known| known.name == child.name && known.whole == SHORT)
+        else {
             tree.children.push(child);
             return;
         };
         let mut known = tree.children.remove(at);
         known.whole = Span::default();
         for attribute in child.attributes {
-            let name = known.attribute(&attribute.name).map(|before| before.value == attribute.value);
+            let name = known
+                .attribute(&attribute.name)
+                .map(|before| before.value == attribute.value);
             match name {
                 Some(true) => {}
                 Some(false) => {
-                    let message = format!("`{}` of `{}` is stated twice", attribute.name, known.name);
-                    self.report(Diagnostic::new("stated-twice", attribute.value_span, message).with_help("a shorthand and the long form say different things: keep one"));
+                    let message =
+                        format!("`{}` of `{}` is stated twice", attribute.name, known.name);
+                    self.report(
+                        Diagnostic::new("stated-twice", attribute.value_span, message).with_help(
+                            "a shorthand and the long form say different things: keep one",
+                        ),
+                    );
                 }
                 None => known.attributes.push(attribute),
             }
@@ -309,10 +510,23 @@ impl Shaper {
         tree.children.push(known);
     }
 
-    fn shorthand<'a>(&mut self, tree: &mut Tree<'a>, shorthand: &'static Shorthand, entry: &Entry<'a>) {
+    fn shorthand<'a>(
+        &mut self,
+        tree: &mut Tree<'a>,
+        shorthand: &'static Shorthand,
+        entry: &Entry<'a>,
+    ) {
         let Value::Scalar { text, .. } = &entry.node.value else {
             self.path.push(entry.key.to_string());
-            self.report(Diagnostic::new("yaml-shape", entry.node.span, format!("`{}` takes a single value, not {}", entry.key, entry.node.what())));
+            self.report(Diagnostic::new(
+                "yaml-shape",
+                entry.node.span,
+                format!(
+                    "`{}` takes a single value, not {}",
+                    entry.key,
+                    entry.node.what()
+                ),
+            ));
             self.path.pop();
             return;
         };
@@ -321,7 +535,14 @@ impl Shaper {
             [_, _, ..] => match text.split_once('/') {
                 Some((first, rest)) => vec![first.to_owned(), rest.to_owned()],
                 None => {
-                    self.report(Diagnostic::new("bad-value", entry.node.span, format!("`{text}` lacks a `/`")).with_help(format!("`{}` takes two names joined by `/`", entry.key)));
+                    self.report(
+                        Diagnostic::new(
+                            "bad-value",
+                            entry.node.span,
+                            format!("`{text}` lacks a `/`"),
+                        )
+                        .with_help(format!("`{}` takes two names joined by `/`", entry.key)),
+                    );
                     return;
                 }
             },
@@ -331,11 +552,24 @@ impl Shaper {
             self.put_at(tree, into, part, entry.key_span, entry.node.span);
         }
         for (at, constant) in shorthand.sets {
-            self.put_at(tree, at, (*constant).to_owned(), entry.key_span, entry.node.span);
+            self.put_at(
+                tree,
+                at,
+                (*constant).to_owned(),
+                entry.key_span,
+                entry.node.span,
+            );
         }
     }
 
-    fn put_at<'a>(&mut self, tree: &mut Tree<'a>, path: &'static str, value: String, key_span: Span, span: Span) {
+    fn put_at<'a>(
+        &mut self,
+        tree: &mut Tree<'a>,
+        path: &'static str,
+        value: String,
+        key_span: Span,
+        span: Span,
+    ) {
         if let Some(name) = path.strip_prefix('@') {
             self.put_attribute(tree, name, Cow::Owned(value), key_span, span);
         } else if path.is_empty() {
@@ -350,7 +584,10 @@ impl Shaper {
 }
 
 /// Marks a child that a shorthand or a flat field began: no element of XML can lie there.
-const SHORT: Span = Span { start: usize::MAX, end: usize::MAX };
+const SHORT: Span = Span {
+    start: usize::MAX,
+    end: usize::MAX,
+};
 
 fn take_child<'a>(tree: &mut Tree<'a>, name: &'static str, span: Span) -> Tree<'a> {
     match tree.children.iter().position(|child| child.name == name) {
@@ -371,7 +608,9 @@ fn place_all(tree: &mut Tree<'_>, span: Span) {
         attribute.name_span = span;
         attribute.value_span = span;
     }
-    tree.children.iter_mut().for_each(|child| place_all(child, span));
+    tree.children
+        .iter_mut()
+        .for_each(|child| place_all(child, span));
 }
 
 impl Field {
@@ -382,7 +621,8 @@ impl Field {
 }
 
 fn main_field(info: &'static ElementInfo) -> Option<&'static Field> {
-    info.text_field().or_else(|| info.fields.iter().find(|field| field.name == info.main))
+    info.text_field()
+        .or_else(|| info.fields.iter().find(|field| field.name == info.main))
 }
 
 /// The list field of an element that has nothing else.
@@ -409,7 +649,9 @@ pub fn keys(info: &'static ElementInfo) -> Vec<&'static str> {
 
 fn knows(info: &'static ElementInfo, key: &str) -> bool {
     info.fields.iter().any(|field| match field.shape {
-        Shape::Many(variants) => field.key == key || variants().iter().any(|variant| variant.name == key),
+        Shape::Many(variants) => {
+            field.key == key || variants().iter().any(|variant| variant.name == key)
+        }
         Shape::Flat(inner) => field.key == key || knows(inner(), key),
         _ => field.key == key || field.key_is_plural() && field.name == key,
     }) || info.short.iter().any(|shorthand| shorthand.key == key)
@@ -424,7 +666,11 @@ pub fn value_of<T: Element>(element: &T) -> Yaml {
 pub fn value(tree: &Tree<'_>, info: &'static ElementInfo) -> Yaml {
     let map = mapping(tree, info);
     if map.is_empty() {
-        return if main_field(info).is_none() { Yaml::Bool(true) } else { Yaml::Mapping(map) };
+        return if main_field(info).is_none() {
+            Yaml::Bool(true)
+        } else {
+            Yaml::Mapping(map)
+        };
     }
     let main = main_field(info).map(|field| field.key);
     match (map.len(), main.and_then(|key| map.get(key))) {
@@ -449,7 +695,11 @@ pub fn mapping(tree: &Tree<'_>, info: &'static ElementInfo) -> Mapping {
 }
 
 fn field_value(tree: &Tree<'_>, field: &'static Field, out: &mut Mapping) {
-    let children = || tree.children.iter().filter(|child| child.name == field.name);
+    let children = || {
+        tree.children
+            .iter()
+            .filter(|child| child.name == field.name)
+    };
     match field.shape {
         Shape::Attribute(info) => {
             if let Some(attribute) = tree.attribute(field.name) {
@@ -463,17 +713,24 @@ fn field_value(tree: &Tree<'_>, field: &'static Field, out: &mut Mapping) {
         }
         Shape::Sized(info) => {
             if let Some(text) = &tree.text {
-                let text = tree.attribute("unit").map_or_else(|| text.to_string(), |unit| format!("{text} {}", unit.value));
+                let text = tree
+                    .attribute("unit")
+                    .map_or_else(|| text.to_string(), |unit| format!("{text} {}", unit.value));
                 out.insert(field.key.into(), scalar_value(&text, info));
             }
         }
         Shape::Leaf(info) => {
             if let Some(child) = children().next() {
-                out.insert(field.key.into(), scalar_value(child.text.as_deref().unwrap_or(""), info));
+                out.insert(
+                    field.key.into(),
+                    scalar_value(child.text.as_deref().unwrap_or(""), info),
+                );
             }
         }
         Shape::Leaves(info) => {
-            let items: Vec<Yaml> = children().map(|child| scalar_value(child.text.as_deref().unwrap_or(""), info)).collect();
+            let items: Vec<Yaml> = children()
+                .map(|child| scalar_value(child.text.as_deref().unwrap_or(""), info))
+                .collect();
             insert_list(out, field.key, items);
         }
         Shape::Flag => {
@@ -496,7 +753,11 @@ fn field_value(tree: &Tree<'_>, field: &'static Field, out: &mut Mapping) {
                 }
             }
         }
-        Shape::List(info) => insert_list(out, field.key, children().map(|child| value(child, info())).collect()),
+        Shape::List(info) => insert_list(
+            out,
+            field.key,
+            children().map(|child| value(child, info())).collect(),
+        ),
         Shape::Many(variants) => many_value(tree, field.key, variants(), out),
         Shape::Tree => {
             if let Some(child) = children().next() {
@@ -519,11 +780,19 @@ fn many_value(tree: &Tree<'_>, key: &'static str, variants: &'static [Variant], 
     let mut all = Vec::new();
     let mut scattered = false;
     for child in &tree.children {
-        let Some(variant) = variants.iter().find(|variant| variant.name == child.name) else { continue };
+        let Some(variant) = variants.iter().find(|variant| variant.name == child.name) else {
+            continue;
+        };
         let item = value(child, (variant.info)());
-        all.push(Yaml::Mapping([(variant.name.into(), item.clone())].into_iter().collect()));
+        all.push(Yaml::Mapping(
+            [(variant.name.into(), item.clone())].into_iter().collect(),
+        ));
         let last = groups.len().saturating_sub(1);
-        match groups.iter_mut().enumerate().find(|(_, (name, _))| *name == variant.name) {
+        match groups
+            .iter_mut()
+            .enumerate()
+            .find(|(_, (name, _))| *name == variant.name)
+        {
             Some((at, (_, items))) => {
                 scattered |= at != last;
                 items.push(item);
@@ -550,7 +819,13 @@ fn many_value(tree: &Tree<'_>, key: &'static str, variants: &'static [Variant], 
 
 fn scalar_value(text: &str, info: &ScalarInfo) -> Yaml {
     match info.form {
-        Form::Number if text.parse::<i64>().is_ok_and(|number| number.to_string() == text) => Yaml::Number(text.parse::<i64>().unwrap_or_default().into()),
+        Form::Number
+            if text
+                .parse::<i64>()
+                .is_ok_and(|number| number.to_string() == text) =>
+        {
+            Yaml::Number(text.parse::<i64>().unwrap_or_default().into())
+        }
         Form::Truth(yes, _) if text == yes => Yaml::Bool(true),
         Form::Truth(_, no) if text == no => Yaml::Bool(false),
         _ => Yaml::String(text.to_owned()),
@@ -564,11 +839,21 @@ fn use_shorthand(tree: &mut Tree<'static>, shorthand: &'static Shorthand) -> Opt
             return None;
         }
     }
-    let parts: Vec<String> = shorthand.into.iter().map(|at| look(tree, at).map(str::to_owned)).collect::<Option<_>>()?;
-    if parts.iter().any(|part| part.trim().is_empty()) || parts.len() > 1 && parts.first().is_some_and(|first| first.contains('/')) {
+    let parts: Vec<String> = shorthand
+        .into
+        .iter()
+        .map(|at| look(tree, at).map(str::to_owned))
+        .collect::<Option<_>>()?;
+    if parts.iter().any(|part| part.trim().is_empty())
+        || parts.len() > 1 && parts.first().is_some_and(|first| first.contains('/'))
+    {
         return None;
     }
-    for at in shorthand.into.iter().chain(shorthand.sets.iter().map(|(at, _)| at)) {
+    for at in shorthand
+        .into
+        .iter()
+        .chain(shorthand.sets.iter().map(|(at, _)| at))
+    {
         remove(tree, at);
     }
     Some(parts.join("/"))
@@ -601,6 +886,7 @@ fn remove(tree: &mut Tree<'static>, path: &str) {
         if let Some(child) = tree.children.iter_mut().find(|child| child.name == name) {
             remove(child, rest);
         }
-        tree.children.retain(|child| child.name != name || !child.is_bare());
+        tree.children
+            .retain(|child| child.name != name || !child.is_bare());
     }
 }

@@ -26,7 +26,10 @@ pub struct Span {
 impl Span {
     /// A span from `start` to `end`; an `end` before `start` gives an empty span.
     pub fn new(start: usize, end: usize) -> Self {
-        Self { start, end: end.max(start) }
+        Self {
+            start,
+            end: end.max(start),
+        }
     }
 }
 
@@ -42,7 +45,10 @@ pub struct Position {
 impl Source {
     /// A source from its parts.
     pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
-        Self { path: path.into(), text: text.into() }
+        Self {
+            path: path.into(),
+            text: text.into(),
+        }
     }
 
     /// Line and column of a byte offset; an offset beyond the end is the end.
@@ -54,7 +60,10 @@ impl Source {
         let (before, _) = self.text.split_at(offset);
         let line = before.matches('\n').count() + 1;
         let last = before.rsplit('\n').next().unwrap_or(before);
-        Position { line, column: last.chars().count() + 1 }
+        Position {
+            line,
+            column: last.chars().count() + 1,
+        }
     }
 
     /// The text of a span; empty when the span does not lie in this text.
@@ -64,7 +73,10 @@ impl Source {
 
     /// The whole line (without its end) that holds a byte offset.
     pub fn line_of(&self, offset: usize) -> &str {
-        self.text.lines().nth(self.position(offset).line - 1).unwrap_or("")
+        self.text
+            .lines()
+            .nth(self.position(offset).line - 1)
+            .unwrap_or("")
     }
 }
 
@@ -81,6 +93,9 @@ mod tests {
 
     #[test]
     fn an_offset_beyond_the_end_is_the_end() {
-        assert_eq!(Source::new("x", "ab").position(99), Position { line: 1, column: 3 });
+        assert_eq!(
+            Source::new("x", "ab").position(99),
+            Position { line: 1, column: 3 }
+        );
     }
 }

@@ -46,12 +46,19 @@ pub struct Attribute<'a> {
 impl<'a> Element<'a> {
     /// An empty element.
     pub fn new(name: impl Into<Cow<'a, str>>, span: Span) -> Self {
-        Self { name: name.into(), span, text_span: span, ..Self::default() }
+        Self {
+            name: name.into(),
+            span,
+            text_span: span,
+            ..Self::default()
+        }
     }
 
     /// The attribute of that name.
     pub fn attribute(&self, name: &str) -> Option<&Attribute<'a>> {
-        self.attributes.iter().find(|attribute| attribute.name == name)
+        self.attributes
+            .iter()
+            .find(|attribute| attribute.name == name)
     }
 
     /// The first child of that name.
@@ -65,8 +72,18 @@ impl<'a> Element<'a> {
     }
 
     /// Adds an attribute.
-    pub fn set(&mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>, span: Span) {
-        self.attributes.push(Attribute { name: name.into(), value: value.into(), name_span: span, value_span: span });
+    pub fn set(
+        &mut self,
+        name: impl Into<Cow<'a, str>>,
+        value: impl Into<Cow<'a, str>>,
+        span: Span,
+    ) {
+        self.attributes.push(Attribute {
+            name: name.into(),
+            value: value.into(),
+            name_span: span,
+            value_span: span,
+        });
     }
 
     /// The text, or nothing, without white space at its ends.
@@ -90,7 +107,12 @@ impl<'a> Element<'a> {
             attributes: self
                 .attributes
                 .iter()
-                .map(|a| Attribute { name: own(&a.name), value: own(&a.value), name_span: a.name_span, value_span: a.value_span })
+                .map(|a| Attribute {
+                    name: own(&a.name),
+                    value: own(&a.value),
+                    name_span: a.name_span,
+                    value_span: a.value_span,
+                })
                 .collect(),
             children: self.children.iter().map(Element::to_owned).collect(),
             text: self.text.as_deref().map(own),
@@ -105,7 +127,11 @@ impl<'a> Element<'a> {
 impl PartialEq for Element<'_> {
     fn eq(&self, other: &Self) -> bool {
         let attributes = |element: &Self| {
-            let mut list: Vec<(String, String)> = element.attributes.iter().map(|a| (a.name.to_string(), a.value.to_string())).collect();
+            let mut list: Vec<(String, String)> = element
+                .attributes
+                .iter()
+                .map(|a| (a.name.to_string(), a.value.to_string()))
+                .collect();
             list.sort();
             list
         };

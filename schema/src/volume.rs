@@ -199,6 +199,10 @@ impl Volume {
     /// `pool/name`, or the name alone where no pool is stated.
     pub fn full_name(&self) -> Option<String> {
         let name = self.name.as_ref()?;
-        Some(self.pool.as_ref().map_or_else(|| name.to_string(), |pool| format!("{pool}/{name}")))
+        Some(
+            self.pool
+                .as_ref()
+                .map_or_else(|| name.to_string(), |pool| format!("{pool}/{name}")),
+        )
     }
 }

@@ -28,11 +28,17 @@ pub const NAMESPACES: &[(&str, &str)] = &[
 ];
 
 fn namespace_of(prefix: &str) -> Option<&'static str> {
-    NAMESPACES.iter().find(|(known, _)| *known == prefix).map(|(_, uri)| *uri)
+    NAMESPACES
+        .iter()
+        .find(|(known, _)| *known == prefix)
+        .map(|(_, uri)| *uri)
 }
 
 fn prefix_of(uri: &str) -> Option<&'static str> {
-    NAMESPACES.iter().find(|(_, known)| *known == uri).map(|(prefix, _)| *prefix)
+    NAMESPACES
+        .iter()
+        .find(|(_, known)| *known == uri)
+        .map(|(prefix, _)| *prefix)
 }
 
 /// Reads one document; spans count from `base`, the offset of `text` in its source.
@@ -40,7 +46,14 @@ fn prefix_of(uri: &str) -> Option<&'static str> {
 /// # Errors
 /// The first thing that is not well-formed XML, or that exceeds a bound.
 pub fn read(text: &str, base: usize) -> Result<Element<'_>, Diagnostic> {
-    Parser { text, base, stack: Vec::new(), declared: Vec::new(), root: None }.run()
+    Parser {
+        text,
+        base,
+        stack: Vec::new(),
+        declared: Vec::new(),
+        root: None,
+    }
+    .run()
 }
 
 struct Parser<'a> {
@@ -55,10 +68,21 @@ struct Parser<'a> {
 impl<'a> Parser<'a> {
     fn run(mut self) -> Result<Element<'a>, Diagnostic> {
         if self.text.len() > MAX_SIZE {
-            return Err(Diagnostic::new("too-large", self.span(0, 0), format!("the document has {} bytes, above the bound of 16 MiB", self.text.len())));
+            return Err(Diagnostic::new(
+                "too-large",
+                self.span(0, 0),
+                format!(
+                    "the document has {} bytes, above the bound of 16 MiB",
+                    self.text.len()
+                ),
+            ));
         }
         if let Some(at) = self.text.find('\0') {
-            return Err(Diagnostic::new("xml-syntax", self.span(at, at + 1), "a NUL byte has no place in XML"));
+            return Err(Diagnostic::new(
+                "xml-syntax",
+                self.span(at, at + 1),
+                "a NUL byte has no place in XML",
+            ));
         }
         let mut reader = Reader::from_str(self.text);
         loop {
@@ -66,9 +90,17 @@ impl<'a> Parser<'a> {
             let event = match reader.read_event() {
                 Ok(event) => event,
                 Err(error) => {
-                    let at = usize::try_from(reader.error_position()).unwrap_or(usize::MAX).min(self.text.len());
-                    let end = usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX).min(self.text.len());
-                    return Err(Diagnostic::new("xml-syntax", self.span(at, end), self.explain(&error)));
+                    let at = usize::try_from(reader.error_position())
+                        .unwrap_or(usize::MAX)
+                        .min(self.text.len());
+                    let end = usize::try_from(reader.buffer_position())
+                        .unwrap_or(usize::MAX)
+                        .min(self.text.len());
+                    return Err(Diagnostic::new(
+                        "xml-syntax",
+                        self.span(at, end),
+                        self.explain(&error),
+                    ));
                 }
             };
             let end = usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX);
@@ -80,15 +112,29 @@ impl<'a> Parser<'a> {
                 }
                 Event::End(_) => self.close(end),
                 Event::Text(text) => {
-                    let raw = self.text.get(start..end).map_or_else(|| Cow::Owned(text.to_string()), Cow::Borrowed);
-                    let raw = if raw.contains('\r') { Cow::Owned(raw.replace("\r\n", "\n")) } else { raw };
+                    let raw = self
+                        .text
+                        .get(start..end)
+                        .map_or_else(|| Cow::Owned(text.to_string()), Cow::Borrowed);
+                    let raw = if raw.contains('\r') {
+                        Cow::Owned(raw.replace("\r\n", "\n"))
+                    } else {
+                        raw
+                    };
                     self.add_text(raw, start, end)?;
                 }
                 Event::CData(data) => {
-                    let text = self.text.get(start + 9..end.saturating_sub(3)).map_or_else(|| Cow::Owned(data.to_string()), Cow::Borrowed);
+                    let text = self
+                        .text
+                        .get(start + 9..end.saturating_sub(3))
+                        .map_or_else(|| Cow::Owned(data.to_string()), Cow::Borrowed);
                     self.add_text(text, start, end)?;
                 }
-                Event::GeneralRef(reference) => self.add_text(Cow::Owned(resolve(&reference, self.span(start, end))?), start, end)?,
+                Event::GeneralRef(reference) => self.add_text(
+                    Cow::Owned(resolve(&reference, self.span(start, end))?),
+                    start,
+                    end,
+                )?,
                 Event::DocType(_) => {
                     return Err(Diagnostic::new("doctype", self.span(start, end), "a document type declaration is not accepted")
                         .with_help("remove it: definitions need none, and entities defined there could expand without end"));
@@ -101,23 +147,40 @@ impl<'a> Parser<'a> {
 
     fn finish(mut self) -> Result<Element<'a>, Diagnostic> {
         if let Some(open) = self.stack.pop() {
-            return Err(Diagnostic::new("xml-syntax", open.span, format!("<{}> is opened here and never closed", open.name)));
+            return Err(Diagnostic::new(
+                "xml-syntax",
+                open.span,
+                format!("<{}> is opened here and never closed", open.name),
+            ));
         }
         let end = self.text.len();
-        self.root.ok_or_else(|| Diagnostic::new("xml-syntax", Span::new(end + self.base, end + self.base), "the document holds no element"))
+        self.root.ok_or_else(|| {
+            Diagnostic::new(
+                "xml-syntax",
+                Span::new(end + self.base, end + self.base),
+                "the document holds no element",
+            )
+        })
     }
 
     fn span(&self, start: usize, end: usize) -> Span {
-        Span::new(self.base.saturating_add(start), self.base.saturating_add(end))
+        Span::new(
+            self.base.saturating_add(start),
+            self.base.saturating_add(end),
+        )
     }
 
     fn explain(&self, error: &quick_xml::Error) -> String {
         use quick_xml::errors::{Error, IllFormedError};
         match error {
             Error::IllFormed(IllFormedError::MismatchedEndTag { expected, found }) => {
-                format!("</{found}> closes <{expected}>: the element opened last must be closed first")
+                format!(
+                    "</{found}> closes <{expected}>: the element opened last must be closed first"
+                )
             }
-            Error::IllFormed(IllFormedError::UnmatchedEndTag(name)) => format!("</{name}> closes an element that is not open"),
+            Error::IllFormed(IllFormedError::UnmatchedEndTag(name)) => {
+                format!("</{name}> closes an element that is not open")
+            }
             other => lower_first(&other.to_string()),
         }
     }
@@ -125,54 +188,105 @@ impl<'a> Parser<'a> {
     /// The part of the text that `piece` is, with its offset. `piece` always is a part of the text, as the reader borrows.
     fn place(&self, piece: &str) -> Option<(&'a str, usize)> {
         let offset = (piece.as_ptr() as usize).checked_sub(self.text.as_ptr() as usize)?;
-        Some((self.text.get(offset..offset.checked_add(piece.len())?)?, offset))
+        Some((
+            self.text.get(offset..offset.checked_add(piece.len())?)?,
+            offset,
+        ))
     }
 
     fn open(&mut self, tag: &BytesStart<'_>, start: usize, end: usize) -> Result<(), Diagnostic> {
         let span = self.span(start, end);
         if self.stack.len() >= MAX_DEPTH {
-            return Err(Diagnostic::new("too-deep", span, format!("elements are nested deeper than {MAX_DEPTH}")));
+            return Err(Diagnostic::new(
+                "too-deep",
+                span,
+                format!("elements are nested deeper than {MAX_DEPTH}"),
+            ));
         }
         if self.root.is_some() {
-            return Err(Diagnostic::new("xml-syntax", span, "a second element beside the document's root").with_help("one file holds one XML document"));
+            return Err(Diagnostic::new(
+                "xml-syntax",
+                span,
+                "a second element beside the document's root",
+            )
+            .with_help("one file holds one XML document"));
         }
         let depth = self.stack.len();
         let mut attributes: Vec<Attribute<'a>> = Vec::new();
         for attribute in tag.attributes() {
-            let attribute = attribute.map_err(|error| Diagnostic::new("xml-syntax", span, lower_first(&error.to_string())))?;
+            let attribute = attribute.map_err(|error| {
+                Diagnostic::new("xml-syntax", span, lower_first(&error.to_string()))
+            })?;
             if attributes.len() >= MAX_ATTRIBUTES {
-                return Err(Diagnostic::new("too-large", span, format!("an element with more than {MAX_ATTRIBUTES} attributes")));
+                return Err(Diagnostic::new(
+                    "too-large",
+                    span,
+                    format!("an element with more than {MAX_ATTRIBUTES} attributes"),
+                ));
             }
             let (name, name_at) = self.place(attribute.key.as_ref()).unwrap_or(("", start));
             let (raw, value_at) = self.place(&attribute.value).unwrap_or(("", start));
             let value_span = self.span(value_at, value_at + raw.len());
             let value = unescape(raw, value_span)?;
-            let declares = if name == "xmlns" { Some("") } else { name.strip_prefix("xmlns:") };
+            let declares = if name == "xmlns" {
+                Some("")
+            } else {
+                name.strip_prefix("xmlns:")
+            };
             if let Some(prefix) = declares {
                 self.declared.push((depth, prefix, value.clone()));
                 if prefix_of(&value).is_some() {
                     continue;
                 }
             }
-            attributes.push(Attribute { name: Cow::Borrowed(name), value, name_span: self.span(name_at, name_at + name.len()), value_span });
+            attributes.push(Attribute {
+                name: Cow::Borrowed(name),
+                value,
+                name_span: self.span(name_at, name_at + name.len()),
+                value_span,
+            });
         }
         let raw_tag = tag.name();
         let (raw_name, _) = self.place(raw_tag.as_ref()).unwrap_or(("", start));
         let name = self.qualify(raw_name, depth, &mut attributes, span)?;
-        self.stack.push(Element { name, span, attributes, text_span: self.span(end, end), whole: span, ..Element::default() });
+        self.stack.push(Element {
+            name,
+            span,
+            attributes,
+            text_span: self.span(end, end),
+            whole: span,
+            ..Element::default()
+        });
         Ok(())
     }
 
     /// The element's name with the customary prefix; a foreign element takes along the declaration of its prefix.
-    fn qualify(&self, raw: &'a str, depth: usize, attributes: &mut Vec<Attribute<'a>>, span: Span) -> Result<Cow<'a, str>, Diagnostic> {
+    fn qualify(
+        &self,
+        raw: &'a str,
+        depth: usize,
+        attributes: &mut Vec<Attribute<'a>>,
+        span: Span,
+    ) -> Result<Cow<'a, str>, Diagnostic> {
         let (prefix, local) = raw.split_once(':').unwrap_or(("", raw));
-        let Some((declared_at, _, uri)) = self.declared.iter().rev().find(|(_, known, _)| *known == prefix) else {
+        let Some((declared_at, _, uri)) = self
+            .declared
+            .iter()
+            .rev()
+            .find(|(_, known, _)| *known == prefix)
+        else {
             if prefix.is_empty() || prefix == "xml" {
                 return Ok(Cow::Borrowed(raw));
             }
-            let diagnostic = Diagnostic::new("xml-namespace", span, format!("the prefix of <{raw}> is not declared"));
+            let diagnostic = Diagnostic::new(
+                "xml-namespace",
+                span,
+                format!("the prefix of <{raw}> is not declared"),
+            );
             return Err(match namespace_of(prefix) {
-                Some(uri) => diagnostic.with_help(format!("declare it with xmlns:{prefix}='{uri}'")),
+                Some(uri) => {
+                    diagnostic.with_help(format!("declare it with xmlns:{prefix}='{uri}'"))
+                }
                 None => diagnostic,
             });
         };
@@ -180,19 +294,39 @@ impl<'a> Parser<'a> {
             return Ok(Cow::Owned(format!("{known}:{local}")));
         }
         let name = format!("xmlns:{prefix}");
-        let outside = *declared_at < depth && !prefix.is_empty() && self.stack.get(*declared_at).is_some_and(|owner| !owner.name.contains(':'));
-        let taken = self.stack.iter().skip(declared_at + 1).any(|above| above.attribute(&name).is_some());
+        let outside = *declared_at < depth
+            && !prefix.is_empty()
+            && self
+                .stack
+                .get(*declared_at)
+                .is_some_and(|owner| !owner.name.contains(':'));
+        let taken = self
+            .stack
+            .iter()
+            .skip(declared_at + 1)
+            .any(|above| above.attribute(&name).is_some());
         if outside && !taken {
-            attributes.push(Attribute { name: Cow::Owned(name), value: uri.clone(), name_span: span, value_span: span });
+            attributes.push(Attribute {
+                name: Cow::Owned(name),
+                value: uri.clone(),
+                name_span: span,
+                value_span: span,
+            });
         }
         Ok(Cow::Borrowed(raw))
     }
 
     fn close(&mut self, end: usize) {
-        let Some(mut element) = self.stack.pop() else { return };
+        let Some(mut element) = self.stack.pop() else {
+            return;
+        };
         element.whole.end = self.base.saturating_add(end);
         let depth = self.stack.len();
-        while self.declared.last().is_some_and(|(declared_at, _, _)| *declared_at >= depth) {
+        while self
+            .declared
+            .last()
+            .is_some_and(|(declared_at, _, _)| *declared_at >= depth)
+        {
             self.declared.pop();
         }
         match self.stack.last_mut() {
@@ -201,20 +335,33 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn add_text(&mut self, piece: Cow<'a, str>, start: usize, end: usize) -> Result<(), Diagnostic> {
+    fn add_text(
+        &mut self,
+        piece: Cow<'a, str>,
+        start: usize,
+        end: usize,
+    ) -> Result<(), Diagnostic> {
         let span = self.span(start, end);
         let Some(element) = self.stack.last_mut() else {
             if piece.chars().all(|c| c.is_whitespace() || c == '\u{feff}') {
                 return Ok(());
             }
-            return Err(Diagnostic::new("xml-syntax", span, "text outside the document's root element"));
+            return Err(Diagnostic::new(
+                "xml-syntax",
+                span,
+                "text outside the document's root element",
+            ));
         };
         match &mut element.text {
             None => {
                 element.text = Some(piece);
                 element.text_span = span;
             }
-            Some(text) if text.trim().is_empty() && !piece.trim().is_empty() && !element.children.is_empty() => {
+            Some(text)
+                if text.trim().is_empty()
+                    && !piece.trim().is_empty()
+                    && !element.children.is_empty() =>
+            {
                 *text = piece;
                 element.text_span = span;
             }
@@ -230,7 +377,9 @@ impl<'a> Parser<'a> {
 
 fn lower_first(text: &str) -> String {
     let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+    chars.next().map_or_else(String::new, |first| {
+        first.to_lowercase().chain(chars).collect()
+    })
 }
 
 fn unescape(raw: &str, span: Span) -> Result<Cow<'_, str>, Diagnostic> {
@@ -244,11 +393,17 @@ fn entity_error(span: Span, why: &str) -> Diagnostic {
 
 fn resolve(reference: &BytesRef<'_>, span: Span) -> Result<String, Diagnostic> {
     if reference.is_char_ref() {
-        let resolved = reference.resolve_char_ref().map_err(|error| entity_error(span, &error.to_string()))?;
-        return resolved.map(String::from).ok_or_else(|| entity_error(span, "not a character"));
+        let resolved = reference
+            .resolve_char_ref()
+            .map_err(|error| entity_error(span, &error.to_string()))?;
+        return resolved
+            .map(String::from)
+            .ok_or_else(|| entity_error(span, "not a character"));
     }
     let name: &str = reference;
-    quick_xml::escape::resolve_xml_entity(name).map(str::to_owned).ok_or_else(|| entity_error(span, &format!("unknown entity &{name};")))
+    quick_xml::escape::resolve_xml_entity(name)
+        .map(str::to_owned)
+        .ok_or_else(|| entity_error(span, &format!("unknown entity &{name};")))
 }
 
 /// The tree as XML, indented by two spaces, ending in a line feed. Elements with text are written on one line.
@@ -263,7 +418,9 @@ pub fn write(root: &Element<'_>) -> String {
 /// Known prefixes used below, except vireo's own, which is declared where it is used.
 fn collect_prefixes(element: &Element<'_>, used: &mut Vec<&'static str>) {
     if let Some((prefix, _)) = element.name.split_once(':')
-        && let Some((known, _)) = NAMESPACES.iter().find(|(known, _)| *known == prefix && *known != "vireo")
+        && let Some((known, _)) = NAMESPACES
+            .iter()
+            .find(|(known, _)| *known == prefix && *known != "vireo")
         && !used.contains(known)
     {
         used.push(known);
@@ -276,15 +433,31 @@ fn collect_prefixes(element: &Element<'_>, used: &mut Vec<&'static str>) {
 fn write_element(out: &mut String, element: &Element<'_>, indent: usize, declare: &[&'static str]) {
     let _ = write!(out, "{:1$}<{name}", "", indent, name = element.name);
     for prefix in declare {
-        let _ = write!(out, " xmlns:{prefix}='{}'", namespace_of(prefix).unwrap_or_default());
+        let _ = write!(
+            out,
+            " xmlns:{prefix}='{}'",
+            namespace_of(prefix).unwrap_or_default()
+        );
     }
     if element.name.starts_with("vireo:") {
-        let _ = write!(out, " xmlns:vireo='{}'", namespace_of("vireo").unwrap_or_default());
+        let _ = write!(
+            out,
+            " xmlns:vireo='{}'",
+            namespace_of("vireo").unwrap_or_default()
+        );
     }
     for attribute in &element.attributes {
-        let _ = write!(out, " {}='{}'", attribute.name, escape(&attribute.value, true));
+        let _ = write!(
+            out,
+            " {}='{}'",
+            attribute.name,
+            escape(&attribute.value, true)
+        );
     }
-    let text = element.text.as_deref().filter(|text| element.children.is_empty() || !text.trim().is_empty());
+    let text = element
+        .text
+        .as_deref()
+        .filter(|text| element.children.is_empty() || !text.trim().is_empty());
     match (text, element.children.is_empty()) {
         (None, true) => out.push_str("/>\n"),
         (Some(text), true) => {
@@ -293,7 +466,13 @@ fn write_element(out: &mut String, element: &Element<'_>, indent: usize, declare
         (text, false) => {
             out.push_str(">\n");
             if let Some(text) = text {
-                let _ = writeln!(out, "{:1$}{text}", "", indent + 2, text = escape(text.trim(), false));
+                let _ = writeln!(
+                    out,
+                    "{:1$}{text}",
+                    "",
+                    indent + 2,
+                    text = escape(text.trim(), false)
+                );
             }
             for child in &element.children {
                 write_element(out, child, indent + 2, &[]);
@@ -304,7 +483,9 @@ fn write_element(out: &mut String, element: &Element<'_>, indent: usize, declare
 }
 
 fn escape(text: &str, attribute: bool) -> Cow<'_, str> {
-    let special = |c: char| matches!(c, '&' | '<' | '>' | '\r') || attribute && matches!(c, '\'' | '\n' | '\t');
+    let special = |c: char| {
+        matches!(c, '&' | '<' | '>' | '\r') || attribute && matches!(c, '\'' | '\n' | '\t')
+    };
     if !text.contains(special) {
         return Cow::Borrowed(text);
     }
@@ -342,14 +523,23 @@ mod tests {
         let text = "<domain xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0' xmlns:o='urn:o'><q:arg/><metadata><o:c><o:d/></o:c></metadata></domain>";
         let written = write(&read(text, 0).unwrap_or_default());
         assert!(written.contains("<qemu:arg/>"), "{written}");
-        assert!(written.contains("<o:c xmlns:o='urn:o'>\n      <o:d/>"), "{written}");
+        assert!(
+            written.contains("<o:c xmlns:o='urn:o'>\n      <o:d/>"),
+            "{written}"
+        );
     }
 
     #[test]
     fn spans_point_at_names_and_values() {
         let text = "<a>\n  <b key = 'value'/>\n</a>";
         let tree = read(text, 0).unwrap_or_default();
-        let spans = tree.child("b").and_then(|b| b.attribute("key")).map(|a| (a.name_span, a.value_span));
-        assert_eq!(spans.map(|(name, value)| (&text[name.start..name.end], &text[value.start..value.end])), Some(("key", "value")));
+        let spans = tree
+            .child("b")
+            .and_then(|b| b.attribute("key"))
+            .map(|a| (a.name_span, a.value_span));
+        assert_eq!(
+            spans.map(|(name, value)| (&text[name.start..name.end], &text[value.start..value.end])),
+            Some(("key", "value"))
+        );
     }
 }

@@ -74,7 +74,13 @@ impl<'a> Node<'a> {
         match &self.value {
             Value::Null | Value::Scalar { .. } => 0,
             Value::List(items) => 1 + items.iter().map(Node::depth).max().unwrap_or(0),
-            Value::Map(entries) => 1 + entries.iter().map(|entry| entry.node.depth()).max().unwrap_or(0),
+            Value::Map(entries) => {
+                1 + entries
+                    .iter()
+                    .map(|entry| entry.node.depth())
+                    .max()
+                    .unwrap_or(0)
+            }
         }
     }
 
@@ -82,7 +88,12 @@ impl<'a> Node<'a> {
         match &self.value {
             Value::Null | Value::Scalar { .. } => 1,
             Value::List(items) => 1 + items.iter().map(Node::weight).sum::<usize>(),
-            Value::Map(entries) => 1 + entries.iter().map(|entry| 1 + entry.node.weight()).sum::<usize>(),
+            Value::Map(entries) => {
+                1 + entries
+                    .iter()
+                    .map(|entry| 1 + entry.node.weight())
+                    .sum::<usize>()
+            }
         }
     }
 }
@@ -92,16 +103,31 @@ impl<'a> Node<'a> {
 /// # Errors
 /// The documents before the first thing that is not YAML or exceeds a bound, and what that is.
 pub fn read(text: &str) -> (Vec<Node<'_>>, Option<Diagnostic>) {
-    let mut reader = Reader { offsets: Offsets::new(text), open: Vec::new(), anchors: HashMap::new(), aliased: 0, done: Vec::new() };
+    let mut reader = Reader {
+        offsets: Offsets::new(text),
+        open: Vec::new(),
+        anchors: HashMap::new(),
+        aliased: 0,
+        done: Vec::new(),
+    };
     if text.len() > MAX_SIZE {
-        let message = format!("the file has {} bytes, above the bound of 16 MiB", text.len());
-        return (Vec::new(), Some(Diagnostic::new("too-large", Span::default(), message)));
+        let message = format!(
+            "the file has {} bytes, above the bound of 16 MiB",
+            text.len()
+        );
+        return (
+            Vec::new(),
+            Some(Diagnostic::new("too-large", Span::default(), message)),
+        );
     }
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
         let step = match event {
             Ok((event, span)) => {
-                let span = Span::new(reader.offsets.byte(span.start.index()), reader.offsets.byte(span.end.index()));
+                let span = Span::new(
+                    reader.offsets.byte(span.start.index()),
+                    reader.offsets.byte(span.end.index()),
+                );
                 reader.take(event, span)
             }
             Err(error) => {
@@ -117,9 +143,20 @@ pub fn read(text: &str) -> (Vec<Node<'_>>, Option<Diagnostic>) {
 }
 
 fn syntax(text: &str, at: usize, info: &str) -> Diagnostic {
-    let diagnostic = Diagnostic::new("yaml-syntax", Span::new(at, at), format!("not YAML: {info}"));
-    let start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
-    let lead = text.get(start..).unwrap_or("").chars().take_while(|c| c.is_whitespace() && *c != '\n');
+    let diagnostic = Diagnostic::new(
+        "yaml-syntax",
+        Span::new(at, at),
+        format!("not YAML: {info}"),
+    );
+    let start = text
+        .get(..at)
+        .and_then(|before| before.rfind('\n'))
+        .map_or(0, |end| end + 1);
+    let lead = text
+        .get(start..)
+        .unwrap_or("")
+        .chars()
+        .take_while(|c| c.is_whitespace() && *c != '\n');
     if lead.into_iter().any(|c| c == '\t') {
         return diagnostic.with_help("the line is indented with a tab: YAML takes spaces only");
     }
@@ -137,7 +174,12 @@ impl Offsets {
         if text.is_ascii() {
             return Self::Ascii;
         }
-        Self::Table(text.char_indices().map(|(at, _)| at).chain([text.len()]).collect())
+        Self::Table(
+            text.char_indices()
+                .map(|(at, _)| at)
+                .chain([text.len()])
+                .collect(),
+        )
     }
 
     fn byte(&self, chars: usize) -> usize {
@@ -175,33 +217,61 @@ impl<'a> Reader<'a> {
                 let plain = style == ScalarStyle::Plain;
                 let forced = tag.as_deref().is_some_and(|tag| tag.suffix == "str");
                 check_tag(tag.as_deref(), span)?;
-                let null = plain && !forced && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
-                let value = if null { Value::Null } else { Value::Scalar { text, plain } };
+                let null =
+                    plain && !forced && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
+                let value = if null {
+                    Value::Null
+                } else {
+                    Value::Scalar { text, plain }
+                };
                 self.finish(Node { span, value }, anchor)
             }
             Event::SequenceStart(anchor, tag) => {
                 check_tag(tag.as_deref(), span)?;
-                self.begin(Open { span, anchor, kind: Kind::List(Vec::new()) })
+                self.begin(Open {
+                    span,
+                    anchor,
+                    kind: Kind::List(Vec::new()),
+                })
             }
             Event::MappingStart(anchor, tag) => {
                 check_tag(tag.as_deref(), span)?;
-                self.begin(Open { span, anchor, kind: Kind::Map(Vec::new(), None) })
+                self.begin(Open {
+                    span,
+                    anchor,
+                    kind: Kind::Map(Vec::new(), None),
+                })
             }
             Event::SequenceEnd | Event::MappingEnd => {
-                let Some(open) = self.open.pop() else { return Ok(()) };
+                let Some(open) = self.open.pop() else {
+                    return Ok(());
+                };
                 let value = match open.kind {
                     Kind::List(items) => Value::List(items),
                     Kind::Map(entries, _) => Value::Map(entries),
                 };
-                self.finish(Node { span: Span::new(open.span.start, span.end), value }, open.anchor)
+                self.finish(
+                    Node {
+                        span: Span::new(open.span.start, span.end),
+                        value,
+                    },
+                    open.anchor,
+                )
             }
             Event::Alias(anchor) => {
                 let node = self.anchors.get(&anchor).cloned();
-                let mut node = node.ok_or_else(|| Diagnostic::new("yaml-alias", span, "the alias stands inside of what it repeats"))?;
+                let mut node = node.ok_or_else(|| {
+                    Diagnostic::new(
+                        "yaml-alias",
+                        span,
+                        "the alias stands inside of what it repeats",
+                    )
+                })?;
                 self.aliased = self.aliased.saturating_add(node.weight());
                 if self.aliased > MAX_ALIASED {
                     let message = format!("aliases expand to more than {MAX_ALIASED} values");
-                    return Err(Diagnostic::new("yaml-alias", span, message).with_help("write the values out, or repeat less"));
+                    return Err(Diagnostic::new("yaml-alias", span, message)
+                        .with_help("write the values out, or repeat less"));
                 }
                 if self.open.len() + node.depth() > MAX_DEPTH {
                     return Err(too_deep(span));
@@ -209,7 +279,11 @@ impl<'a> Reader<'a> {
                 node.span = span;
                 self.finish(node, 0)
             }
-            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => Ok(()),
+            Event::Nothing
+            | Event::StreamStart
+            | Event::StreamEnd
+            | Event::DocumentStart(_)
+            | Event::DocumentEnd => Ok(()),
         }
     }
 
@@ -217,8 +291,16 @@ impl<'a> Reader<'a> {
         if self.open.len() >= MAX_DEPTH {
             return Err(too_deep(open.span));
         }
-        if let Some(Open { kind: Kind::Map(_, None), .. }) = self.open.last() {
-            return Err(Diagnostic::new("yaml-key", open.span, "a key must be a single word, not a list or mapping"));
+        if let Some(Open {
+            kind: Kind::Map(_, None),
+            ..
+        }) = self.open.last()
+        {
+            return Err(Diagnostic::new(
+                "yaml-key",
+                open.span,
+                "a key must be a single word, not a list or mapping",
+            ));
         }
         self.open.push(open);
         Ok(())
@@ -237,7 +319,11 @@ impl<'a> Reader<'a> {
             Kind::Map(entries, key @ None) => *key = Some(as_key(node, entries)?),
             Kind::Map(entries, key) => {
                 if let Some((key, key_span)) = key.take() {
-                    entries.push(Entry { key, key_span, node });
+                    entries.push(Entry {
+                        key,
+                        key_span,
+                        node,
+                    });
                 }
             }
         }
@@ -246,13 +332,24 @@ impl<'a> Reader<'a> {
 }
 
 fn too_deep(span: Span) -> Diagnostic {
-    Diagnostic::new("too-deep", span, format!("values are nested deeper than {MAX_DEPTH}"))
+    Diagnostic::new(
+        "too-deep",
+        span,
+        format!("values are nested deeper than {MAX_DEPTH}"),
+    )
 }
 
 fn check_tag(tag: Option<&saphyr_parser::Tag>, span: Span) -> Result<(), Diagnostic> {
     match tag {
-        Some(tag) if !tag.is_yaml_core_schema() && !(tag.handle.is_empty() && tag.suffix == "!") => {
-            Err(Diagnostic::new("yaml-tag", span, format!("the tag {tag} has no meaning here")).with_help("remove it: the field decides what its value means"))
+        Some(tag)
+            if !tag.is_yaml_core_schema() && !(tag.handle.is_empty() && tag.suffix == "!") =>
+        {
+            Err(Diagnostic::new(
+                "yaml-tag",
+                span,
+                format!("the tag {tag} has no meaning here"),
+            )
+            .with_help("remove it: the field decides what its value means"))
         }
         _ => Ok(()),
     }
@@ -263,16 +360,34 @@ fn as_key<'a>(node: Node<'a>, entries: &[Entry<'a>]) -> Result<(Cow<'a, str>, Sp
     let key = match node.value {
         Value::Scalar { text, .. } => text,
         Value::Null => Cow::Borrowed(""),
-        Value::List(_) | Value::Map(_) => return Err(Diagnostic::new("yaml-key", span, "a key must be a single word, not a list or mapping")),
+        Value::List(_) | Value::Map(_) => {
+            return Err(Diagnostic::new(
+                "yaml-key",
+                span,
+                "a key must be a single word, not a list or mapping",
+            ));
+        }
     };
     if key == "<<" {
-        return Err(Diagnostic::new("yaml-key", span, "merge keys (`<<`) are not accepted").with_help("use an alias for a whole value, or write the fields out"));
+        return Err(
+            Diagnostic::new("yaml-key", span, "merge keys (`<<`) are not accepted")
+                .with_help("use an alias for a whole value, or write the fields out"),
+        );
     }
     if entries.len() >= MAX_KEYS {
-        return Err(Diagnostic::new("too-large", span, format!("a mapping with more than {MAX_KEYS} keys")));
+        return Err(Diagnostic::new(
+            "too-large",
+            span,
+            format!("a mapping with more than {MAX_KEYS} keys"),
+        ));
     }
     if entries.iter().any(|entry| entry.key == key) {
-        return Err(Diagnostic::new("duplicate-key", span, format!("the key `{key}` stands twice in one mapping")).with_help("remove one of them"));
+        return Err(Diagnostic::new(
+            "duplicate-key",
+            span,
+            format!("the key `{key}` stands twice in one mapping"),
+        )
+        .with_help("remove one of them"));
     }
     Ok((key, span))
 }
@@ -285,8 +400,19 @@ mod tests {
     fn scalars_stay_as_they_look() {
         let (nodes, problem) = read("a: no\nb: 0x10\nc: 1.10\nd: 'x'\ne:\n");
         assert_eq!(problem, None);
-        let texts: Vec<String> = nodes[0].entries().unwrap_or_default().iter().map(|entry| format!("{:?}", entry.node.value)).collect();
-        assert!(texts[0].contains("\"no\"") && texts[1].contains("\"0x10\"") && texts[2].contains("\"1.10\"") && texts[3].contains("plain: false") && texts[4] == "Null");
+        let texts: Vec<String> = nodes[0]
+            .entries()
+            .unwrap_or_default()
+            .iter()
+            .map(|entry| format!("{:?}", entry.node.value))
+            .collect();
+        assert!(
+            texts[0].contains("\"no\"")
+                && texts[1].contains("\"0x10\"")
+                && texts[2].contains("\"1.10\"")
+                && texts[3].contains("plain: false")
+                && texts[4] == "Null"
+        );
     }
 
     #[test]
@@ -296,7 +422,10 @@ mod tests {
             let before = format!("*a{},", i - 1).repeat(10);
             text.push_str(&format!("a{i}: &a{i} [{before}]\n"));
         }
-        assert_eq!(read(&text).1.map(|problem| problem.rule), Some("yaml-alias"));
+        assert_eq!(
+            read(&text).1.map(|problem| problem.rule),
+            Some("yaml-alias")
+        );
     }
 
     #[test]
@@ -304,7 +433,10 @@ mod tests {
         let text = "# ä\na: ö\n---\nb: 1\n";
         let (nodes, _) = read(text);
         assert_eq!(nodes.len(), 2);
-        let span = nodes[1].entries().map(|entries| entries[0].node.span).unwrap_or_default();
+        let span = nodes[1]
+            .entries()
+            .map(|entries| entries[0].node.span)
+            .unwrap_or_default();
         assert_eq!(&text[span.start..span.end], "1");
     }
 }

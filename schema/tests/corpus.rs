@@ -9,9 +9,19 @@ use std::sync::Arc;
 use vireo_schema::{Document, Source, read, tree, xml};
 
 fn corpus() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map(Path::to_path_buf)
+        .unwrap_or_default();
     let stated = std::env::var_os("VIREO_CORPUS").map(PathBuf::from);
-    let found = [stated, Some(root.join("../shared/corpus")), Some(root.join("../../shared/corpus"))].into_iter().flatten().find(|path| path.is_dir());
+    let found = [
+        stated,
+        Some(root.join("../shared/corpus")),
+        Some(root.join("../../shared/corpus")),
+    ]
+    .into_iter()
+    .flatten()
+    .find(|path| path.is_dir());
     if found.is_none() {
         eprintln!("skipped: no corpus at $VIREO_CORPUS or ../shared/corpus");
     }
@@ -20,7 +30,9 @@ fn corpus() -> Option<PathBuf> {
 
 fn documents(folder: &Path) -> Vec<Arc<Source>> {
     let mut out = Vec::new();
-    let Ok(entries) = std::fs::read_dir(folder) else { return out };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return out;
+    };
     for entry in entries.flatten() {
         let path = entry.path();
         if path.extension().is_some_and(|ending| ending == "xml")
@@ -38,7 +50,10 @@ fn normal(element: &tree::Element<'_>) -> tree::Element<'static> {
     let mut out = element.to_owned();
     for attribute in &mut out.attributes {
         let value = attribute.value.to_lowercase();
-        let number = value.strip_prefix("0x").and_then(|hex| u64::from_str_radix(hex, 16).ok()).or_else(|| value.parse().ok());
+        let number = value
+            .strip_prefix("0x")
+            .and_then(|hex| u64::from_str_radix(hex, 16).ok())
+            .or_else(|| value.parse().ok());
         let address: Option<std::net::IpAddr> = value.parse().ok();
         let mac: Option<vireo_schema::MacAddr> = value.parse().ok();
         attribute.value = match (number, address, mac) {
@@ -49,8 +64,14 @@ fn normal(element: &tree::Element<'_>) -> tree::Element<'static> {
         }
         .into();
     }
-    out.attributes.retain(|attribute| !attribute.name.starts_with("xmlns"));
-    out.children = element.children.iter().map(normal).filter(|child| child.name != "metadata" || !child.is_bare()).collect();
+    out.attributes
+        .retain(|attribute| !attribute.name.starts_with("xmlns"));
+    out.children = element
+        .children
+        .iter()
+        .map(normal)
+        .filter(|child| child.name != "metadata" || !child.is_bare())
+        .collect();
     if out.children.is_empty() {
         let text = out.trimmed().to_owned();
         let number: Option<u64> = text.parse().ok();
@@ -75,16 +96,30 @@ fn same(first: &str, second: &str) -> bool {
 
 /// Whether the document comes back equal through XML, and through YAML.
 fn round_trips(source: &Source, document: &Document) -> (bool, bool) {
-    let [only] = document.definitions.as_slice() else { return (false, false) };
+    let [only] = document.definitions.as_slice() else {
+        return (false, false);
+    };
     let written = vireo_schema::to_xml(&only.definition, &only.policy);
     let as_yaml = vireo_schema::to_yaml(&only.definition, &only.policy);
     let back = read(&Arc::new(Source::new("x.yaml", as_yaml.clone())));
-    let through = back.definitions.first().map(|located| vireo_schema::to_xml(&located.definition, &located.policy));
+    let through = back
+        .definitions
+        .first()
+        .map(|located| vireo_schema::to_xml(&located.definition, &located.policy));
     let xml_equal = same(&source.text, &written);
-    let yaml_equal = through.as_deref().is_some_and(|through| same(&written, through));
+    let yaml_equal = through
+        .as_deref()
+        .is_some_and(|through| same(&written, through));
     if std::env::var_os("VIREO_CORPUS_SHOW").is_some() && !(xml_equal && yaml_equal) {
-        let complaint = back.problems.first().map(|problem| problem.render(&back.source)).unwrap_or_default();
-        eprintln!("{}: xml {xml_equal}, yaml {yaml_equal}: {complaint}", source.path.display());
+        let complaint = back
+            .problems
+            .first()
+            .map(|problem| problem.render(&back.source))
+            .unwrap_or_default();
+        eprintln!(
+            "{}: xml {xml_equal}, yaml {yaml_equal}: {complaint}",
+            source.path.display()
+        );
     }
     (xml_equal, yaml_equal)
 }
@@ -94,11 +129,23 @@ fn every_seed_but_the_wrong_one_comes_back_equal() {
     let Some(corpus) = corpus() else { return };
     let seeds = documents(&corpus.join("seeds"));
     assert!(seeds.len() > 10, "the seeds are there");
-    for source in seeds.iter().filter(|source| !source.path.ends_with("pool-nfspool-wrong-type.xml")) {
+    for source in seeds
+        .iter()
+        .filter(|source| !source.path.ends_with("pool-nfspool-wrong-type.xml"))
+    {
         let document = read(source);
-        let complaints: Vec<String> = document.problems.iter().map(|problem| problem.render(source)).collect();
+        let complaints: Vec<String> = document
+            .problems
+            .iter()
+            .map(|problem| problem.render(source))
+            .collect();
         assert!(complaints.is_empty(), "{}", complaints.join("\n"));
-        assert_eq!(round_trips(source, &document), (true, true), "{}", source.path.display());
+        assert_eq!(
+            round_trips(source, &document),
+            (true, true),
+            "{}",
+            source.path.display()
+        );
     }
 }
 
@@ -110,9 +157,16 @@ fn the_wrong_seed_is_refused_and_netfs_offered() {
     let source = Arc::new(Source::new("pool-nfspool-wrong-type.xml", text));
     let document = read(&source);
     assert!(document.definitions.is_empty());
-    let shown: Vec<String> = document.problems.iter().map(|problem| problem.render(&source)).collect();
+    let shown: Vec<String> = document
+        .problems
+        .iter()
+        .map(|problem| problem.render(&source))
+        .collect();
     let shown = shown.join("\n");
-    assert!(shown.starts_with("pool-nfspool-wrong-type.xml:1:13:"), "{shown}");
+    assert!(
+        shown.starts_with("pool-nfspool-wrong-type.xml:1:13:"),
+        "{shown}"
+    );
     assert!(shown.contains("netfs"), "{shown}");
 }
 
@@ -128,9 +182,31 @@ struct Tally {
 
 /// Per kind: the folders, and floors in documents: accepted, XML round trip, YAML round trip, invalid refused.
 const FLOORS: &[(&str, &[&str], [usize; 4])] = &[
-    ("domain", &["domain", "domain-generic", "domain-invalid", "domain-generic-invalid"], [854, 854, 854, 5]),
-    ("network", &["network-xml", "network-conf", "network-firewall", "network-invalid"], [53, 53, 53, 0]),
-    ("nwfilter", &["nwfilter-xml", "nwfilter-firewall", "nwfilter-invalid"], [43, 43, 43, 13]),
+    (
+        "domain",
+        &[
+            "domain",
+            "domain-generic",
+            "domain-invalid",
+            "domain-generic-invalid",
+        ],
+        [854, 854, 854, 5],
+    ),
+    (
+        "network",
+        &[
+            "network-xml",
+            "network-conf",
+            "network-firewall",
+            "network-invalid",
+        ],
+        [53, 53, 53, 0],
+    ),
+    (
+        "nwfilter",
+        &["nwfilter-xml", "nwfilter-firewall", "nwfilter-invalid"],
+        [43, 43, 43, 13],
+    ),
     ("pool", &["pool-xml", "pool-argv"], [43, 43, 43, 0]),
     ("volume", &["vol-xml", "vol-argv"], [35, 35, 35, 0]),
     ("secret", &["secret-xml"], [3, 3, 3, 0]),
@@ -140,16 +216,35 @@ const FLOORS: &[(&str, &[&str], [usize; 4])] = &[
 fn libvirts_own_documents_are_read_and_come_back_equal() {
     let Some(corpus) = corpus() else { return };
     let marked = std::fs::read_to_string(corpus.join("dev/INVALID.tsv")).unwrap_or_default();
-    let marked: Vec<&str> = marked.lines().filter_map(|line| line.split('\t').next()).collect();
+    let marked: Vec<&str> = marked
+        .lines()
+        .filter_map(|line| line.split('\t').next())
+        .collect();
     let show = std::env::var_os("VIREO_CORPUS_SHOW").is_some();
     let mut tallies: BTreeMap<&str, Tally> = BTreeMap::new();
     for (kind, folders, _) in FLOORS {
         let tally = tallies.entry(kind).or_default();
-        for source in folders.iter().flat_map(|folder| documents(&corpus.join("dev").join(folder))) {
-            let name = source.path.file_name().and_then(|name| name.to_str()).unwrap_or("").to_owned();
-            let folder_invalid = source.path.parent().and_then(|path| path.to_str()).is_some_and(|path| path.ends_with("-invalid"));
+        for source in folders
+            .iter()
+            .flat_map(|folder| documents(&corpus.join("dev").join(folder)))
+        {
+            let name = source
+                .path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or("")
+                .to_owned();
+            let folder_invalid = source
+                .path
+                .parent()
+                .and_then(|path| path.to_str())
+                .is_some_and(|path| path.ends_with("-invalid"));
             let document = read(&source);
-            if document.problems.iter().any(|problem| problem.rule == "unknown-document") {
+            if document
+                .problems
+                .iter()
+                .any(|problem| problem.rule == "unknown-document")
+            {
                 continue;
             }
             let accepted = document.definitions.len() == 1;
@@ -176,8 +271,16 @@ fn libvirts_own_documents_are_read_and_come_back_equal() {
     let mut below = Vec::new();
     for (kind, _, [accepted, xml_equal, yaml_equal, refused]) in FLOORS {
         let Some(t) = tallies.get(kind) else { continue };
-        println!("{kind:<9} accepted {}/{}, xml {}, yaml {}, invalid refused {}/{}", t.accepted, t.valid, t.xml, t.yaml, t.refused, t.invalid);
-        for (what, is, floor) in [("accepted", t.accepted, *accepted), ("xml", t.xml, *xml_equal), ("yaml", t.yaml, *yaml_equal), ("refused", t.refused, *refused)] {
+        println!(
+            "{kind:<9} accepted {}/{}, xml {}, yaml {}, invalid refused {}/{}",
+            t.accepted, t.valid, t.xml, t.yaml, t.refused, t.invalid
+        );
+        for (what, is, floor) in [
+            ("accepted", t.accepted, *accepted),
+            ("xml", t.xml, *xml_equal),
+            ("yaml", t.yaml, *yaml_equal),
+            ("refused", t.refused, *refused),
+        ] {
             if is < floor {
                 below.push(format!("{kind} {what}: {is}, below {floor}"));
             }

@@ -11,12 +11,30 @@ use std::sync::Arc;
 
 /// Everything wrong between the definitions of several files.
 pub fn check(documents: &[Document]) -> Vec<(Arc<Source>, Diagnostic)> {
-    let all: Vec<&Located> = documents.iter().flat_map(|document| &document.definitions).collect();
+    let all: Vec<&Located> = documents
+        .iter()
+        .flat_map(|document| &document.definitions)
+        .collect();
     let mut problems = Vec::new();
-    let uuids = all.iter().filter(|located| located.kind() != Kind::Volume).map(|located| ((located.kind(), located.uuid()), *located));
-    twice(uuids, "duplicate-uuid", &mut problems, |located| format!("the uuid {} is claimed by {} {} too", located.uuid(), located.kind(), located.name()));
-    let names = all.iter().filter(|located| !matches!(located.definition, Definition::Secret(_))).map(|located| ((located.kind(), located.name()), *located));
-    twice(names, "duplicate-name", &mut problems, |located| format!("{} {} is defined twice", located.kind(), located.name()));
+    let uuids = all
+        .iter()
+        .filter(|located| located.kind() != Kind::Volume)
+        .map(|located| ((located.kind(), located.uuid()), *located));
+    twice(uuids, "duplicate-uuid", &mut problems, |located| {
+        format!(
+            "the uuid {} is claimed by {} {} too",
+            located.uuid(),
+            located.kind(),
+            located.name()
+        )
+    });
+    let names = all
+        .iter()
+        .filter(|located| !matches!(located.definition, Definition::Secret(_)))
+        .map(|located| ((located.kind(), located.name()), *located));
+    twice(names, "duplicate-name", &mut problems, |located| {
+        format!("{} {} is defined twice", located.kind(), located.name())
+    });
     problems
 }
 
@@ -36,9 +54,23 @@ fn twice<'l, K: Eq + Hash>(
             Entry::Occupied(taken) => {
                 for (here, other) in [(located, *taken.get()), (*taken.get(), located)] {
                     let position = other.source.position(other.span.start);
-                    let help = format!("the other is at {}:{}:{}", other.source.path.display(), position.line, position.column);
-                    let span = here.spans.get("uuid").or_else(|| here.spans.get("name")).unwrap_or(here.span);
-                    problems.push((here.source.clone(), Diagnostic::new(rule, span, message(other)).with_help(help).at(here.kind().root())));
+                    let help = format!(
+                        "the other is at {}:{}:{}",
+                        other.source.path.display(),
+                        position.line,
+                        position.column
+                    );
+                    let span = here
+                        .spans
+                        .get("uuid")
+                        .or_else(|| here.spans.get("name"))
+                        .unwrap_or(here.span);
+                    problems.push((
+                        here.source.clone(),
+                        Diagnostic::new(rule, span, message(other))
+                            .with_help(help)
+                            .at(here.kind().root()),
+                    ));
                 }
             }
         }

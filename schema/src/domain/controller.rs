@@ -1,7 +1,7 @@
 //! Controllers: the buses that devices are on.
 
-use crate::scalar::{Number, OnOff};
 use super::CurrentMemory;
+use crate::scalar::{Number, OnOff};
 
 choice! {
     /// What a controller is for.

@@ -200,7 +200,11 @@ impl crate::scalar::Scalar for Unit {
     };
 
     fn parse(text: &str) -> Result<Self, String> {
-        if crate::scalar::unit_bytes(text).is_some() { Ok(Self(text.to_owned())) } else { Err(String::new()) }
+        if crate::scalar::unit_bytes(text).is_some() {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(String::new())
+        }
     }
 
     fn text(&self) -> std::borrow::Cow<'_, str> {
@@ -310,4 +314,3 @@ element! {
         attr "unit" unit: Unit,
     }
 }
-

@@ -477,4 +477,3 @@ element! {
         child "backingStore" backing_store: DiskBackingStore,
     }
 }
-

@@ -455,4 +455,3 @@ element! {
         attr "format" format: SampleFormat,
     }
 }
-

@@ -146,4 +146,3 @@ choice! {
     /// What drives a device.
     pub enum HostdevDriverName { Kvm = "kvm", Vfio = "vfio", Xen = "xen" }
 }
-

@@ -623,4 +623,3 @@ device! {
     NvramDevice [] {
     }
 }
-

@@ -502,12 +502,17 @@ impl Domain {
 
     /// The network interfaces, in order.
     pub fn interfaces(&self) -> &[interface::Interface] {
-        self.devices.as_ref().map_or(&[], |devices| &devices.interfaces)
+        self.devices
+            .as_ref()
+            .map_or(&[], |devices| &devices.interfaces)
     }
 
     /// The address of an interface: stated, else derived from the guest's identity and the interface's number from 0.
     pub fn mac(&self, uuid: Uuid, index: usize) -> crate::scalar::MacAddr {
-        let stated = self.interfaces().get(index).and_then(|interface| interface.mac.as_ref()?.address);
+        let stated = self
+            .interfaces()
+            .get(index)
+            .and_then(|interface| interface.mac.as_ref()?.address);
         stated.unwrap_or_else(|| crate::definition::derived_mac(uuid, index))
     }
 }

@@ -306,10 +306,18 @@ pub enum Adjustment {
 }
 
 impl Scalar for Adjustment {
-    const INFO: ScalarInfo = ScalarInfo { expects: "`reset` or a number of seconds", words: &[], form: Form::Number };
+    const INFO: ScalarInfo = ScalarInfo {
+        expects: "`reset` or a number of seconds",
+        words: &[],
+        form: Form::Number,
+    };
 
     fn parse(text: &str) -> Result<Self, String> {
-        if text.trim() == "reset" { Ok(Self::Reset) } else { i64::parse(text).map(Self::Seconds) }
+        if text.trim() == "reset" {
+            Ok(Self::Reset)
+        } else {
+            i64::parse(text).map(Self::Seconds)
+        }
     }
 
     fn text(&self) -> Cow<'_, str> {
@@ -398,4 +406,3 @@ element! {
         attr "limit" limit: u64,
     }
 }
-

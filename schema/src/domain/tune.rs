@@ -349,4 +349,3 @@ element! {
         attr "threads" threads: u32,
     }
 }
-

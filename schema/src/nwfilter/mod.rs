@@ -114,7 +114,16 @@ element! {
 pub struct Chain(String);
 
 /// The chains that libvirt knows, with the priority a filter of theirs has where none is stated.
-pub const CHAINS: &[(&str, i64)] = &[("root", 0), ("mac", -800), ("stp", -810), ("vlan", -750), ("arp", -500), ("rarp", -400), ("ipv4", -700), ("ipv6", -600)];
+pub const CHAINS: &[(&str, i64)] = &[
+    ("root", 0),
+    ("mac", -800),
+    ("stp", -810),
+    ("vlan", -750),
+    ("arp", -500),
+    ("rarp", -400),
+    ("ipv4", -700),
+    ("ipv6", -600),
+];
 
 impl Chain {
     /// The name.
@@ -134,7 +143,13 @@ impl Chain {
 }
 
 fn known_chain(name: &str) -> Option<(&'static str, i64)> {
-    CHAINS.iter().copied().find(|(known, _)| name == *known || *known != "root" && name.strip_prefix(known).is_some_and(|rest| rest.starts_with('-') && rest.len() > 1))
+    CHAINS.iter().copied().find(|(known, _)| {
+        name == *known
+            || *known != "root"
+                && name
+                    .strip_prefix(known)
+                    .is_some_and(|rest| rest.starts_with('-') && rest.len() > 1)
+    })
 }
 
 impl crate::scalar::Scalar for Chain {
@@ -145,8 +160,15 @@ impl crate::scalar::Scalar for Chain {
     };
 
     fn parse(text: &str) -> Result<Self, String> {
-        let sound = text.len() <= 64 && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':'));
-        if sound && known_chain(text).is_some() { Ok(Self(text.to_owned())) } else { Err(String::new()) }
+        let sound = text.len() <= 64
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':'));
+        if sound && known_chain(text).is_some() {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(String::new())
+        }
     }
 
     fn text(&self) -> std::borrow::Cow<'_, str> {
@@ -162,6 +184,9 @@ impl NwFilter {
 
     /// Its chain's priority: stated, or the known chain's.
     pub fn chain_priority(&self) -> i64 {
-        self.priority.map_or_else(|| self.chain.as_ref().map_or(0, Chain::default_priority), Within::get)
+        self.priority.map_or_else(
+            || self.chain.as_ref().map_or(0, Chain::default_priority),
+            Within::get,
+        )
     }
 }

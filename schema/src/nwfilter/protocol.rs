@@ -4,7 +4,8 @@
 //! those of IP's layer (`tcp`, `all`, `icmpv6`, …), and a packet must pass both.
 
 use super::value::{
-    ArpOpcodes, Bits, Comment, ConnStates, EtherTypes, IpMask, IpProtocols, IpSetFlags, IpSetName, Mac, Named, TcpFlags, Var,
+    ArpOpcodes, Bits, Comment, ConnStates, EtherTypes, IpMask, IpProtocols, IpSetFlags, IpSetName,
+    Mac, Named, TcpFlags, Var,
 };
 use crate::scalar::{MacAddr, YesNo};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -77,7 +78,16 @@ union! {
 impl Protocol {
     /// Whether it is judged at Ethernet's layer, before those of IP's.
     pub fn is_ethernet(&self) -> bool {
-        matches!(self, Self::Mac(_) | Self::Vlan(_) | Self::Stp(_) | Self::Arp(_) | Self::Rarp(_) | Self::Ip(_) | Self::Ipv6(_))
+        matches!(
+            self,
+            Self::Mac(_)
+                | Self::Vlan(_)
+                | Self::Stp(_)
+                | Self::Arp(_)
+                | Self::Rarp(_)
+                | Self::Ip(_)
+                | Self::Ipv6(_)
+        )
     }
 }
 

@@ -39,7 +39,9 @@ fn is_variable_name(name: &str) -> bool {
 
 impl Reference {
     fn parse(text: &str) -> Result<Self, String> {
-        let bad = || "is not a variable: `$NAME`, `$NAME[@iterator]` or `$NAME[index]`, the name of letters, digits and `_`".to_owned();
+        let bad = || {
+            "is not a variable: `$NAME`, `$NAME[@iterator]` or `$NAME[index]`, the name of letters, digits and `_`".to_owned()
+        };
         let body = text.strip_prefix('$').ok_or_else(bad)?;
         let (name, access) = match body.split_once('[') {
             None => (body, None),
@@ -52,11 +54,18 @@ impl Reference {
         let (access, bare) = match access {
             None => (Access::Iterator(0), true),
             Some(inner) => match inner.strip_prefix('@') {
-                Some(id) => (Access::Iterator(id.trim().parse().map_err(|_| bad())?), false),
+                Some(id) => (
+                    Access::Iterator(id.trim().parse().map_err(|_| bad())?),
+                    false,
+                ),
                 None => (Access::Index(inner.parse().map_err(|_| bad())?), false),
             },
         };
-        Ok(Self { name: name.to_owned(), access, bare })
+        Ok(Self {
+            name: name.to_owned(),
+            access,
+            bare,
+        })
     }
 }
 
@@ -88,10 +97,18 @@ impl<T> Var<T> {
 }
 
 impl<T: Scalar> Scalar for Var<T> {
-    const INFO: ScalarInfo = ScalarInfo { expects: T::INFO.expects, words: T::INFO.words, form: T::INFO.form };
+    const INFO: ScalarInfo = ScalarInfo {
+        expects: T::INFO.expects,
+        words: T::INFO.words,
+        form: T::INFO.form,
+    };
 
     fn parse(text: &str) -> Result<Self, String> {
-        if text.starts_with('$') { Reference::parse(text).map(Self::Variable) } else { T::parse(text).map(Self::Literal) }
+        if text.starts_with('$') {
+            Reference::parse(text).map(Self::Variable)
+        } else {
+            T::parse(text).map(Self::Literal)
+        }
     }
 
     fn text(&self) -> Cow<'_, str> {
@@ -114,10 +131,18 @@ impl VariableName {
 }
 
 impl Scalar for VariableName {
-    const INFO: ScalarInfo = ScalarInfo { expects: "a variable's name of letters, digits and `_`", words: &[], form: Form::Text };
+    const INFO: ScalarInfo = ScalarInfo {
+        expects: "a variable's name of letters, digits and `_`",
+        words: &[],
+        form: Form::Text,
+    };
 
     fn parse(text: &str) -> Result<Self, String> {
-        if is_variable_name(text) { Ok(Self(text.to_owned())) } else { Err(String::new()) }
+        if is_variable_name(text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(String::new())
+        }
     }
 
     fn text(&self) -> Cow<'_, str> {
@@ -137,11 +162,19 @@ impl<const MOST: u64> Bits<MOST> {
 }
 
 impl<const MOST: u64> Scalar for Bits<MOST> {
-    const INFO: ScalarInfo = ScalarInfo { expects: "a number in decimal or as 0x…", words: &[], form: Form::Number };
+    const INFO: ScalarInfo = ScalarInfo {
+        expects: "a number in decimal or as 0x…",
+        words: &[],
+        form: Form::Number,
+    };
 
     fn parse(text: &str) -> Result<Self, String> {
         let number = crate::scalar::Number::parse(text)?;
-        if number.get() > MOST { Err(format!("is above {MOST}")) } else { Ok(Self(number)) }
+        if number.get() > MOST {
+            Err(format!("is above {MOST}"))
+        } else {
+            Ok(Self(number))
+        }
     }
 
     fn text(&self) -> Cow<'_, str> {
@@ -158,7 +191,11 @@ pub struct IpMask<const V6: bool> {
 }
 
 impl<const V6: bool> Scalar for IpMask<V6> {
-    const INFO: ScalarInfo = ScalarInfo { expects: "a mask: a number of bits, or an address such as 255.255.255.0", words: &[], form: Form::Number };
+    const INFO: ScalarInfo = ScalarInfo {
+        expects: "a mask: a number of bits, or an address such as 255.255.255.0",
+        words: &[],
+        form: Form::Number,
+    };
 
     fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
@@ -172,7 +209,14 @@ impl<const V6: bool> Scalar for IpMask<V6> {
         } else {
             u8::parse(text)?
         };
-        if bits > most { Err(format!("is above {most}")) } else { Ok(Self { bits, text: text.to_owned() }) }
+        if bits > most {
+            Err(format!("is above {most}"))
+        } else {
+            Ok(Self {
+                bits,
+                text: text.to_owned(),
+            })
+        }
     }
 
     fn text(&self) -> Cow<'_, str> {
@@ -206,20 +250,34 @@ impl<K> PartialEq for Named<K> {
 }
 
 impl<K: Names + Clone> Scalar for Named<K> {
-    const INFO: ScalarInfo = ScalarInfo { expects: K::EXPECTS, words: &[], form: Form::Number };
+    const INFO: ScalarInfo = ScalarInfo {
+        expects: K::EXPECTS,
+        words: &[],
+        form: Form::Number,
+    };
 
     fn parse(text: &str) -> Result<Self, String> {
         let (least, most) = K::RANGE;
         let lower = text.trim().to_ascii_lowercase();
-        let named = K::NAMES.iter().find(|(name, _)| *name == lower).map(|(_, number)| *number);
+        let named = K::NAMES
+            .iter()
+            .find(|(name, _)| *name == lower)
+            .map(|(_, number)| *number);
         let number = match named {
             Some(number) => number,
             None => {
                 let number = crate::scalar::Number::parse(text).map_err(|_| String::new())?;
-                u16::try_from(number.get()).ok().filter(|n| (least..=most).contains(n)).ok_or_else(|| format!("is not between {least} and {most}"))?
+                u16::try_from(number.get())
+                    .ok()
+                    .filter(|n| (least..=most).contains(n))
+                    .ok_or_else(|| format!("is not between {least} and {most}"))?
             }
         };
-        Ok(Self { number, text: text.trim().to_owned(), kind: std::marker::PhantomData })
+        Ok(Self {
+            number,
+            text: text.trim().to_owned(),
+            kind: std::marker::PhantomData,
+        })
     }
 
     fn text(&self) -> Cow<'_, str> {
@@ -232,7 +290,13 @@ impl<K: Names + Clone> Scalar for Named<K> {
 pub struct EtherTypes;
 
 impl Names for EtherTypes {
-    const NAMES: &'static [(&'static str, u16)] = &[("arp", 0x806), ("rarp", 0x8035), ("ipv4", 0x800), ("ipv6", 0x86dd), ("vlan", 0x8100)];
+    const NAMES: &'static [(&'static str, u16)] = &[
+        ("arp", 0x806),
+        ("rarp", 0x8035),
+        ("ipv4", 0x800),
+        ("ipv6", 0x86dd),
+        ("vlan", 0x8100),
+    ];
     const RANGE: (u16, u16) = (0x600, 0xffff);
     const EXPECTS: &'static str = "arp, rarp, ipv4, ipv6, vlan, or a number from 0x600 to 0xffff";
 }
@@ -242,10 +306,20 @@ impl Names for EtherTypes {
 pub struct IpProtocols;
 
 impl Names for IpProtocols {
-    const NAMES: &'static [(&'static str, u16)] =
-        &[("tcp", 6), ("udp", 17), ("udplite", 136), ("esp", 50), ("ah", 51), ("icmp", 1), ("igmp", 2), ("sctp", 132), ("icmpv6", 58)];
+    const NAMES: &'static [(&'static str, u16)] = &[
+        ("tcp", 6),
+        ("udp", 17),
+        ("udplite", 136),
+        ("esp", 50),
+        ("ah", 51),
+        ("icmp", 1),
+        ("igmp", 2),
+        ("sctp", 132),
+        ("icmpv6", 58),
+    ];
     const RANGE: (u16, u16) = (0, 255);
-    const EXPECTS: &'static str = "tcp, udp, udplite, esp, ah, icmp, igmp, sctp, icmpv6, or a number up to 255";
+    const EXPECTS: &'static str =
+        "tcp, udp, udplite, esp, ah, icmp, igmp, sctp, icmpv6, or a number up to 255";
 }
 
 /// What an ARP packet is about.
@@ -281,21 +355,41 @@ pub struct TcpFlags {
     text: String,
 }
 
-const FLAGS: &[(&str, u8)] = &[("FIN", 1), ("SYN", 2), ("RST", 4), ("PSH", 8), ("ACK", 16), ("URG", 32), ("ALL", 63), ("NONE", 0)];
+const FLAGS: &[(&str, u8)] = &[
+    ("FIN", 1),
+    ("SYN", 2),
+    ("RST", 4),
+    ("PSH", 8),
+    ("ACK", 16),
+    ("URG", 32),
+    ("ALL", 63),
+    ("NONE", 0),
+];
 
 impl Scalar for TcpFlags {
-    const INFO: ScalarInfo =
-        ScalarInfo { expects: "flags looked at, `/`, flags that must be set, such as SYN,ACK/SYN (known: SYN, ACK, URG, PSH, FIN, RST, ALL, NONE)", words: &[], form: Form::Text };
+    const INFO: ScalarInfo = ScalarInfo {
+        expects: "flags looked at, `/`, flags that must be set, such as SYN,ACK/SYN (known: SYN, ACK, URG, PSH, FIN, RST, ALL, NONE)",
+        words: &[],
+        form: Form::Text,
+    };
 
     fn parse(text: &str) -> Result<Self, String> {
         let bits = |list: &str| {
             list.split(',').try_fold(0, |bits, word| {
                 let word = word.trim().to_ascii_uppercase();
-                FLAGS.iter().find(|(name, _)| *name == word).map(|(_, bit)| bits | bit).ok_or_else(String::new)
+                FLAGS
+                    .iter()
+                    .find(|(name, _)| *name == word)
+                    .map(|(_, bit)| bits | bit)
+                    .ok_or_else(String::new)
             })
         };
         let (mask, set) = text.split_once('/').ok_or_else(String::new)?;
-        Ok(Self { mask: bits(mask)?, set: bits(set)?, text: text.to_owned() })
+        Ok(Self {
+            mask: bits(mask)?,
+            set: bits(set)?,
+            text: text.to_owned(),
+        })
     }
 
     fn text(&self) -> Cow<'_, str> {
@@ -313,14 +407,27 @@ choice! {
 pub struct ConnStates(pub Vec<ConnState>);
 
 impl Scalar for ConnStates {
-    const INFO: ScalarInfo = ScalarInfo { expects: "states such as NEW,ESTABLISHED (known: NEW, ESTABLISHED, RELATED, INVALID, NONE)", words: &[], form: Form::Joined(",") };
+    const INFO: ScalarInfo = ScalarInfo {
+        expects: "states such as NEW,ESTABLISHED (known: NEW, ESTABLISHED, RELATED, INVALID, NONE)",
+        words: &[],
+        form: Form::Joined(","),
+    };
 
     fn parse(text: &str) -> Result<Self, String> {
-        text.split(',').map(|word| ConnState::parse(&word.trim().to_ascii_uppercase())).collect::<Result<_, _>>().map(Self)
+        text.split(',')
+            .map(|word| ConnState::parse(&word.trim().to_ascii_uppercase()))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     fn text(&self) -> Cow<'_, str> {
-        Cow::Owned(self.0.iter().map(|state| state.as_str()).collect::<Vec<_>>().join(","))
+        Cow::Owned(
+            self.0
+                .iter()
+                .map(|state| state.as_str())
+                .collect::<Vec<_>>()
+                .join(","),
+        )
     }
 }
 
@@ -338,11 +445,25 @@ pub struct IpSetFlags {
 }
 
 impl Scalar for IpSetFlags {
-    const INFO: ScalarInfo = ScalarInfo { expects: "one to six of src and dst with commas between them", words: &[], form: Form::Text };
+    const INFO: ScalarInfo = ScalarInfo {
+        expects: "one to six of src and dst with commas between them",
+        words: &[],
+        form: Form::Text,
+    };
 
     fn parse(text: &str) -> Result<Self, String> {
-        let sides: Vec<IpSetSide> = text.split(',').map(|word| IpSetSide::parse(&word.trim().to_ascii_lowercase())).collect::<Result<_, _>>()?;
-        if sides.len() > 6 { Err(String::new()) } else { Ok(Self { sides, text: text.to_owned() }) }
+        let sides: Vec<IpSetSide> = text
+            .split(',')
+            .map(|word| IpSetSide::parse(&word.trim().to_ascii_lowercase()))
+            .collect::<Result<_, _>>()?;
+        if sides.len() > 6 {
+            Err(String::new())
+        } else {
+            Ok(Self {
+                sides,
+                text: text.to_owned(),
+            })
+        }
     }
 
     fn text(&self) -> Cow<'_, str> {
@@ -355,11 +476,22 @@ impl Scalar for IpSetFlags {
 pub struct IpSetName(pub String);
 
 impl Scalar for IpSetName {
-    const INFO: ScalarInfo = ScalarInfo { expects: "an ipset's name: up to 31 letters, digits and _ : . + -", words: &[], form: Form::Text };
+    const INFO: ScalarInfo = ScalarInfo {
+        expects: "an ipset's name: up to 31 letters, digits and _ : . + -",
+        words: &[],
+        form: Form::Text,
+    };
 
     fn parse(text: &str) -> Result<Self, String> {
-        let sound = (1..=31).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || "_:.+-".contains(c));
-        if sound { Ok(Self(text.to_owned())) } else { Err(String::new()) }
+        let sound = (1..=31).contains(&text.len())
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "_:.+-".contains(c));
+        if sound {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(String::new())
+        }
     }
 
     fn text(&self) -> Cow<'_, str> {
@@ -372,10 +504,18 @@ impl Scalar for IpSetName {
 pub struct Comment(pub String);
 
 impl Scalar for Comment {
-    const INFO: ScalarInfo = ScalarInfo { expects: "a comment of at most 256 bytes", words: &[], form: Form::Text };
+    const INFO: ScalarInfo = ScalarInfo {
+        expects: "a comment of at most 256 bytes",
+        words: &[],
+        form: Form::Text,
+    };
 
     fn parse(text: &str) -> Result<Self, String> {
-        if text.len() > 256 { Err(format!("has {} bytes, above 256", text.len())) } else { Ok(Self(text.to_owned())) }
+        if text.len() > 256 {
+            Err(format!("has {} bytes, above 256", text.len()))
+        } else {
+            Ok(Self(text.to_owned()))
+        }
     }
 
     fn text(&self) -> Cow<'_, str> {
@@ -392,14 +532,23 @@ mod tests {
         for text in ["$IP", "$PORTS[@2]", "$PORTS[3]"] {
             assert_eq!(Mac::parse(text).unwrap().text(), text);
         }
-        assert_eq!(Mac::parse("$A").unwrap().variable().map(|r| r.access), Some(Access::Iterator(0)));
-        assert!(Mac::parse("$A[x]").is_err() && Mac::parse("$").is_err() && Mac::parse("$A-B").is_err());
+        assert_eq!(
+            Mac::parse("$A").unwrap().variable().map(|r| r.access),
+            Some(Access::Iterator(0))
+        );
+        assert!(
+            Mac::parse("$A[x]").is_err() && Mac::parse("$").is_err() && Mac::parse("$A-B").is_err()
+        );
     }
 
     #[test]
     fn masks_are_bits_or_contiguous_addresses_of_their_family() {
         assert_eq!(IpMask::<false>::parse("255.255.128.0").unwrap().bits, 17);
         assert_eq!(IpMask::<true>::parse("128").unwrap().bits, 128);
-        assert!(IpMask::<false>::parse("255.0.255.0").is_err() && IpMask::<false>::parse("33").is_err() && IpMask::<false>::parse("ffff::").is_err());
+        assert!(
+            IpMask::<false>::parse("255.0.255.0").is_err()
+                && IpMask::<false>::parse("33").is_err()
+                && IpMask::<false>::parse("ffff::").is_err()
+        );
     }
 }
