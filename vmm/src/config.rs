@@ -449,7 +449,7 @@ impl Guest {
         });
         p.require(
             "memory.size",
-            size.0 % granule.0 == 0,
+            size.0.is_multiple_of(granule.0),
             format!("{size} is not a multiple of {granule}"),
         );
         let (least, most) = (Memory::LEAST, Memory::MOST);

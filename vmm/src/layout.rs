@@ -30,7 +30,7 @@ pub const GIB: u64 = 1 << 30;
 /// The global descriptor table that the boot processor starts with.
 pub const BOOT_GDT: u64 = 0x500;
 /// The interrupt descriptor table that the boot processor starts with: empty.
-pub const BOOT_IDT: u64 = 0x520;
+pub const BOOT_IDT: u64 = 0x530;
 /// PVH's `hvm_start_info`, its module list and its memory map.
 pub const PVH_START_INFO: u64 = 0x6000;
 /// Linux's `struct boot_params`, one page.
@@ -76,11 +76,11 @@ pub const PCI_MMIO64_SIZE: u64 = 32 * GIB;
 pub fn ram(size: u64) -> Vec<Range<u64>> {
     let low = size.min(HOLE.start);
     let high = size - low;
-    let mut ranges = vec![0..low];
-    if high > 0 {
-        ranges.push(HOLE.end..HOLE.end.saturating_add(high));
-    }
-    ranges
+    let above = HOLE.end..HOLE.end.saturating_add(high);
+    [0..low, above]
+        .into_iter()
+        .filter(|range| !range.is_empty())
+        .collect()
 }
 
 /// The window for 64-bit BARs in a guest with `size` bytes of RAM: above all of it, aligned to its own size.
@@ -132,8 +132,8 @@ mod tests {
 
     #[test]
     fn a_small_guest_has_one_range() {
-        assert_eq!(ram(64 * MIB), vec![0..64 * MIB]);
-        assert_eq!(ram(3 * GIB), vec![0..3 * GIB]);
+        assert_eq!(ram(64 * MIB), [0..64 * MIB]);
+        assert_eq!(ram(3 * GIB), [0..3 * GIB]);
     }
 
     #[test]
@@ -161,6 +161,6 @@ mod tests {
 
     #[test]
     fn every_slot_has_its_bar_within_the_window() {
-        assert!(PCI_MMIO32.start + 32 * PCI_BAR_STRIDE <= PCI_MMIO32.end);
+        const { assert!(PCI_MMIO32.start + 32 * PCI_BAR_STRIDE <= PCI_MMIO32.end) };
     }
 }

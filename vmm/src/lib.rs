@@ -1,8 +1,16 @@
 //! One KVM guest in one small, sandboxed process.
 
+pub mod acpi;
+pub mod boot;
 pub mod bus;
 pub mod config;
+pub mod console;
+pub mod cpuid;
 pub mod devices;
 pub mod interrupt;
 pub mod layout;
+pub mod machine;
+pub mod memory;
+pub mod notice;
 pub mod pci;
+pub mod vcpu;

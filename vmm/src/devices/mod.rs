@@ -1,3 +1,7 @@
 //! The devices of the machine.
 
+pub mod i8042;
+pub mod pm;
+pub mod rtc;
+pub mod serial;
 pub mod virtio;

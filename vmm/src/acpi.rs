@@ -1,0 +1,340 @@
+//! The ACPI tables: what the machine has that the guest cannot find out by looking.
+//!
+//! In come the number of vcpus and the size of memory; out go the tables as one piece of memory at [`layout::ACPI`], the root pointer
+//! first. Pure but for the last step, which writes them. Written for ACPI 6.5; all addresses come from [`layout`].
+//!
+//! ```text
+//! RSDP ─► XSDT ─┬► FADT ─► DSDT   fixed hardware: power button, soft off, reset, timer; devices: PCI bridge, serial port
+//!               ├► MADT           processors and interrupt controllers
+//!               └► MCFG           PCI configuration space
+//! ```
+
+use acpi_tables::fadt::{FADTBuilder, Flags};
+use acpi_tables::gas::{AccessSize, AddressSpace as GasSpace, GAS};
+use acpi_tables::mcfg::MCFG;
+use acpi_tables::rsdp::Rsdp;
+use acpi_tables::sdt::Sdt;
+use acpi_tables::xsdt::XSDT;
+use acpi_tables::{Aml, aml};
+use thiserror::Error;
+use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
+
+use crate::config::Bytes;
+use crate::devices::rtc;
+use crate::layout;
+
+const OEM: [u8; 6] = *b"VIREO ";
+const TABLE: [u8; 8] = *b"VIREOVMM";
+const REVISION: u32 = 1;
+
+/// Why the tables could not be written.
+#[derive(Debug, Error)]
+pub enum AcpiError {
+    /// They outgrew their place.
+    #[error("the acpi tables have {0} bytes, more than there is room for")]
+    TooLong(usize),
+    /// The guest's memory ends before them.
+    #[error("could not write the acpi tables into the guest's memory: it is too small")]
+    Write,
+}
+
+/// Writes the tables into `memory`; gives the address of the root pointer.
+pub fn write(memory: &GuestMemoryMmap, vcpus: u32, size: Bytes) -> Result<u64, AcpiError> {
+    let tables = tables(vcpus, size);
+    if tables.len() as u64 > layout::ACPI_SIZE {
+        return Err(AcpiError::TooLong(tables.len()));
+    }
+    memory
+        .write_slice(&tables, GuestAddress(layout::ACPI))
+        .map_err(|_| AcpiError::Write)?;
+    Ok(layout::ACPI)
+}
+
+/// All tables as they lie in memory from [`layout::ACPI`].
+fn tables(vcpus: u32, size: Bytes) -> Vec<u8> {
+    let mut image = vec![0; Rsdp::len()];
+    let mut place = |table: &[u8]| {
+        image.resize(image.len().next_multiple_of(16), 0);
+        let at = layout::ACPI + image.len() as u64;
+        image.extend(table);
+        at
+    };
+    let dsdt = place(&dsdt(size));
+    let fadt = place(&fadt(dsdt));
+    let madt = place(madt(vcpus).as_slice());
+    let mcfg = place(&mcfg());
+    let mut xsdt = XSDT::new(OEM, TABLE, REVISION);
+    for table in [fadt, madt, mcfg] {
+        xsdt.add_entry(table);
+    }
+    let xsdt = place(&bytes(&xsdt));
+    let rsdp = bytes(&Rsdp::new(OEM, xsdt));
+    image.splice(..rsdp.len(), rsdp);
+    image
+}
+
+fn bytes(table: &dyn Aml) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    table.to_aml_bytes(&mut bytes);
+    bytes
+}
+
+/// Fixed hardware.
+fn fadt(dsdt: u64) -> Vec<u8> {
+    /// Devices that a legacy system would have; no keyboard controller (bit 1) and no VGA (bit 2).
+    const LEGACY_DEVICES: u16 = 1;
+    const NO_VGA: u16 = 1 << 2;
+    /// No message-signalled interrupts would be bit 3, no power control of links bit 4.
+    const NO_ASPM: u16 = 1 << 4;
+    let mut fadt = FADTBuilder::new(OEM, TABLE, REVISION)
+        .dsdt_64(dsdt)
+        .flag(Flags::Wbinvd)
+        .flag(Flags::ProcC1)
+        .flag(Flags::SlpButton)
+        .flag(Flags::TmrValExt)
+        .flag(Flags::ResetRegSup);
+    // The 32-bit address is for guests that look there first.
+    fadt.dsdt = (dsdt as u32).into();
+    fadt.sci_int = (layout::IRQ_SCI as u16).into();
+    let len = |ports: std::ops::Range<u16>| (ports.end - ports.start) as u8;
+    fadt.pm1a_evt_blk = u32::from(layout::PORT_PM1_EVENT.start).into();
+    fadt.pm1_evt_len = len(layout::PORT_PM1_EVENT);
+    fadt.pm1a_cnt_blk = u32::from(layout::PORT_PM1_CONTROL.start).into();
+    fadt.pm1_cnt_len = len(layout::PORT_PM1_CONTROL);
+    fadt.pm_tmr_blk = u32::from(layout::PORT_PM_TIMER.start).into();
+    fadt.pm_tmr_len = len(layout::PORT_PM_TIMER);
+    fadt.x_pm1a_evt_blk = port(layout::PORT_PM1_EVENT, AccessSize::WordAccess);
+    fadt.x_pm1a_cnt_blk = port(layout::PORT_PM1_CONTROL, AccessSize::WordAccess);
+    fadt.x_pm_tmr_blk = port(layout::PORT_PM_TIMER, AccessSize::DwordAccess);
+    fadt.reset_reg = port(layout::PORT_RESET, AccessSize::ByteAccess);
+    fadt.reset_value = layout::RESET_VALUE;
+    fadt.century = rtc::CENTURY;
+    fadt.iapc_boot_arch = (LEGACY_DEVICES | NO_VGA | NO_ASPM).into();
+    // No C2 and C3 states.
+    fadt.p_lvl2_lat = 101.into();
+    fadt.p_lvl3_lat = 1001.into();
+    bytes(&fadt.finalize())
+}
+
+fn port(ports: std::ops::Range<u16>, access: AccessSize) -> GAS {
+    let bits = 8 * (ports.end - ports.start) as u8;
+    GAS::new(GasSpace::SystemIo, bits, 0, access, ports.start.into())
+}
+
+/// Processors and interrupt controllers.
+fn madt(vcpus: u32) -> Sdt {
+    const PC_COMPATIBLE: u32 = 1;
+    const EDGE_HIGH: u16 = 0;
+    const LEVEL_HIGH: u16 = 0b1101;
+    let mut madt = Sdt::new(*b"APIC", 36, 6, OEM, TABLE, REVISION);
+    madt.append_slice(&(layout::LOCAL_APIC as u32).to_le_bytes());
+    madt.append_slice(&PC_COMPATIBLE.to_le_bytes());
+    for id in 0..vcpus {
+        const ENABLED: u8 = 1;
+        madt.append_slice(&[0, 8, id as u8, id as u8, ENABLED, 0, 0, 0]);
+    }
+    let [a, b, c, d] = (layout::IO_APIC as u32).to_le_bytes();
+    madt.append_slice(&[1, 12, 0, 0, a, b, c, d, 0, 0, 0, 0]);
+    // The timer is wired to pin 2, the system control interrupt is level-triggered.
+    for (irq, pin, flags) in [
+        (0, 2, EDGE_HIGH),
+        (layout::IRQ_SCI as u8, layout::IRQ_SCI as u8, LEVEL_HIGH),
+    ] {
+        let [low, high] = flags.to_le_bytes();
+        madt.append_slice(&[2, 10, 0, irq, pin, 0, 0, 0, low, high]);
+    }
+    // Every processor's second pin is the NMI.
+    madt.append_slice(&[4, 6, 0xff, 0, 0, 1]);
+    madt
+}
+
+fn mcfg() -> Vec<u8> {
+    let mut mcfg = MCFG::new(OEM, TABLE, REVISION);
+    mcfg.add_ecam(layout::PCI_ECAM.start, 0, 0, 0);
+    bytes(&mcfg)
+}
+
+/// The devices that nothing else describes.
+fn dsdt(size: Bytes) -> Vec<u8> {
+    let mut dsdt = Sdt::new(*b"DSDT", 36, 6, OEM, TABLE, REVISION);
+    dsdt.append_slice(&bytes(&pci_bridge(size)));
+    dsdt.append_slice(&bytes(&Motherboard));
+    dsdt.append_slice(&bytes(&SerialPort));
+    dsdt.append_slice(&bytes(&SoftOff));
+    dsdt.as_slice().to_vec()
+}
+
+/// The PCI host bridge, with the windows of ports and memory that its devices may use.
+struct Bridge {
+    mmio64: std::ops::Range<u64>,
+}
+
+fn pci_bridge(size: Bytes) -> Bridge {
+    Bridge {
+        mmio64: layout::pci_mmio64(size.0),
+    }
+}
+
+impl Aml for Bridge {
+    fn to_aml_bytes(&self, sink: &mut dyn acpi_tables::AmlSink) {
+        use aml::{AddressSpace, AddressSpaceCacheable::NotCacheable};
+        let mmio32 = layout::PCI_MMIO32;
+        let pci = layout::PORT_PCI;
+        aml::Device::new(
+            "_SB_.PCI0".into(),
+            vec![
+                &aml::Name::new("_HID".into(), &aml::EISAName::new("PNP0A08")),
+                &aml::Name::new("_CID".into(), &aml::EISAName::new("PNP0A03")),
+                &aml::Name::new("_UID".into(), &aml::ZERO),
+                &aml::Name::new("_SEG".into(), &aml::ZERO),
+                &aml::Name::new("_BBN".into(), &aml::ZERO),
+                &aml::Name::new(
+                    "_CRS".into(),
+                    &aml::ResourceTemplate::new(vec![
+                        &AddressSpace::new_bus_number(0_u16, 0),
+                        &aml::IO::new(pci.start, pci.start, 1, 8),
+                        &AddressSpace::new_io(0_u16, pci.start - 1, None),
+                        &AddressSpace::new_io(pci.end, 0xffff, None),
+                        &AddressSpace::new_memory(
+                            NotCacheable,
+                            true,
+                            mmio32.start as u32,
+                            (mmio32.end - 1) as u32,
+                            None,
+                        ),
+                        &AddressSpace::new_memory(
+                            NotCacheable,
+                            true,
+                            self.mmio64.start,
+                            self.mmio64.end - 1,
+                            None,
+                        ),
+                    ]),
+                ),
+            ],
+        )
+        .to_aml_bytes(sink);
+    }
+}
+
+/// Claims PCI's configuration space, without which Linux does not trust the MCFG.
+struct Motherboard;
+
+impl Aml for Motherboard {
+    fn to_aml_bytes(&self, sink: &mut dyn acpi_tables::AmlSink) {
+        let ecam = layout::PCI_ECAM;
+        let (start, len) = (ecam.start as u32, (ecam.end - ecam.start) as u32);
+        aml::Device::new(
+            "_SB_.MBRD".into(),
+            vec![
+                &aml::Name::new("_HID".into(), &aml::EISAName::new("PNP0C02")),
+                &aml::Name::new("_UID".into(), &aml::ZERO),
+                &aml::Name::new(
+                    "_CRS".into(),
+                    &aml::ResourceTemplate::new(vec![&aml::Memory32Fixed::new(true, start, len)]),
+                ),
+            ],
+        )
+        .to_aml_bytes(sink);
+    }
+}
+
+struct SerialPort;
+
+impl Aml for SerialPort {
+    fn to_aml_bytes(&self, sink: &mut dyn acpi_tables::AmlSink) {
+        let ports = layout::PORT_COM1;
+        aml::Device::new(
+            "_SB_.COM1".into(),
+            vec![
+                &aml::Name::new("_HID".into(), &aml::EISAName::new("PNP0501")),
+                &aml::Name::new("_UID".into(), &aml::ZERO),
+                &aml::Name::new(
+                    "_CRS".into(),
+                    &aml::ResourceTemplate::new(vec![
+                        &aml::IO::new(ports.start, ports.start, 1, 8),
+                        &aml::Interrupt::new(true, true, false, false, layout::IRQ_COM1),
+                    ]),
+                ),
+            ],
+        )
+        .to_aml_bytes(sink);
+    }
+}
+
+/// What to write to the control register for soft off.
+struct SoftOff;
+
+impl Aml for SoftOff {
+    fn to_aml_bytes(&self, sink: &mut dyn acpi_tables::AmlSink) {
+        let sleep_type = layout::SLEEP_TYPE_S5 as u8;
+        let package = aml::Package::new(vec![&sleep_type, &sleep_type, &aml::ZERO, &aml::ZERO]);
+        aml::Name::new("_S5_".into(), &package).to_aml_bytes(sink);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn u32_at(image: &[u8], at: usize) -> u32 {
+        u32::from_le_bytes(image[at..at + 4].try_into().unwrap())
+    }
+
+    fn u64_at(image: &[u8], at: usize) -> u64 {
+        u64::from_le_bytes(image[at..at + 8].try_into().unwrap())
+    }
+
+    fn table(image: &[u8], at: u64) -> &[u8] {
+        let at = (at - layout::ACPI) as usize;
+        &image[at..at + u32_at(image, at + 4) as usize]
+    }
+
+    fn sum(table: &[u8]) -> u8 {
+        table.iter().fold(0, |sum, &b| sum.wrapping_add(b))
+    }
+
+    #[test]
+    fn every_table_is_found_from_the_root_and_adds_up() {
+        let image = tables(2, Bytes(5 << 30));
+        assert_eq!(&image[..8], b"RSD PTR ");
+        assert_eq!((sum(&image[..20]), sum(&image[..36])), (0, 0));
+        let xsdt = table(&image, u64_at(&image, 24));
+        assert_eq!(sum(xsdt), 0);
+        let mut found = Vec::new();
+        for entry in xsdt[36..].chunks(8) {
+            let table = table(&image, u64_at(entry, 0));
+            assert_eq!(sum(table), 0);
+            found.push(table[..4].to_vec());
+            if table.starts_with(b"FACP") {
+                let dsdt = u64_at(table, 140);
+                assert_eq!(u64::from(u32_at(table, 40)), dsdt);
+                assert_eq!(sum(self::table(&image, dsdt)), 0);
+            }
+        }
+        assert_eq!(found, [b"FACP", b"APIC", b"MCFG"]);
+    }
+
+    #[test]
+    fn the_largest_guest_has_tables_that_fit() {
+        assert!(
+            tables(layout::MAX_VCPUS, crate::config::Memory::MOST).len() as u64
+                <= layout::ACPI_SIZE
+        );
+    }
+
+    #[test]
+    fn each_processor_is_listed_once() {
+        let madt = madt(3);
+        let mut at = 44;
+        let mut ids = Vec::new();
+        while let Some(&[kind, len]) = madt.as_slice().get(at..at + 2) {
+            if kind == 0 {
+                ids.push(madt.as_slice()[at + 3]);
+            }
+            at += usize::from(len);
+        }
+        assert_eq!(ids, [0, 1, 2]);
+        assert_eq!(at, madt.len());
+    }
+}

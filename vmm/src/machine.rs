@@ -1,0 +1,321 @@
+//! The machine: memory, vcpus, interrupt controllers, buses and devices, put together.
+//!
+//! In comes a [`Guest`]; out goes a machine that is commanded by one owner and speaks through [`Notice`](crate::notice::Notice)s. Building it opens
+//! everything that it will ever need, so that privileges can be given up before [`Machine::start`] makes the first thread.
+//!
+//! A reset does not build a new machine: KVM's machine, the vcpus' threads, open images, taps and terminals stay, the devices and
+//! registers go back to power on, memory is given back to the host, and the kernel is loaded again from files that are still open. So it needs no
+//! privilege that was dropped, and the guest's process, console and control socket stay what they are.
+
+mod chips;
+mod plug;
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use kvm_ioctls::{Cap, Kvm, VmFd};
+use thiserror::Error;
+use vm_memory::GuestMemoryMmap;
+
+use crate::acpi::{self, AcpiError};
+use crate::boot::{BootError, Images};
+use crate::bus::{Bus, BusError, SharedDevice, lock};
+use crate::config::{Bytes, Guest};
+use crate::console::Console;
+use crate::cpuid;
+use crate::devices::i8042::I8042;
+use crate::devices::pm::{self, PowerManagement};
+use crate::devices::rtc::Rtc;
+use crate::devices::serial::Com1;
+use crate::interrupt::{KvmIrqFd, KvmIrqLine};
+use crate::layout;
+use crate::memory::{self, MemoryError};
+use crate::notice::Notifier;
+use crate::vcpu::{Core, Registers, StateError, Vcpu, VcpuError};
+use chips::Chips;
+
+pub use plug::PlugError;
+
+/// Why there is no machine.
+#[derive(Debug, Error)]
+pub enum MachineError {
+    /// There is no KVM, or it may not be used.
+    #[error(
+        "could not open /dev/kvm: the host's processor needs virtualisation turned on, a kernel module kvm_intel or kvm_amd, and this user access"
+    )]
+    NoKvm(#[source] kvm_ioctls::Error),
+    /// KVM is too old or too small.
+    #[error("this host's kvm lacks {0}")]
+    Lacks(&'static str),
+    /// A call of KVM failed.
+    #[error("kvm could not {what}")]
+    Kvm {
+        /// What was tried.
+        what: &'static str,
+        /// The kernel's answer.
+        source: kvm_ioctls::Error,
+    },
+    /// More vcpus than the host's KVM can give a guest.
+    #[error("the guest wants {wanted} vcpus, this host's kvm gives at most {most}")]
+    TooManyVcpus {
+        /// What was wanted.
+        wanted: u32,
+        /// What is possible.
+        most: usize,
+    },
+    /// Memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// ACPI tables.
+    #[error(transparent)]
+    Acpi(#[from] AcpiError),
+    /// Kernel and initrd.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// Vcpus.
+    #[error(transparent)]
+    Vcpu(#[from] VcpuError),
+    /// Registers.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Two devices want one address.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// A device of the configuration.
+    #[error(transparent)]
+    Plug(#[from] PlugError),
+    /// The process has no descriptor left.
+    #[error("could not make an event descriptor for {what}")]
+    Event {
+        /// For what.
+        what: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+impl MachineError {
+    fn kvm(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> Self {
+        move |source| Self::Kvm { what, source }
+    }
+}
+
+/// A machine. Fields are dropped in this order: threads first, memory last.
+pub struct Machine {
+    vcpus: Vec<Vcpu>,
+    /// Vcpus whose threads have not been started.
+    cores: Vec<Core>,
+    devices: Devices,
+    chips: Chips,
+    images: Images,
+    vm: Arc<VmFd>,
+    memory: GuestMemoryMmap,
+    count: u32,
+    size: Bytes,
+}
+
+/// Devices that the owner speaks to.
+struct Devices {
+    power: Arc<Mutex<PowerManagement>>,
+    serial: Arc<Mutex<Com1>>,
+    plugged: plug::Plugged,
+}
+
+impl Machine {
+    /// Builds a machine that is ready to begin, with the kernel loaded and everything open.
+    pub fn build(
+        guest: &Guest,
+        console: &Console,
+        notifier: &Notifier,
+    ) -> Result<Self, MachineError> {
+        let kvm = open_kvm(guest.vcpus.count)?;
+        let memory = memory::map(&guest.memory)?;
+        let vm = Arc::new(
+            kvm.create_vm()
+                .map_err(MachineError::kvm("make a machine"))?,
+        );
+        let chips = Chips::create(&vm)?;
+        memory::register(&vm, &memory)?;
+
+        let ports = Arc::new(Bus::new());
+        let mmio = Arc::new(Bus::new());
+        let power = shared(PowerManagement::new(
+            Arc::new(KvmIrqLine::new(Arc::clone(&vm), layout::IRQ_SCI)),
+            notifier.clone(),
+        ));
+        let line = KvmIrqFd::new(&vm, layout::IRQ_COM1).map_err(|source| MachineError::Event {
+            what: "the serial port",
+            source,
+        })?;
+        let serial = shared(Com1::new(
+            Arc::new(line),
+            Box::new(console.sink()),
+            console.wanted(),
+        ));
+        let fixed: [(_, SharedDevice); 4] = [
+            (pm::PORTS, power.clone()),
+            (layout::PORT_COM1, serial.clone()),
+            (layout::PORT_RTC, shared(Rtc::new(guest.clock.offset))),
+            (layout::PORT_I8042, shared(I8042::new(notifier.clone()))),
+        ];
+        for (range, device) in fixed {
+            ports.insert(range.start.into(), range.len() as u64, device)?;
+        }
+        let plugged = plug::plug(&ports, &mmio)?;
+
+        let mut images = Images::open(&guest.boot)?;
+        let (count, size) = (guest.vcpus.count, guest.memory.size);
+        let rsdp = acpi::write(&memory, count, size)?;
+        let entry = images.load(&memory, rsdp)?;
+
+        let supported = kvm
+            .get_supported_cpuid(kvm_bindings::KVM_MAX_CPUID_ENTRIES)
+            .map_err(MachineError::kvm("say what its processors can do"))?;
+        let deadline = kvm.check_extension(Cap::TscDeadlineTimer);
+        let mut cores = Vec::new();
+        for id in 0..count {
+            let fd = vm
+                .create_vcpu(id.into())
+                .map_err(MachineError::kvm("make a vcpu"))?;
+            let features = cpuid::table(&supported, id, count, deadline);
+            let features = kvm_bindings::CpuId::from_entries(&features)
+                .map_err(|_| MachineError::Lacks("room for the vcpu's features"))?;
+            fd.set_cpuid2(&features)
+                .map_err(MachineError::kvm("give a vcpu its features"))?;
+            let registers = Registers { fd: &fd, id };
+            let pristine = registers.pristine()?;
+            registers.firmware(&pristine)?;
+            if id == 0 {
+                registers.boot(&pristine, &memory, entry)?;
+            }
+            cores.push(Core {
+                fd,
+                id,
+                pristine,
+                memory: memory.clone(),
+                ports: Arc::clone(&ports),
+                mmio: Arc::clone(&mmio),
+                notifier: notifier.clone(),
+            });
+        }
+        let devices = Devices {
+            power,
+            serial,
+            plugged,
+        };
+        Ok(Self {
+            vcpus: Vec::new(),
+            cores,
+            devices,
+            chips,
+            images,
+            vm,
+            memory,
+            count,
+            size,
+        })
+    }
+
+    /// Starts the vcpus' threads, at rest. Each runs `prepare` first.
+    pub fn start(
+        &mut self,
+        prepare: impl Fn() + Clone + Send + 'static,
+    ) -> Result<(), MachineError> {
+        for core in std::mem::take(&mut self.cores) {
+            self.vcpus.push(Vcpu::start(core, prepare.clone())?);
+        }
+        Ok(())
+    }
+
+    /// Lets the guest run.
+    pub fn run(&self) {
+        for vcpu in &self.vcpus {
+            vcpu.run();
+        }
+    }
+
+    /// Stops the guest where it is; it rests when this returns.
+    pub fn pause(&self) {
+        for vcpu in &self.vcpus {
+            vcpu.hold();
+        }
+        for vcpu in &self.vcpus {
+            // Only a reset can leave a failure behind, and it is collected there.
+            let _ = vcpu.wait();
+        }
+    }
+
+    /// Puts everything back to power on and loads the kernel again. The guest must be at rest and stays so.
+    pub fn reset(&mut self) -> Result<(), MachineError> {
+        self.devices.plugged.reset();
+        lock(&self.devices.power).reset();
+        lock(&self.devices.serial).reset();
+        memory::discard(&self.memory)?;
+        let rsdp = acpi::write(&self.memory, self.count, self.size)?;
+        let entry = self.images.load(&self.memory, rsdp)?;
+        self.chips.reset(&self.vm)?;
+        for vcpu in &self.vcpus {
+            vcpu.reset(entry);
+        }
+        for vcpu in &self.vcpus {
+            vcpu.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Presses the power button.
+    pub fn press_power_button(&self) {
+        lock(&self.devices.power).press_power_button();
+    }
+
+    /// The serial port, for keystrokes.
+    pub fn serial(&self) -> &Mutex<Com1> {
+        &self.devices.serial
+    }
+
+    /// The guest's memory size.
+    pub fn memory_size(&self) -> Bytes {
+        self.size
+    }
+
+    /// How many vcpus the guest has.
+    pub fn vcpu_count(&self) -> u32 {
+        self.count
+    }
+}
+
+fn shared<T>(device: T) -> Arc<Mutex<T>> {
+    Arc::new(Mutex::new(device))
+}
+
+/// Opens KVM, having looked whether it can do what every guest needs.
+fn open_kvm(vcpus: u32) -> Result<Kvm, MachineError> {
+    let kvm = Kvm::new().map_err(MachineError::NoKvm)?;
+    if kvm.get_api_version() != kvm_bindings::KVM_API_VERSION.cast_signed() {
+        return Err(MachineError::Lacks("the interface of this age"));
+    }
+    let needed = [
+        (Cap::Irqchip, "interrupt controllers in the kernel"),
+        (Cap::UserMemory, "memory from user space"),
+        (Cap::SetTssAddr, "a place for its task state"),
+        (Cap::Pit2, "a timer in the kernel"),
+        (Cap::ExtCpuid, "processor features that can be chosen"),
+        (Cap::Irqfd, "interrupts by descriptor"),
+        (Cap::Ioeventfd, "notifications by descriptor"),
+        (Cap::SignalMsi, "message-signalled interrupts"),
+        (Cap::ImmediateExit, "immediate exits"),
+    ];
+    for (capability, what) in needed {
+        if !kvm.check_extension(capability) {
+            return Err(MachineError::Lacks(what));
+        }
+    }
+    let most = kvm.get_max_vcpus();
+    if vcpus as usize > most {
+        return Err(MachineError::TooManyVcpus {
+            wanted: vcpus,
+            most,
+        });
+    }
+    Ok(kvm)
+}

@@ -1,0 +1,161 @@
+//! The guest's memory: anonymous pages of this process, mapped where [`layout::ram`] says, handed to KVM.
+//!
+//! In comes a size; out goes a [`GuestMemoryMmap`] that everything else reads and writes through. Pages come from the host as the guest
+//! touches them, so a large guest starts as quickly as a small one. What can go wrong is the host's refusal: not enough address space,
+//! or too few reserved huge pages.
+
+use std::io;
+
+use kvm_bindings::kvm_userspace_memory_region;
+use kvm_ioctls::VmFd;
+use thiserror::Error;
+use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
+use vm_memory::{
+    GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
+};
+
+use crate::config::{Bytes, Memory};
+use crate::layout;
+
+/// Why the guest has no memory.
+#[derive(Debug, Error)]
+pub enum MemoryError {
+    /// The host did not give the pages.
+    #[error("could not map {size} of memory for the guest{}", if *.hugepages { " from the host's huge pages (see HugePages_Free in /proc/meminfo)" } else { "" })]
+    Map {
+        /// What was wanted.
+        size: Bytes,
+        /// Whether it was wanted from the host's reserved huge pages.
+        hugepages: bool,
+        /// The kernel's answer.
+        source: MmapRegionError,
+    },
+    /// The ranges do not fit the address space of a guest.
+    #[error("{0} of memory do not fit the guest's address space")]
+    Arrange(Bytes),
+    /// KVM refused the memory.
+    #[error("kvm did not take {len:#x} bytes of memory at {base:#x}")]
+    Register {
+        /// First guest physical address.
+        base: u64,
+        /// Length in bytes.
+        len: u64,
+        /// The kernel's answer.
+        source: kvm_ioctls::Error,
+    },
+    /// The old contents could not be given back on a reset.
+    #[error("could not give back {len:#x} bytes of memory at {base:#x}")]
+    Discard {
+        /// First guest physical address.
+        base: u64,
+        /// Length in bytes.
+        len: u64,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+/// Maps the guest's memory. It reads as zeroes.
+pub fn map(memory: &Memory) -> Result<GuestMemoryMmap, MemoryError> {
+    let size = memory.size;
+    let huge = if memory.hugepages {
+        libc::MAP_HUGETLB | libc::MAP_HUGE_2MB
+    } else {
+        libc::MAP_NORESERVE
+    };
+    let mut regions = Vec::new();
+    for range in layout::ram(size.0) {
+        let len =
+            usize::try_from(range.end - range.start).map_err(|_| MemoryError::Arrange(size))?;
+        let region = MmapRegionBuilder::new(len)
+            .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
+            .with_mmap_flags(libc::MAP_ANONYMOUS | libc::MAP_PRIVATE | huge)
+            .with_hugetlbfs(memory.hugepages)
+            .build()
+            .map_err(|source| MemoryError::Map {
+                size,
+                hugepages: memory.hugepages,
+                source,
+            })?;
+        let region = GuestRegionMmap::new(region, GuestAddress(range.start));
+        regions.push(region.ok_or(MemoryError::Arrange(size))?);
+    }
+    GuestMemoryMmap::from_regions(regions).map_err(|_| MemoryError::Arrange(size))
+}
+
+/// Gives the memory to the machine `vm`, one slot a range.
+pub fn register(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<(), MemoryError> {
+    for (slot, region) in (0..).zip(memory.iter()) {
+        let (base, len) = (region.start_addr().0, region.len());
+        let slot = kvm_userspace_memory_region {
+            slot,
+            guest_phys_addr: base,
+            memory_size: len,
+            userspace_addr: region.as_ptr() as u64,
+            flags: 0,
+        };
+        // SAFETY: the range is a mapping of its own of this length. The machine holds `memory` for as long as it holds `vm`, so
+        // the guest never reaches memory that has been unmapped and given to somebody else.
+        unsafe { vm.set_user_memory_region(slot) }.map_err(|source| MemoryError::Register {
+            base,
+            len,
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+/// Gives every page back to the host; the memory reads as zeroes again. The vcpus and the devices must be at rest.
+pub fn discard(memory: &GuestMemoryMmap) -> Result<(), MemoryError> {
+    for region in memory.iter() {
+        let (base, len) = (region.start_addr().0, region.len());
+        // SAFETY: the range is exactly one private anonymous mapping of ours. Nothing in this process holds a Rust reference
+        // into guest memory; all accesses are volatile and expect any contents.
+        let result =
+            unsafe { libc::madvise(region.as_ptr().cast(), region.size(), libc::MADV_DONTNEED) };
+        if result != 0 {
+            let source = io::Error::last_os_error();
+            return Err(MemoryError::Discard { base, len, source });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use vm_memory::Bytes as _;
+
+    use super::*;
+
+    fn memory(size: u64) -> Memory {
+        Memory {
+            size: Bytes(size),
+            hugepages: false,
+        }
+    }
+
+    #[test]
+    fn memory_is_where_the_layout_says() {
+        let memory = map(&memory(3 * layout::GIB + 4 * layout::MIB)).unwrap();
+        memory
+            .write_obj(7_u8, GuestAddress(3 * layout::GIB - 1))
+            .unwrap();
+        memory
+            .write_obj(7_u8, GuestAddress(4 * layout::GIB))
+            .unwrap();
+        assert!(
+            memory
+                .write_obj(7_u8, GuestAddress(3 * layout::GIB))
+                .is_err()
+        );
+        assert_eq!(memory.last_addr().0, 4 * layout::GIB + 4 * layout::MIB - 1);
+    }
+
+    #[test]
+    fn discarded_memory_reads_as_zeroes() {
+        let memory = map(&memory(4 * layout::MIB)).unwrap();
+        memory.write_obj(7_u32, GuestAddress(4096)).unwrap();
+        discard(&memory).unwrap();
+        assert_eq!(memory.read_obj::<u32>(GuestAddress(4096)).unwrap(), 0);
+    }
+}
