@@ -5,6 +5,13 @@
 //! a queue stops the monitor: a request that makes no sense gets an error answer, a ring that makes no sense marks the device as
 //! needing a reset (and is left alone until the guest does it).
 
+pub mod pci;
+pub mod ring;
+pub mod rng;
+#[cfg(test)]
+mod testing;
+pub mod worker;
+
 use std::io;
 use std::sync::Arc;
 
@@ -77,6 +84,15 @@ pub enum ActivateError {
         /// The kernel's answer.
         source: io::Error,
     },
+}
+
+/// Copies out of the bytes of a device's configuration what `offset` and the length of `data` ask for; bytes beyond the end are zero.
+pub fn read_config_bytes(config: &[u8], offset: u64, data: &mut [u8]) {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX);
+    let rest = config.get(start..).unwrap_or(&[]);
+    for (at, byte) in data.iter_mut().enumerate() {
+        *byte = rest.get(at).copied().unwrap_or(0);
+    }
 }
 
 /// A virtio device, as its transport drives it.
