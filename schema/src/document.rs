@@ -15,6 +15,7 @@ use crate::tree::Element as Tree;
 use crate::xml;
 use crate::yaml::{self, Entry, Node, Value};
 use std::borrow::Cow;
+use std::path::Path;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -108,6 +109,27 @@ impl SpanTable {
 }
 
 impl Document {
+    /// What stands for a file whose text cannot be had: one problem, and one definition of which nothing is known.
+    pub fn unreadable(path: &Path, why: &str) -> Self {
+        let problem = Diagnostic::new(
+            "unreadable",
+            Span::default(),
+            format!("{} {why}", path.display()),
+        );
+        let broken = Broken {
+            kind: None,
+            name: None,
+            uuid: None,
+            span: Span::default(),
+        };
+        Self {
+            source: Arc::new(Source::new(path, "")),
+            definitions: Vec::new(),
+            broken: vec![broken],
+            problems: vec![problem],
+        }
+    }
+
     /// Whether nothing is wrong.
     pub fn is_whole(&self) -> bool {
         self.problems.is_empty()

@@ -4,16 +4,17 @@ use crate::definition::{Definition, Kind};
 use crate::diagnostic::Diagnostic;
 use crate::document::{Document, Located};
 use crate::source::Source;
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::sync::Arc;
 
 /// Everything wrong between the definitions of several files.
-pub fn check(documents: &[Document]) -> Vec<(Arc<Source>, Diagnostic)> {
+pub fn check<D: Borrow<Document>>(documents: &[D]) -> Vec<(Arc<Source>, Diagnostic)> {
     let all: Vec<&Located> = documents
         .iter()
-        .flat_map(|document| &document.definitions)
+        .flat_map(|document| &document.borrow().definitions)
         .collect();
     let mut problems = Vec::new();
     let uuids = all
