@@ -453,14 +453,11 @@ pub(super) fn waiting(binding: &Binding, method: LearnMethod) -> Result<Compiled
 }
 
 fn wrong_server(binding: &Binding, server: &str) -> FilterError {
-    FilterError {
-        filter: binding.reference.filter.clone(),
-        entry: None,
-        problem: Problem::WrongType {
-            attribute: "DHCPSERVER".to_owned(),
-            value: server.to_owned(),
-            variable: None,
-            wanted: "an IPv4 address",
-        },
-    }
+    let problem = Problem::WrongType {
+        attribute: "DHCPSERVER".to_owned(),
+        value: server.to_owned(),
+        variable: None,
+        wanted: "an IPv4 address",
+    };
+    FilterError::new(&binding.reference.filter, None, problem)
 }

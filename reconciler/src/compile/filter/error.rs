@@ -10,7 +10,18 @@ pub struct FilterError {
     pub entry: Option<usize>,
     /// What is wrong.
     #[source]
-    pub problem: Problem,
+    pub problem: Box<Problem>,
+}
+
+impl FilterError {
+    /// An error in `filter`, at one of its entries or as a whole.
+    pub(super) fn new(filter: &str, entry: Option<usize>, problem: Problem) -> FilterError {
+        FilterError {
+            filter: filter.to_owned(),
+            entry,
+            problem: Box::new(problem),
+        }
+    }
 }
 
 /// What is wrong with a filter, a rule, or the values it was given.

@@ -32,11 +32,7 @@ pub struct Placed<'a> {
 impl Placed<'_> {
     /// An error at this rule.
     pub fn error(&self, problem: Problem) -> FilterError {
-        FilterError {
-            filter: self.filter.name.clone(),
-            entry: Some(self.entry),
-            problem,
-        }
+        FilterError::new(&self.filter.name, Some(self.entry), problem)
     }
 }
 
@@ -52,11 +48,7 @@ pub fn reach<'a>(
         reached: 0,
         out: Vec::new(),
     };
-    let at = |problem| FilterError {
-        filter: reference.filter.clone(),
-        entry: None,
-        problem,
-    };
+    let at = |problem| FilterError::new(&reference.filter, None, problem);
     let filter = filters
         .get(&reference.filter)
         .ok_or_else(|| at(Problem::UnknownReference(reference.filter.clone())))?;
@@ -75,11 +67,7 @@ impl<'a> Walk<'a> {
     fn filter(&mut self, filter: &'a Filter, values: Rc<Parameters>) -> Result<(), FilterError> {
         self.path.push(&filter.name);
         for (index, entry) in filter.entries.iter().enumerate() {
-            let at = |problem| FilterError {
-                filter: filter.name.clone(),
-                entry: Some(index),
-                problem,
-            };
+            let at = |problem| FilterError::new(&filter.name, Some(index), problem);
             self.reached += 1;
             if self.reached > REACHED_MAX {
                 return Err(at(Problem::TooMany {

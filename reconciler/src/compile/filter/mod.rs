@@ -188,11 +188,7 @@ pub fn compile(
 /// The variables of a binding, and how an address may be learned; `None` for not at all.
 fn given(binding: &Binding) -> Result<(Parameters, Option<LearnMethod>), FilterError> {
     let mut values = binding.reference.parameters.clone();
-    let at = |problem| FilterError {
-        filter: binding.reference.filter.clone(),
-        entry: None,
-        problem,
-    };
+    let at = |problem| FilterError::new(&binding.reference.filter, None, problem);
     let learning = values.remove("CTRL_IP_LEARNING").unwrap_or_default();
     let method = match learning.first().map(String::as_str) {
         None | Some("any") => Some(LearnMethod::Any),
