@@ -5,6 +5,8 @@
 //! any two effects. The same controller runs on both.
 
 pub mod command;
+pub mod directory;
+pub mod image;
 pub mod links;
 pub mod netlink;
 pub mod nft;
@@ -14,6 +16,7 @@ mod tap;
 pub mod tc;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod volume;
 
 use std::future::Future;
 
