@@ -559,7 +559,7 @@ fn whose(found: &LinkRow) -> String {
     }
 }
 
-/// A link's name that the kernel takes and that means nothing but itself in a path.
+/// A link's name that the kernel takes and that means nothing but itself in a path or a line for `tc`.
 ///
 /// # Errors
 /// It is not such a name.
@@ -569,12 +569,12 @@ pub fn checked_name(name: &str) -> Result<&str, EffectError> {
         && name != ".."
         && name
             .bytes()
-            .all(|b| b.is_ascii_graphic() && b != b'/' && b != b':' && b != b'%');
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'@' | b'+'));
     if fine {
         Ok(name)
     } else {
         Err(EffectError::refused(format!(
-            "cannot name a link {name:?}: 1 to 15 visible characters without '/', ':' and '%'"
+            "cannot name a link {name:?}: 1 to 15 letters, digits, '-', '_', '.', '@' and '+'"
         )))
     }
 }

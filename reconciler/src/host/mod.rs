@@ -63,3 +63,19 @@ pub struct ObserveError {
     /// Why it could not be.
     pub why: String,
 }
+
+/// Does blocking work off the threads that others wait on.
+///
+/// # Errors
+/// The work's own; that it ended without a result.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, EffectError> + Send + 'static,
+) -> Result<T, EffectError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| {
+            Err(EffectError::passing(format!(
+                "the work ended early: {error}"
+            )))
+        })
+}
