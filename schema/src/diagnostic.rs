@@ -97,6 +97,53 @@ pub fn did_you_mean<'a>(
         .map(|(_, c)| c)
 }
 
+/// Words that people write for others, where the right one is among `words`.
+pub fn usual_mistake(word: &str, words: &[&'static str]) -> Option<&'static str> {
+    const MISTAKES: &[(&str, &str)] = &[
+        ("nfs", "netfs"),
+        ("cifs", "netfs"),
+        ("lvm", "logical"),
+        ("directory", "dir"),
+        ("ceph", "rbd"),
+        ("multipath", "mpath"),
+        ("img", "raw"),
+        ("tap", "ethernet"),
+        ("macvtap", "direct"),
+        ("macvlan", "direct"),
+        ("routed", "route"),
+        ("cd", "cdrom"),
+        ("dvd", "cdrom"),
+        ("iso", "cdrom"),
+        ("harddisk", "hd"),
+        ("disk", "hd"),
+        ("uefi", "efi"),
+        ("egress", "out"),
+        ("ingress", "in"),
+        ("both", "inout"),
+        ("allow", "accept"),
+        ("deny", "drop"),
+        ("block", "drop"),
+        ("host", "host-passthrough"),
+        ("true", "yes"),
+        ("false", "no"),
+        ("true", "on"),
+        ("false", "off"),
+        ("yes", "on"),
+        ("no", "off"),
+        ("on", "yes"),
+        ("off", "no"),
+        ("up", "running"),
+        ("on", "running"),
+        ("off", "stopped"),
+        ("shutoff", "stopped"),
+        ("reboot", "restart"),
+        ("poweroff", "destroy"),
+    ];
+    let word = word.to_lowercase();
+    let (_, meant) = MISTAKES.iter().find(|(wrong, right)| *wrong == word && words.contains(right))?;
+    Some(meant)
+}
+
 /// Edit distance in which a swap of two neighbours counts one.
 fn distance(a: &str, b: &str) -> usize {
     let a: Vec<char> = a.chars().take(64).collect();

@@ -87,6 +87,10 @@ impl SpanTable {
         let mut element = &raw.tree;
         let mut steps = path.split('/').filter(|step| !step.is_empty()).peekable();
         steps.next_if(|first| *first == raw.tree.name);
+        if steps.next_if_eq(&"policy").is_some() {
+            let Some(policy) = &raw.policy else { return (None, element.span) };
+            element = policy;
+        }
         for step in steps {
             if let Some(name) = step.strip_prefix('@') {
                 let attribute = element

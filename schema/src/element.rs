@@ -388,7 +388,8 @@ pub fn bad_value(info: &ScalarInfo, text: &str, why: &str, span: Span) -> Diagno
     let shown: String = text.chars().take(60).collect();
     let cut = if shown.len() < text.len() { "…" } else { "" };
     if !info.words.is_empty() {
-        let near = did_you_mean(text, info.words.iter().copied())
+        let near = crate::diagnostic::usual_mistake(text, info.words)
+            .or_else(|| did_you_mean(text, info.words.iter().copied()))
             .map(|near| format!("did you mean `{near}`? "))
             .unwrap_or_default();
         let help = format!("{near}accepted: {}", one_of(info.words.iter().copied(), 64));

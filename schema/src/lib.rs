@@ -54,7 +54,7 @@ pub mod volume;
 pub mod xml;
 pub mod yaml;
 
-pub use check::check;
+pub use check::{Reference, Target, check, references};
 pub use definition::{Definition, Kind, derived_mac, derived_uuid, to_value, to_xml, to_yaml};
 pub use diagnostic::Diagnostic;
 pub use document::{Broken, Document, Located, SpanTable, read};

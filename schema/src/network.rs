@@ -341,13 +341,13 @@ element! {
         /// The last.
         attr "end" end: IpAddr,
         /// How long they are given for.
-        child "lease" lease: Lease,
+        child "lease" lease: DhcpLease,
     }
 }
 
 element! {
     /// How long an address is given for.
-    pub struct Lease main "expiry" {
+    pub struct DhcpLease main "expiry" {
         /// How long; 0 is for ever.
         attr "expiry" expiry: u32,
         /// In which unit; minutes where not stated.
@@ -367,7 +367,7 @@ element! {
         /// The address.
         attr "ip" ip: IpAddr,
         /// How long it is given for.
-        child "lease" lease: Lease,
+        child "lease" lease: DhcpLease,
     }
 }
 

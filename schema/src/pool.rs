@@ -138,7 +138,7 @@ element! {
         /// Whether its partitions have `p` before their number.
         attr "part_separator" part_separator: YesNo,
         /// What is free, in output of libvirt.
-        list "freeExtent" free_extents: Extent,
+        list "freeExtent" = "freeExtents" free_extents: Extent,
     }
 }
 

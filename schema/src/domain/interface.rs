@@ -105,7 +105,7 @@ device! {
         /// Routes of the guest's side.
         list "route" routes: crate::network::Route,
         /// Ports handed to the guest.
-        list "portForward" port_forwards: PortForward,
+        list "portForward" = "portForwards" port_forwards: PortForward,
         /// Its place in the order of boot.
         child "boot" boot: BootOrder,
         /// Its program for booting from the network.

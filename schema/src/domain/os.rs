@@ -237,7 +237,7 @@ element! {
         /// Of the machine.
         child "system" system: SysInfoBlock,
         /// Of its boards.
-        list "baseBoard" base_boards: SysInfoBlock,
+        list "baseBoard" = "baseBoards" base_boards: SysInfoBlock,
         /// Of its case.
         child "chassis" chassis: SysInfoBlock,
         /// Texts of the maker's.

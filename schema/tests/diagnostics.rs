@@ -1,0 +1,81 @@
+//! Every kind of complaint, as a person sees it: each case is a text and a golden in `snapshots/`.
+
+use std::sync::Arc;
+use vireo_schema::{Source, check, read};
+
+fn complaints(file: &str, text: &str) -> String {
+    let source = Arc::new(Source::new(file, text));
+    let document = read(&source);
+    let own = document.problems.iter().map(|problem| problem.render(&source));
+    let across = check(std::slice::from_ref(&document)).into_iter().map(|(source, problem)| problem.render(&source));
+    let all: Vec<String> = own.chain(across).collect();
+    if all.is_empty() { "nothing is wrong\n".into() } else { all.join("\n") + "\n" }
+}
+
+/// One test a case, so that a change shows each golden that it touches.
+macro_rules! cases {
+    ($($name:ident, $file:literal: $text:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            let text: String = String::from($text);
+            insta::with_settings!({omit_expression => true, prepend_module_to_snapshot => false}, {
+                insta::assert_snapshot!(stringify!($name), complaints($file, &text));
+            });
+        }
+    )*};
+}
+
+cases! {
+    xml_closed_in_the_wrong_order, "a.xml": "<network>\n  <name>a</name>\n  <bridge><ip></bridge></ip>\n</network>\n";
+    xml_never_closed, "a.xml": "<network>\n  <name>a</name>\n";
+    xml_with_an_unknown_entity, "a.xml": "<network>\n  <name>a&nbsp;b</name>\n</network>\n";
+    xml_with_a_bare_ampersand, "a.xml": "<network>\n  <name>a & b</name>\n</network>\n";
+    xml_with_a_document_type, "a.xml": "<!DOCTYPE lolz [<!ENTITY lol 'lol'><!ENTITY lol2 '&lol;&lol;'>]>\n<network><name>&lol2;</name></network>\n";
+    xml_nested_too_deep, "a.xml": "<a>".repeat(100);
+    xml_with_an_attribute_twice, "a.xml": "<pool type='dir' type='fs'><name>a</name></pool>";
+    xml_with_an_undeclared_prefix, "a.xml": "<domain><name>a</name><qemu:commandline/></domain>";
+    xml_that_is_no_definition, "a.xml": "<netwrok><name>a</name></netwrok>";
+    xml_with_two_roots, "a.xml": "<network><name>a</name></network>\n<network><name>b</name></network>";
+    an_empty_file, "a.xml": "";
+    unknown_element, "a.xml": "<domain>\n  <name>a</name>\n  <memroy unit='MiB'>512</memroy>\n</domain>\n";
+    unknown_attribute, "a.xml": "<network>\n  <name>a</name>\n  <bridge nmae='virbr0'/>\n</network>\n";
+    an_element_where_an_attribute_belongs, "a.xml": "<network>\n  <name>a</name>\n  <bridge><name>virbr0</name></bridge>\n</network>\n";
+    an_attribute_where_an_element_belongs, "a.xml": "<network name='a'/>\n";
+    several_problems_of_one_file, "a.xml": "<domain typ='kvm'>\n  <name></name>\n  <vcpu>two</vcpu>\n  <devices>\n    <disk type='fiel' device='disk'/>\n  </devices>\n</domain>\n";
+    bad_unit, "a.xml": "<domain>\n  <name>a</name>\n  <memory unit='MiBB'>512</memory>\n</domain>\n";
+    bad_mac, "a.xml": "<domain>\n  <name>a</name>\n  <devices>\n    <interface type='network'>\n      <mac address='52:54:00:12:34'/>\n    </interface>\n  </devices>\n</domain>\n";
+    bad_word_with_a_guess, "a.xml": "<network>\n  <name>a</name>\n  <forward mode='ruote'/>\n</network>\n";
+    bad_number, "a.xml": "<domain>\n  <name>a</name>\n  <vcpu>99999999999</vcpu>\n</domain>\n";
+    bad_address, "a.xml": "<network>\n  <name>a</name>\n  <ip address='192.168.122.300' netmask='255.255.255.0'/>\n</network>\n";
+    bad_cpuset, "a.xml": "<domain>\n  <name>a</name>\n  <vcpu cpuset='3-1'>2</vcpu>\n</domain>\n";
+    bad_name, "a.xml": "<domain>\n  <name>../a</name>\n</domain>\n";
+    missing_name, "a.xml": "<network>\n  <bridge name='virbr0'/>\n</network>\n";
+    an_element_stated_twice, "a.xml": "<network>\n  <name>a</name>\n  <bridge name='virbr0'/>\n  <bridge name='virbr1'/>\n</network>\n";
+    text_where_none_belongs, "a.xml": "<network>\n  <name>a</name>\n  hello\n</network>\n";
+    the_pool_type_that_people_expect, "a.xml": "<pool type=\"nfs\">\n<name>nfspool</name>\n</pool>\n";
+    a_bad_filter_rule, "a.xml": "<filter name='a'>\n  <rule action='drp' direction='inout'>\n    <tcp dstportstart='70000' srcipmask='33' flags='SYN'/>\n  </rule>\n</filter>\n";
+    a_bad_policy, "a.xml": "<domain><name>a</name><metadata>\n<vireo:policy xmlns:vireo='urn:vireo:policy:1' state='runing' depends-on='default'/>\n</metadata></domain>";
+    yaml_with_tabs, "a.yaml": "domain: a\ncputune:\n\tshares: 2048\n";
+    yaml_with_a_key_twice, "a.yaml": "domain: a\nmemory: 1 GiB\nmemory: 2 GiB\n";
+    yaml_never_closed, "a.yaml": "domain: a\ninterfaces: [{network: default\n";
+    yaml_with_aliases_that_explode, "a.yaml": {
+        let mut text = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+        for i in 1..9 {
+            text.push_str(&format!("a{i}: &a{i} [{}]\n", format!("*a{},", i - 1).repeat(10)));
+        }
+        text
+    };
+    yaml_nested_too_deep, "a.yaml": "[".repeat(200);
+    yaml_with_a_tag, "a.yaml": "domain: a\nmemory: !size 1 GiB\n";
+    yaml_that_says_no_kind, "a.yaml": "name: a\nmemory: 1 GiB\n";
+    yaml_with_an_unknown_key, "a.yaml": "domain: a\nmemroy: 1 GiB\n";
+    yaml_with_an_unknown_key_deep_inside, "a.yaml": "domain: a\ninterfaces:\n- network: default\n  filer: clean-traffic\n";
+    yaml_with_a_mapping_for_a_value, "a.yaml": "domain: a\non_crash: {action: restart}\n";
+    yaml_with_a_value_for_a_mapping, "a.yaml": "domain: a\ncputune: 2048\n";
+    yaml_with_nothing_for_a_value, "a.yaml": "domain: a\nuuid:\n";
+    yaml_that_says_two_things_at_once, "a.yaml": "domain: a\ndisks:\n- file: /a.qcow2\n  type: block\n";
+    yaml_with_a_bad_unit, "a.yaml": "domain: a\nmemory: 512 MiBB\n";
+    a_reference_to_nothing, "a.yaml": "network: default\n---\ndomain: a\ninterfaces: {network: defualt}\n";
+    one_name_twice, "a.yaml": "network: a\n---\nnetwork: a\n";
+    one_uuid_twice, "a.yaml": "network: a\nuuid: 86891d0f-b6bb-49f8-a013-bae443c08d82\n---\nnetwork: b\nuuid: 86891d0f-b6bb-49f8-a013-bae443c08d82\n";
+}
