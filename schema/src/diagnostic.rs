@@ -140,7 +140,9 @@ pub fn usual_mistake(word: &str, words: &[&'static str]) -> Option<&'static str>
         ("poweroff", "destroy"),
     ];
     let word = word.to_lowercase();
-    let (_, meant) = MISTAKES.iter().find(|(wrong, right)| *wrong == word && words.contains(right))?;
+    let (_, meant) = MISTAKES
+        .iter()
+        .find(|(wrong, right)| *wrong == word && words.contains(right))?;
     Some(meant)
 }
 

@@ -88,7 +88,9 @@ impl SpanTable {
         let mut steps = path.split('/').filter(|step| !step.is_empty()).peekable();
         steps.next_if(|first| *first == raw.tree.name);
         if steps.next_if_eq(&"policy").is_some() {
-            let Some(policy) = &raw.policy else { return (None, element.span) };
+            let Some(policy) = &raw.policy else {
+                return (None, element.span);
+            };
             element = policy;
         }
         for step in steps {

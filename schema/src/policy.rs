@@ -77,14 +77,16 @@ impl FromStr for ObjectRef {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (kind, name) = text
-            .split_once('/')
-            .ok_or_else(|| format!("has `{text}`, which is not `kind/name`, such as network/default"))?;
+        let (kind, name) = text.split_once('/').ok_or_else(|| {
+            format!("has `{text}`, which is not `kind/name`, such as network/default")
+        })?;
         if name.is_empty() {
             return Err(format!("has `{text}`, which lacks the name after `/`"));
         }
         Ok(Self {
-            kind: kind.parse().map_err(|_| format!("has the unknown kind `{kind}`"))?,
+            kind: kind
+                .parse()
+                .map_err(|_| format!("has the unknown kind `{kind}`"))?,
             name: name.to_owned(),
         })
     }

@@ -341,9 +341,7 @@ fn too_deep(span: Span) -> Diagnostic {
 
 fn check_tag(tag: Option<&saphyr_parser::Tag>, span: Span) -> Result<(), Diagnostic> {
     match tag {
-        Some(tag)
-            if !(tag.is_yaml_core_schema() || tag.handle.is_empty() && tag.suffix == "!") =>
-        {
+        Some(tag) if !(tag.is_yaml_core_schema() || tag.handle.is_empty() && tag.suffix == "!") => {
             Err(Diagnostic::new(
                 "yaml-tag",
                 span,

@@ -6,10 +6,19 @@ use vireo_schema::{Source, check, read};
 fn complaints(file: &str, text: &str) -> String {
     let source = Arc::new(Source::new(file, text));
     let document = read(&source);
-    let own = document.problems.iter().map(|problem| problem.render(&source));
-    let across = check(std::slice::from_ref(&document)).into_iter().map(|(source, problem)| problem.render(&source));
+    let own = document
+        .problems
+        .iter()
+        .map(|problem| problem.render(&source));
+    let across = check(std::slice::from_ref(&document))
+        .into_iter()
+        .map(|(source, problem)| problem.render(&source));
     let all: Vec<String> = own.chain(across).collect();
-    if all.is_empty() { "nothing is wrong\n".into() } else { all.join("\n") + "\n" }
+    if all.is_empty() {
+        "nothing is wrong\n".into()
+    } else {
+        all.join("\n") + "\n"
+    }
 }
 
 /// One test a case, so that a change shows each golden that it touches.

@@ -6,11 +6,26 @@ use vireo_schema::element::{ElementInfo, Shape};
 use vireo_schema::{Kind, Source, check, read, to_xml, to_yaml};
 
 const SEEDS: &[(&str, &str)] = &[
-    ("a.xml", "<domain type='kvm'><name>a</name><memory unit='MiB'>512</memory><vcpu placement='static' cpuset='0-3,^2'>2</vcpu><os><type arch='x86_64'>hvm</type><boot dev='hd'/></os><features><acpi/></features><devices><disk type='file'><source file='/a &amp; b'/><target dev='vda' bus='virtio'/></disk><interface type='network'><mac address='52:54:00:36:32:aa'/><source network='default'/><filterref filter='clean-traffic'><parameter name='IP' value='10.0.0.1'/></filterref></interface></devices></domain>"),
-    ("a.xml", "<network><name>a</name><forward mode='nat'><nat><port start='1024' end='65535'/></nat></forward><ip address='192.168.122.1' netmask='255.255.255.0'><dhcp><range start='192.168.122.2' end='192.168.122.254'/></dhcp></ip></network>"),
-    ("a.xml", "<filter name='a' chain='ipv4' priority='-700'><filterref filter='b'/><rule action='drop' direction='inout'><tcp match='no' srcipaddr='$IP[@1]' dstportstart='0x50' flags='SYN/ALL'/></rule></filter>"),
-    ("a.yaml", "domain: a\npolicy: {disruption: restart, depends-on: [network/default]}\nmemory: 512 MiB\nvcpu: 2\nkernel: /boot/vmlinuz\ndisks: [{volume: images/web.qcow2}]\ninterfaces:\n- {network: default, filter: clean-traffic}\nfeatures: [acpi, pae]\nmetadata: |\n  <x xmlns='urn:x'><y/></x>\n"),
-    ("a.yaml", "- nwfilter: a\n  entries:\n  - rule: {action: drop, direction: in, icmp: {}}\n  - filterref: b\n  - rule: {action: accept, direction: out, all: }\n- volume: images/a\n  capacity: 10 GiB\n  backing: /b\n"),
+    (
+        "a.xml",
+        "<domain type='kvm'><name>a</name><memory unit='MiB'>512</memory><vcpu placement='static' cpuset='0-3,^2'>2</vcpu><os><type arch='x86_64'>hvm</type><boot dev='hd'/></os><features><acpi/></features><devices><disk type='file'><source file='/a &amp; b'/><target dev='vda' bus='virtio'/></disk><interface type='network'><mac address='52:54:00:36:32:aa'/><source network='default'/><filterref filter='clean-traffic'><parameter name='IP' value='10.0.0.1'/></filterref></interface></devices></domain>",
+    ),
+    (
+        "a.xml",
+        "<network><name>a</name><forward mode='nat'><nat><port start='1024' end='65535'/></nat></forward><ip address='192.168.122.1' netmask='255.255.255.0'><dhcp><range start='192.168.122.2' end='192.168.122.254'/></dhcp></ip></network>",
+    ),
+    (
+        "a.xml",
+        "<filter name='a' chain='ipv4' priority='-700'><filterref filter='b'/><rule action='drop' direction='inout'><tcp match='no' srcipaddr='$IP[@1]' dstportstart='0x50' flags='SYN/ALL'/></rule></filter>",
+    ),
+    (
+        "a.yaml",
+        "domain: a\npolicy: {disruption: restart, depends-on: [network/default]}\nmemory: 512 MiB\nvcpu: 2\nkernel: /boot/vmlinuz\ndisks: [{volume: images/web.qcow2}]\ninterfaces:\n- {network: default, filter: clean-traffic}\nfeatures: [acpi, pae]\nmetadata: |\n  <x xmlns='urn:x'><y/></x>\n",
+    ),
+    (
+        "a.yaml",
+        "- nwfilter: a\n  entries:\n  - rule: {action: drop, direction: in, icmp: {}}\n  - filterref: b\n  - rule: {action: accept, direction: out, all: }\n- volume: images/a\n  capacity: 10 GiB\n  backing: /b\n",
+    ),
 ];
 
 /// Reads a text in every way there is; what is accepted must come back the same in both syntaxes.
@@ -21,10 +36,21 @@ fn survives(file: &str, text: &str) {
         let _ = problem.render(&source);
     }
     for located in &document.definitions {
-        for (file, text) in [("b.xml", to_xml(&located.definition, &located.policy)), ("b.yaml", to_yaml(&located.definition, &located.policy))] {
+        for (file, text) in [
+            ("b.xml", to_xml(&located.definition, &located.policy)),
+            ("b.yaml", to_yaml(&located.definition, &located.policy)),
+        ] {
             let again = read(&Arc::new(Source::new(file, text.clone())));
-            let back = again.definitions.first().map(|back| (&back.definition, &back.policy));
-            assert_eq!(back, Some((&located.definition, &located.policy)), "{text}\n{:?}", again.problems);
+            let back = again
+                .definitions
+                .first()
+                .map(|back| (&back.definition, &back.policy));
+            assert_eq!(
+                back,
+                Some((&located.definition, &located.policy)),
+                "{text}\n{:?}",
+                again.problems
+            );
         }
         let _ = located.spans.get("name");
     }
@@ -71,7 +97,11 @@ proptest! {
 fn the_seeds_of_these_tests_are_accepted() {
     for (file, text) in SEEDS {
         let source = Arc::new(Source::new(*file, *text));
-        let shown: Vec<String> = read(&source).problems.iter().map(|problem| problem.render(&source)).collect();
+        let shown: Vec<String> = read(&source)
+            .problems
+            .iter()
+            .map(|problem| problem.render(&source))
+            .collect();
         assert!(shown.is_empty(), "{}", shown.join("\n"));
         survives(file, text);
     }
@@ -88,8 +118,12 @@ fn every_type() -> Vec<&'static ElementInfo> {
         out.push(info);
         for field in info.fields {
             match field.shape {
-                Shape::Child(inner) | Shape::List(inner) | Shape::Flat(inner) => queue.push(inner()),
-                Shape::Many(variants) => queue.extend(variants().iter().map(|variant| (variant.info)())),
+                Shape::Child(inner) | Shape::List(inner) | Shape::Flat(inner) => {
+                    queue.push(inner())
+                }
+                Shape::Many(variants) => {
+                    queue.extend(variants().iter().map(|variant| (variant.info)()))
+                }
                 _ => {}
             }
         }
@@ -111,11 +145,24 @@ fn no_element_has_one_key_for_two_fields() {
 fn every_type_and_field_is_documented_and_every_required_field_exists() {
     for info in every_type() {
         assert!(!info.doc.trim().is_empty(), "{}", info.name);
-        assert!(info.fields.iter().all(|field| !field.doc.trim().is_empty()), "{}", info.name);
+        assert!(
+            info.fields.iter().all(|field| !field.doc.trim().is_empty()),
+            "{}",
+            info.name
+        );
         for must in info.must {
-            assert!(info.field(must).is_some(), "{} requires {must}, which it does not have", info.name);
+            assert!(
+                info.field(must).is_some(),
+                "{} requires {must}, which it does not have",
+                info.name
+            );
         }
-        assert!(info.main.is_empty() || info.field(info.main).is_some(), "{}: main {}", info.name, info.main);
+        assert!(
+            info.main.is_empty() || info.field(info.main).is_some(),
+            "{}: main {}",
+            info.name,
+            info.main
+        );
     }
 }
 
@@ -123,7 +170,11 @@ fn every_type_and_field_is_documented_and_every_required_field_exists() {
 fn no_two_types_share_a_name() {
     let mut names: Vec<&str> = every_type().iter().map(|info| info.name).collect();
     names.sort_unstable();
-    let twice: Vec<_> = names.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+    let twice: Vec<_> = names
+        .windows(2)
+        .filter(|pair| pair[0] == pair[1])
+        .map(|pair| pair[0])
+        .collect();
     assert!(twice.is_empty(), "the JSON Schema names types: {twice:?}");
 }
 
@@ -133,8 +184,17 @@ fn the_json_schema_knows_every_key_of_what_is_written() {
         for located in read(&Arc::new(Source::new(*file, *text))).definitions {
             let schema = vireo_schema::schema(located.kind());
             let value = vireo_schema::to_value(&located.definition, &located.policy);
-            for key in value.as_mapping().into_iter().flat_map(|map| map.keys()).filter_map(|key| key.as_str()) {
-                assert!(schema["properties"].get(key).is_some(), "{}: {key}", located.kind());
+            for key in value
+                .as_mapping()
+                .into_iter()
+                .flat_map(|map| map.keys())
+                .filter_map(|key| key.as_str())
+            {
+                assert!(
+                    schema["properties"].get(key).is_some(),
+                    "{}: {key}",
+                    located.kind()
+                );
             }
         }
     }

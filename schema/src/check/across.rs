@@ -17,19 +17,48 @@ use std::sync::Arc;
 /// A reference to a definition that is there but broken is no reference to nothing; where a whole file could not be read, references are not judged, as
 /// their targets may lie there.
 pub fn check<D: Borrow<Document>>(documents: &[D]) -> Vec<(Arc<Source>, Diagnostic)> {
-    let all: Vec<&Located> = documents.iter().flat_map(|document| &document.borrow().definitions).collect();
+    let all: Vec<&Located> = documents
+        .iter()
+        .flat_map(|document| &document.borrow().definitions)
+        .collect();
     let mut problems = Vec::new();
-    let uuids = all.iter().filter(|located| located.kind() != Kind::Volume).map(|located| ((located.kind(), located.uuid()), *located));
+    let uuids = all
+        .iter()
+        .filter(|located| located.kind() != Kind::Volume)
+        .map(|located| ((located.kind(), located.uuid()), *located));
     twice(uuids, "duplicate-uuid", &mut problems, |here, other| {
-        (here.name() != other.name()).then(|| format!("the uuid {} is claimed by {} {} too", other.uuid(), other.kind(), other.name()))
+        (here.name() != other.name()).then(|| {
+            format!(
+                "the uuid {} is claimed by {} {} too",
+                other.uuid(),
+                other.kind(),
+                other.name()
+            )
+        })
     });
-    let names = all.iter().filter(|located| !matches!(located.definition, Definition::Secret(_))).map(|located| ((located.kind(), located.name()), *located));
-    twice(names, "duplicate-name", &mut problems, |_, other| Some(format!("{} {} is defined twice", other.kind(), other.name())));
-    let bridges = all.iter().filter_map(|located| Some((made_bridge(&located.definition)?, *located)));
+    let names = all
+        .iter()
+        .filter(|located| !matches!(located.definition, Definition::Secret(_)))
+        .map(|located| ((located.kind(), located.name()), *located));
+    twice(names, "duplicate-name", &mut problems, |_, other| {
+        Some(format!(
+            "{} {} is defined twice",
+            other.kind(),
+            other.name()
+        ))
+    });
+    let bridges = all
+        .iter()
+        .filter_map(|located| Some((made_bridge(&located.definition)?, *located)));
     twice(bridges, "duplicate-bridge", &mut problems, |here, other| {
-        (here.name() != other.name()).then(|| format!("network {} makes the same bridge", other.name()))
+        (here.name() != other.name())
+            .then(|| format!("network {} makes the same bridge", other.name()))
     });
-    if documents.iter().flat_map(|document| &document.borrow().broken).all(|broken| broken.kind.is_some()) {
+    if documents
+        .iter()
+        .flat_map(|document| &document.borrow().broken)
+        .all(|broken| broken.kind.is_some())
+    {
         dangling(documents, &all, &mut problems);
     }
     problems
@@ -37,9 +66,17 @@ pub fn check<D: Borrow<Document>>(documents: &[D]) -> Vec<(Arc<Source>, Diagnost
 
 /// The bridge that a network makes, if it makes one with a stated name.
 fn made_bridge(definition: &Definition) -> Option<&str> {
-    let Definition::Network(network) = definition else { return None };
-    let mode = network.forward.as_ref().map(|forward| forward.mode.unwrap_or(ForwardMode::Nat));
-    let makes = matches!(mode, None | Some(ForwardMode::Nat | ForwardMode::Route | ForwardMode::Open));
+    let Definition::Network(network) = definition else {
+        return None;
+    };
+    let mode = network
+        .forward
+        .as_ref()
+        .map(|forward| forward.mode.unwrap_or(ForwardMode::Nat));
+    let makes = matches!(
+        mode,
+        None | Some(ForwardMode::Nat | ForwardMode::Route | ForwardMode::Open)
+    );
     network.bridge.as_ref().filter(|_| makes)?.name.as_deref()
 }
 
@@ -58,12 +95,33 @@ fn twice<'l, K: Eq + Hash>(
             }
             Entry::Occupied(taken) => {
                 for (here, other) in [(located, *taken.get()), (*taken.get(), located)] {
-                    let Some(message) = message(here, other) else { continue };
+                    let Some(message) = message(here, other) else {
+                        continue;
+                    };
                     let position = other.source.position(other.span.start);
-                    let help = format!("the other is at {}:{}:{}", other.source.path.display(), position.line, position.column);
-                    let place = if rule == "duplicate-bridge" { "bridge/@name" } else { "uuid" };
-                    let span = here.spans.get(place).or_else(|| here.spans.get("name")).or_else(|| here.spans.get("@name")).unwrap_or(here.span);
-                    problems.push((here.source.clone(), Diagnostic::new(rule, span, message).with_help(help).at(here.kind().root())));
+                    let help = format!(
+                        "the other is at {}:{}:{}",
+                        other.source.path.display(),
+                        position.line,
+                        position.column
+                    );
+                    let place = if rule == "duplicate-bridge" {
+                        "bridge/@name"
+                    } else {
+                        "uuid"
+                    };
+                    let span = here
+                        .spans
+                        .get(place)
+                        .or_else(|| here.spans.get("name"))
+                        .or_else(|| here.spans.get("@name"))
+                        .unwrap_or(here.span);
+                    problems.push((
+                        here.source.clone(),
+                        Diagnostic::new(rule, span, message)
+                            .with_help(help)
+                            .at(here.kind().root()),
+                    ));
                 }
             }
         }
@@ -71,10 +129,26 @@ fn twice<'l, K: Eq + Hash>(
 }
 
 /// Reports references whose target no definition is.
-fn dangling<D: Borrow<Document>>(documents: &[D], all: &[&Located], problems: &mut Vec<(Arc<Source>, Diagnostic)>) {
-    let mut names: HashSet<(Kind, String)> = all.iter().map(|located| (located.kind(), located.name())).collect();
-    names.extend(documents.iter().flat_map(|document| &document.borrow().broken).filter_map(|broken| Some((broken.kind?, broken.name.clone()?))));
-    let secrets: HashSet<_> = all.iter().filter(|located| located.kind() == Kind::Secret).map(|located| located.uuid()).collect();
+fn dangling<D: Borrow<Document>>(
+    documents: &[D],
+    all: &[&Located],
+    problems: &mut Vec<(Arc<Source>, Diagnostic)>,
+) {
+    let mut names: HashSet<(Kind, String)> = all
+        .iter()
+        .map(|located| (located.kind(), located.name()))
+        .collect();
+    names.extend(
+        documents
+            .iter()
+            .flat_map(|document| &document.borrow().broken)
+            .filter_map(|broken| Some((broken.kind?, broken.name.clone()?))),
+    );
+    let secrets: HashSet<_> = all
+        .iter()
+        .filter(|located| located.kind() == Kind::Secret)
+        .map(|located| located.uuid())
+        .collect();
     for located in all {
         for reference in references(&located.definition, &located.policy) {
             let found = match &reference.target {
@@ -86,12 +160,22 @@ fn dangling<D: Borrow<Document>>(documents: &[D], all: &[&Located], problems: &m
                 continue;
             }
             let span = located.spans.nearest(&reference.path);
-            let mut problem = Diagnostic::new("unknown-reference", span, format!("no definition is {}", reference.target))
-                .at(format!("{}/{}", located.kind().root(), reference.path));
+            let mut problem = Diagnostic::new(
+                "unknown-reference",
+                span,
+                format!("no definition is {}", reference.target),
+            )
+            .at(format!("{}/{}", located.kind().root(), reference.path));
             if let Target::Object(object) = &reference.target {
-                let mut known: Vec<&str> = names.iter().filter(|(kind, _)| *kind == object.kind).map(|(_, name)| name.as_str()).collect();
+                let mut known: Vec<&str> = names
+                    .iter()
+                    .filter(|(kind, _)| *kind == object.kind)
+                    .map(|(_, name)| name.as_str())
+                    .collect();
                 known.sort_unstable();
-                let near = did_you_mean(&object.name, known.iter().copied()).map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+                let near = did_you_mean(&object.name, known.iter().copied())
+                    .map(|near| format!("did you mean `{near}`? "))
+                    .unwrap_or_default();
                 problem.help = Some(format!("{near}defined here: {}", one_of(known, 12)));
             }
             problems.push((located.source.clone(), problem));

@@ -53,19 +53,30 @@ pub fn references(definition: &Definition, policy: &Policy) -> Vec<Reference> {
             if let Some(pool) = &volume.pool {
                 out.object("policy/@pool", Kind::Pool, pool.as_str());
             }
-            if let Some(encryption) = volume.target.as_ref().and_then(|target| target.encryption.as_ref()) {
+            if let Some(encryption) = volume
+                .target
+                .as_ref()
+                .and_then(|target| target.encryption.as_ref())
+            {
                 out.encryption("target/encryption", encryption);
             }
         }
         Definition::Pool(pool) => {
-            if let Some(secret) = pool.source.as_ref().and_then(|source| source.auth.as_ref()?.secret.as_ref()) {
+            if let Some(secret) = pool
+                .source
+                .as_ref()
+                .and_then(|source| source.auth.as_ref()?.secret.as_ref())
+            {
                 out.secret("source/auth/secret", secret);
             }
         }
         Definition::Network(_) | Definition::Secret(_) => {}
     }
     for object in policy.needs() {
-        out.0.push(Reference { path: "policy/@depends-on".into(), target: Target::Object(object.clone()) });
+        out.0.push(Reference {
+            path: "policy/@depends-on".into(),
+            target: Target::Object(object.clone()),
+        });
     }
     out.0
 }
@@ -75,20 +86,36 @@ struct List(Vec<Reference>);
 
 impl List {
     fn object(&mut self, path: impl Into<String>, kind: Kind, name: &str) {
-        self.0.push(Reference { path: path.into(), target: Target::Object(ObjectRef { kind, name: name.to_owned() }) });
+        self.0.push(Reference {
+            path: path.into(),
+            target: Target::Object(ObjectRef {
+                kind,
+                name: name.to_owned(),
+            }),
+        });
     }
 
     fn secret(&mut self, path: &str, secret: &AuthSecret) {
         if let Some(uuid) = secret.uuid {
-            self.0.push(Reference { path: format!("{path}/@uuid"), target: Target::SecretUuid(uuid) });
+            self.0.push(Reference {
+                path: format!("{path}/@uuid"),
+                target: Target::SecretUuid(uuid),
+            });
         } else if let Some(usage) = &secret.usage {
-            self.0.push(Reference { path: format!("{path}/@usage"), target: Target::SecretUsage(usage.clone()) });
+            self.0.push(Reference {
+                path: format!("{path}/@usage"),
+                target: Target::SecretUsage(usage.clone()),
+            });
         }
     }
 
     fn encryption(&mut self, path: &str, encryption: &VolumeEncryption) {
         for (i, secret) in encryption.secrets.iter().enumerate() {
-            let same = AuthSecret { kind: Some(UsageType::Volume), uuid: secret.uuid, usage: secret.usage.clone() };
+            let same = AuthSecret {
+                kind: Some(UsageType::Volume),
+                uuid: secret.uuid,
+                usage: secret.usage.clone(),
+            };
             self.secret(&format!("{path}/secret[{}]", i + 1), &same);
         }
     }
@@ -96,16 +123,24 @@ impl List {
     fn filter(&mut self, filter: &NwFilter) {
         let mut number = 0;
         for entry in &filter.entries {
-            let Entry::FilterRef(reference) = entry else { continue };
+            let Entry::FilterRef(reference) = entry else {
+                continue;
+            };
             number += 1;
             if let Some(name) = &reference.filter {
-                self.object(format!("filterref[{number}]/@filter"), Kind::NwFilter, name.as_str());
+                self.object(
+                    format!("filterref[{number}]/@filter"),
+                    Kind::NwFilter,
+                    name.as_str(),
+                );
             }
         }
     }
 
     fn domain(&mut self, domain: &Domain) {
-        let Some(devices) = &domain.devices else { return };
+        let Some(devices) = &domain.devices else {
+            return;
+        };
         for (i, disk) in devices.disks.iter().enumerate() {
             let path = format!("devices/disk[{}]", i + 1);
             if let Some(source) = &disk.source {
@@ -119,24 +154,46 @@ impl List {
             }
         }
         for (i, filesystem) in devices.filesystems.iter().enumerate() {
-            let Some(source) = &filesystem.source else { continue };
+            let Some(source) = &filesystem.source else {
+                continue;
+            };
             if let (Some(pool), Some(volume)) = (&source.pool, &source.volume) {
-                self.object(format!("devices/filesystem[{}]/source/@volume", i + 1), Kind::Volume, &format!("{pool}/{volume}"));
+                self.object(
+                    format!("devices/filesystem[{}]/source/@volume", i + 1),
+                    Kind::Volume,
+                    &format!("{pool}/{volume}"),
+                );
             }
         }
         for (i, interface) in devices.interfaces.iter().enumerate() {
             let path = format!("devices/interface[{}]", i + 1);
-            if let Some(network) = interface.source.as_ref().and_then(|source| source.network.as_ref()) {
+            if let Some(network) = interface
+                .source
+                .as_ref()
+                .and_then(|source| source.network.as_ref())
+            {
                 self.object(format!("{path}/source/@network"), Kind::Network, network);
             }
-            if let Some(filter) = interface.filterref.as_ref().and_then(|reference| reference.filter.as_ref()) {
-                self.object(format!("{path}/filterref/@filter"), Kind::NwFilter, filter.as_str());
+            if let Some(filter) = interface
+                .filterref
+                .as_ref()
+                .and_then(|reference| reference.filter.as_ref())
+            {
+                self.object(
+                    format!("{path}/filterref/@filter"),
+                    Kind::NwFilter,
+                    filter.as_str(),
+                );
             }
         }
         for (i, graphics) in devices.graphics.iter().enumerate() {
             for (j, listen) in graphics.listens.iter().enumerate() {
                 if let Some(network) = &listen.network {
-                    self.object(format!("devices/graphics[{}]/listen[{}]/@network", i + 1, j + 1), Kind::Network, network);
+                    self.object(
+                        format!("devices/graphics[{}]/listen[{}]/@network", i + 1, j + 1),
+                        Kind::Network,
+                        network,
+                    );
                 }
             }
         }
@@ -144,7 +201,11 @@ impl List {
 
     fn disk_source(&mut self, path: &str, source: &DiskSource) {
         if let (Some(pool), Some(volume)) = (&source.pool, &source.volume) {
-            self.object(format!("{path}/@volume"), Kind::Volume, &format!("{pool}/{volume}"));
+            self.object(
+                format!("{path}/@volume"),
+                Kind::Volume,
+                &format!("{pool}/{volume}"),
+            );
         }
         if let Some(secret) = source.auth.as_ref().and_then(|auth| auth.secret.as_ref()) {
             self.secret(&format!("{path}/auth/secret"), secret);
