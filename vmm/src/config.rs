@@ -31,7 +31,7 @@ use crate::layout;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Guest {
-    /// Its name, for messages and the process's name.
+    /// Its name, for messages.
     pub name: String,
     /// Its UUID, in the usual 8-4-4-4-12 form, for messages and the state file.
     pub uuid: String,
@@ -560,7 +560,7 @@ impl Guest {
     }
 
     /// Every device's stated slot with the field that states it, in the order in which free slots are given.
-    fn slots(&self) -> Vec<(String, Option<u8>)> {
+    pub(crate) fn slots(&self) -> Vec<(String, Option<u8>)> {
         let disks = self
             .disks
             .iter()

@@ -320,6 +320,11 @@ impl Console {
         true
     }
 
+    /// Lets the peer on the socket go.
+    pub fn hang_up(&mut self) {
+        self.peer = None;
+    }
+
     /// Brings what the guest said to the log and to whoever is attached.
     pub fn pump(&mut self) {
         let _ = self.wake.read();

@@ -22,6 +22,7 @@ use crate::boot::{BootError, Images};
 use crate::bus::{Bus, BusError, SharedDevice, lock};
 use crate::config::{Bytes, Guest};
 use crate::console::Console;
+use crate::control::wire::BalloonStats;
 use crate::cpuid;
 use crate::devices::i8042::I8042;
 use crate::devices::pm::{self, PowerManagement};
@@ -31,6 +32,7 @@ use crate::interrupt::{KvmIrqFd, KvmIrqLine};
 use crate::layout;
 use crate::memory::{self, MemoryError};
 use crate::notice::Notifier;
+use crate::sandbox::{Role, Sandbox};
 use crate::vcpu::{Core, Registers, StateError, Vcpu, VcpuError};
 use chips::Chips;
 
@@ -100,6 +102,22 @@ impl MachineError {
     }
 }
 
+/// Why the balloon cannot be changed.
+#[derive(Debug, Error)]
+pub enum BalloonError {
+    /// There is none.
+    #[error("the guest has no balloon")]
+    None,
+    /// It would need more memory than there is.
+    #[error("the guest cannot keep {target}: its memory has {size}")]
+    TooLarge {
+        /// What was asked for.
+        target: Bytes,
+        /// What there is.
+        size: Bytes,
+    },
+}
+
 /// A machine. Fields are dropped in this order: threads first, memory last.
 pub struct Machine {
     vcpus: Vec<Vcpu>,
@@ -127,6 +145,7 @@ impl Machine {
         guest: &Guest,
         console: &Console,
         notifier: &Notifier,
+        sandbox: &Sandbox,
     ) -> Result<Self, MachineError> {
         let kvm = open_kvm(guest.vcpus.count)?;
         let memory = memory::map(&guest.memory)?;
@@ -161,7 +180,13 @@ impl Machine {
         for (range, device) in fixed {
             ports.insert(range.start.into(), range.len() as u64, device)?;
         }
-        let plugged = plug::plug(&ports, &mmio)?;
+        let buses = plug::Buses {
+            vm: &vm,
+            memory: &memory,
+            ports: &ports,
+            mmio: &mmio,
+        };
+        let plugged = plug::plug(guest, &buses, sandbox)?;
 
         let mut images = Images::open(&guest.boot)?;
         let (count, size) = (guest.vcpus.count, guest.memory.size);
@@ -216,13 +241,12 @@ impl Machine {
         })
     }
 
-    /// Starts the vcpus' threads, at rest. Each runs `prepare` first.
-    pub fn start(
-        &mut self,
-        prepare: impl Fn() + Clone + Send + 'static,
-    ) -> Result<(), MachineError> {
+    /// Starts the vcpus' threads, at rest and inside the sandbox.
+    pub fn start(&mut self, sandbox: &Sandbox) -> Result<(), MachineError> {
         for core in std::mem::take(&mut self.cores) {
-            self.vcpus.push(Vcpu::start(core, prepare.clone())?);
+            let sandbox = sandbox.clone();
+            self.vcpus
+                .push(Vcpu::start(core, move || sandbox.enter(Role::Vcpu))?);
         }
         Ok(())
     }
@@ -273,14 +297,20 @@ impl Machine {
         &self.devices.serial
     }
 
-    /// The guest's memory size.
-    pub fn memory_size(&self) -> Bytes {
-        self.size
+    /// Asks the guest to keep `target` of its memory and give the rest back.
+    pub fn set_balloon(&self, target: Bytes) -> Result<(), BalloonError> {
+        if target > self.size {
+            return Err(BalloonError::TooLarge {
+                target,
+                size: self.size,
+            });
+        }
+        self.devices.plugged.set_balloon(target)
     }
 
-    /// How many vcpus the guest has.
-    pub fn vcpu_count(&self) -> u32 {
-        self.count
+    /// How the balloon is, if there is one.
+    pub fn balloon(&self) -> Option<BalloonStats> {
+        self.devices.plugged.balloon()
     }
 }
 

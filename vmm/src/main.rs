@@ -1,25 +1,220 @@
-//! One KVM guest in one process.
-use vireo_vmm::{config::Guest, console::Console, machine::Machine, notice};
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let path = std::env::args().nth(1).unwrap_or_default();
-    let guest = Guest::parse(&std::fs::read_to_string(path)?)?;
-    let (notifier, notices) = notice::channel()?;
-    let mut console = Console::open(&guest.serial, &guest.control.with_file_name("console"))?;
-    let mut machine = Machine::build(&guest, &console, &notifier)?;
-    machine.start(|| {})?;
-    machine.run();
-    loop {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        console.pump();
-        for notice in notices.drain() {
-            println!("{notice}");
-            if notice == notice::Notice::Reset {
-                machine.pause();
-                machine.reset()?;
-                machine.run();
-            } else {
-                return Ok(());
+//! `vireo-vmm`: one KVM guest in one process.
+//!
+//! In comes a configuration; the process lives as long as the guest does. Everything is opened first, then privileges are given up, then the
+//! guest runs; the main thread owns the machine and serves the control socket. See the library's modules for each part.
+
+use std::io::{self, IsTerminal, Read};
+use std::os::fd::AsRawFd;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use thiserror::Error;
+use vireo_vmm::config::{ConfigError, Guest};
+use vireo_vmm::console::{Console, ConsoleError, listen};
+use vireo_vmm::control::{ControlError, End, Estate, Journal, Owner, Reason, chain};
+use vireo_vmm::machine::{Machine, MachineError};
+use vireo_vmm::notice;
+use vireo_vmm::sandbox::{Role, Sandbox, SandboxError, last_words};
+
+/// Runs one KVM guest.
+///
+/// The configuration, JSON or YAML, says everything about the guest: memory, processors, kernel, disks, interfaces, and where the control socket, the
+/// console and the state file are. The process ends when the guest does.
+#[derive(Debug, Parser)]
+#[command(version, after_help = AFTER)]
+struct Arguments {
+    /// The guest's configuration; `-` reads it from standard input.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+
+    /// Only say whether the configuration is sound. Nothing is opened.
+    #[arg(long)]
+    check: bool,
+
+    /// Keep all privileges and system calls. For debugging: a guest that breaks out has them too.
+    #[arg(long)]
+    no_sandbox: bool,
+
+    /// Log more, on the error stream.
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+const AFTER: &str = "\
+The smallest configuration that says anything:
+
+  name: web
+  uuid: 7b3f0f9c-5f0e-4d5a-9a54-0c8ad6c7d0a1
+  memory: {size: 268435456}
+  vcpus: {count: 1}
+  boot: {kernel: /boot/vmlinuz, initrd: /boot/initrd.img, cmdline: console=ttyS0}
+  serial: {pty: true}
+  control: /run/web/control
+  state: /run/web/state
+
+Control: one JSON object a line on the socket; do is status, pause, resume, power-button, reset, quit, balloon (target), stats
+or events (after):
+
+  $ echo '{\"id\":1,\"do\":\"status\"}' | socat - /run/web/control
+
+State: the last line of the state file says how the guest is, or how it ended.
+
+Exit status: 0 the guest powered off, or was told to end; 1 it could not be started or run any further; 2 wrong arguments;
+3 it crashed; 70 a bug of the monitor, or a system call that its sandbox forbids.";
+
+/// What ends the monitor before the guest could end.
+#[derive(Debug, Error)]
+enum MainError {
+    #[error("could not read the configuration {path}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("could not open the state file {path}")]
+    State { path: PathBuf, source: io::Error },
+    #[error("could not listen on the control socket {path}")]
+    Listen { path: PathBuf, source: io::Error },
+    #[error("could not wait for signals")]
+    Signals(#[source] io::Error),
+    #[error("could not make an event descriptor")]
+    Notices(#[source] io::Error),
+    #[error(transparent)]
+    Console(#[from] ConsoleError),
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    #[error(transparent)]
+    Control(#[from] ControlError),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let level = if arguments.verbose {
+        tracing::Level::DEBUG
+    } else {
+        tracing::Level::INFO
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .init();
+    match run(&arguments) {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(end)) => match end.reason {
+            Reason::PowerOff | Reason::Reset | Reason::Quit => ExitCode::SUCCESS,
+            Reason::Error => {
+                eprintln!("vireo-vmm: {}", end.message);
+                ExitCode::FAILURE
             }
+            Reason::Crash => {
+                eprintln!("vireo-vmm: {}", end.message);
+                ExitCode::from(3)
+            }
+        },
+        Err(error) => {
+            eprintln!("vireo-vmm: {}", chain(&error));
+            ExitCode::FAILURE
         }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<Option<End>, MainError> {
+    let guest = Guest::parse(&read(&arguments.config)?)?;
+    if arguments.check {
+        return Ok(None);
+    }
+    let state = |source| MainError::State {
+        path: guest.state.clone(),
+        source,
+    };
+    let mut journal = Journal::open(&guest.state).map_err(state)?;
+    last_words::listen(journal.descriptor()).map_err(state)?;
+    journal.starting();
+    let result = live(arguments, &guest, &mut journal);
+    match &result {
+        Ok(end) => journal.ended(end.reason, &end.message),
+        Err(error) => journal.ended(Reason::Error, &chain(error)),
+    }
+    result.map(Some)
+}
+
+/// The guest's whole life.
+fn live(arguments: &Arguments, guest: &Guest, journal: &mut Journal) -> Result<End, MainError> {
+    // Before any thread is made, so that all of them leave these signals to the owner.
+    let signals = block_signals().map_err(MainError::Signals)?;
+    let listener = listen(&guest.control).map_err(|source| MainError::Listen {
+        path: guest.control.clone(),
+        source,
+    })?;
+    let (notifier, notices) = notice::channel().map_err(MainError::Notices)?;
+    let console = Console::open(&guest.serial, &guest.control.with_file_name("console"))?;
+    let sandbox = if arguments.no_sandbox {
+        tracing::warn!(
+            "the sandbox is off: a guest that breaks out has all of this process's rights"
+        );
+        Sandbox::none()
+    } else {
+        Sandbox::new(guest)?
+    };
+    let mut machine = Machine::build(guest, &console, &notifier, &sandbox)?;
+    sandbox.limit()?;
+    machine.start(&sandbox)?;
+    let signals_descriptor = signals.as_raw_fd();
+    let estate = Estate {
+        machine,
+        console,
+        notices,
+        listener,
+        signals: signals_descriptor,
+    };
+    let owner = Owner::new(guest, estate, journal)?;
+    sandbox.enter(Role::Owner)?;
+    Ok(owner.serve()?)
+}
+
+fn read(path: &Path) -> Result<String, MainError> {
+    let text = if path == Path::new("-") {
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(path)
+    };
+    text.map_err(|source| MainError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Blocks the signals that mean "end", and gives a descriptor that is readable when one has come.
+fn block_signals() -> io::Result<OwnedFd> {
+    let check = |result: libc::c_int| {
+        if result < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(result)
+        }
+    };
+    // SAFETY: `set` is written by `sigemptyset` before anything reads it, and all pointers are valid for the calls. The descriptor is new and
+    // nobody else's.
+    unsafe {
+        let mut set = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigemptyset(&raw mut set);
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+            libc::sigaddset(&raw mut set, signal);
+        }
+        check(libc::sigprocmask(
+            libc::SIG_BLOCK,
+            &raw const set,
+            std::ptr::null_mut(),
+        ))?;
+        let descriptor = check(libc::signalfd(
+            -1,
+            &raw const set,
+            libc::SFD_CLOEXEC | libc::SFD_NONBLOCK,
+        ))?;
+        Ok(OwnedFd::from_raw_fd(descriptor))
     }
 }

@@ -1,15 +1,28 @@
 //! PCI and what is plugged into it.
 //!
 //! In come the configuration and the buses; out goes a PCI bus with a device in each slot that was stated or is free. What can go wrong is a
-//! device's own opening, and says which device.
+//! device's own opening, and says which device. Devices are opened here, with the privileges that the process still has; their
+//! threads begin inside the sandbox.
 
+use std::io;
 use std::sync::{Arc, Mutex};
 
+use kvm_ioctls::VmFd;
 use thiserror::Error;
+use vm_memory::GuestMemoryMmap;
 
+use super::BalloonError;
 use crate::bus::{Bus, BusError, lock};
+use crate::config::{self, Bytes, Guest};
+use crate::control::wire::BalloonStats;
+use crate::devices::virtio::VirtioDevice;
+use crate::devices::virtio::pci::{Doorbells, KvmDoorbells, NewError, VirtioPci};
+use crate::devices::virtio::rng;
+use crate::devices::virtio::worker::Worker;
+use crate::interrupt::{KvmMsi, Msi};
 use crate::layout;
-use crate::pci::{PciBus, PciEcam, PciPorts};
+use crate::pci::{InsertError, PciBus, PciEcam, PciPorts, SLOTS};
+use crate::sandbox::{Role, Sandbox};
 
 /// Why a device is not there.
 #[derive(Debug, Error)]
@@ -17,6 +30,53 @@ pub enum PlugError {
     /// Two devices want one address.
     #[error(transparent)]
     Bus(#[from] BusError),
+    /// The slot is taken, or there is none.
+    #[error("could not plug in {device}")]
+    Slot {
+        /// The device.
+        device: String,
+        /// Why.
+        source: InsertError,
+    },
+    /// All slots are taken.
+    #[error("could not plug in {0}: no PCI slot is free")]
+    Full(String),
+    /// The device could not be put onto PCI.
+    #[error("could not put {device} onto PCI")]
+    Transport {
+        /// The device.
+        device: String,
+        /// Why.
+        source: NewError,
+    },
+    /// A thread could not be started.
+    #[error("could not start a thread for {device}")]
+    Worker {
+        /// The device.
+        device: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The entropy source could not be opened.
+    #[error("could not open the entropy source {path}")]
+    Rng {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+/// What devices are connected to.
+pub(super) struct Buses<'a> {
+    /// The machine.
+    pub vm: &'a Arc<VmFd>,
+    /// Its memory.
+    pub memory: &'a GuestMemoryMmap,
+    /// Its ports.
+    pub ports: &'a Arc<Bus>,
+    /// Its memory-mapped devices.
+    pub mmio: &'a Arc<Bus>,
 }
 
 /// What is plugged in.
@@ -25,26 +85,142 @@ pub(super) struct Plugged {
 }
 
 /// Makes the PCI bus and all devices on it.
-pub(super) fn plug(ports: &Bus, mmio: &Arc<Bus>) -> Result<Plugged, PlugError> {
-    let pci = Arc::new(Mutex::new(PciBus::new(Arc::clone(mmio))));
+pub(super) fn plug(
+    guest: &Guest,
+    buses: &Buses<'_>,
+    sandbox: &Sandbox,
+) -> Result<Plugged, PlugError> {
+    let pci = Arc::new(Mutex::new(PciBus::new(Arc::clone(buses.mmio))));
     let (range, device) = (layout::PORT_PCI, PciPorts::new(Arc::clone(&pci)));
-    ports.insert(
+    buses.ports.insert(
         range.start.into(),
         range.len() as u64,
         Arc::new(Mutex::new(device)),
     )?;
     let (range, device) = (layout::PCI_ECAM, PciEcam::new(Arc::clone(&pci)));
-    mmio.insert(
+    buses.mmio.insert(
         range.start,
         range.end - range.start,
         Arc::new(Mutex::new(device)),
     )?;
+
+    let mut plugger = Plugger::new(guest, buses, &pci);
+    let small = Small::new(sandbox);
+    if let Some(config) = &guest.rng {
+        let device = open_rng(config, small.worker("the entropy device")?)?;
+        plugger.insert("the entropy device", config.slot, Box::new(device))?;
+    }
     Ok(Plugged { pci })
+}
+
+fn open_rng(config: &config::Rng, worker: Arc<Worker>) -> Result<rng::Rng, PlugError> {
+    let spec = rng::Spec {
+        source: config.source.clone(),
+    };
+    rng::Rng::new(&spec, worker).map_err(|source| PlugError::Rng {
+        path: spec.source,
+        source,
+    })
+}
+
+/// Gives devices their slots.
+struct Plugger<'a> {
+    buses: &'a Buses<'a>,
+    pci: &'a Mutex<PciBus>,
+    msi: Arc<dyn Msi>,
+    doorbells: Arc<dyn Doorbells>,
+    /// Slots that no device states, in ascending order.
+    free: Box<dyn Iterator<Item = u8>>,
+}
+
+impl<'a> Plugger<'a> {
+    fn new(guest: &Guest, buses: &'a Buses<'a>, pci: &'a Mutex<PciBus>) -> Self {
+        let stated: Vec<u8> = guest
+            .slots()
+            .into_iter()
+            .filter_map(|(_, slot)| slot)
+            .collect();
+        let free = (1..SLOTS as u8).filter(move |slot| !stated.contains(slot));
+        Self {
+            buses,
+            pci,
+            msi: Arc::new(KvmMsi::new(Arc::clone(buses.vm))),
+            doorbells: Arc::new(KvmDoorbells::new(Arc::clone(buses.vm))),
+            free: Box::new(free),
+        }
+    }
+
+    fn insert(
+        &mut self,
+        name: &str,
+        slot: Option<u8>,
+        device: Box<dyn VirtioDevice>,
+    ) -> Result<(), PlugError> {
+        let slot = slot
+            .or_else(|| self.free.next())
+            .ok_or_else(|| PlugError::Full(name.into()))?;
+        let (msi, doorbells) = (Arc::clone(&self.msi), Arc::clone(&self.doorbells));
+        let function = VirtioPci::new(device, self.buses.memory.clone(), msi, Some(doorbells))
+            .map_err(|source| PlugError::Transport {
+                device: name.into(),
+                source,
+            })?;
+        lock(self.pci)
+            .insert(slot.into(), Arc::new(Mutex::new(function)))
+            .map_err(|source| PlugError::Slot {
+                device: name.into(),
+                source,
+            })
+    }
+}
+
+/// The worker that small devices share, started when the first of them wants it.
+struct Small<'a> {
+    sandbox: &'a Sandbox,
+    worker: std::cell::OnceCell<Arc<Worker>>,
+}
+
+impl<'a> Small<'a> {
+    fn new(sandbox: &'a Sandbox) -> Self {
+        Self {
+            sandbox,
+            worker: std::cell::OnceCell::new(),
+        }
+    }
+
+    fn worker(&self, device: &str) -> Result<Arc<Worker>, PlugError> {
+        if let Some(worker) = self.worker.get() {
+            return Ok(Arc::clone(worker));
+        }
+        let worker = start_worker("devices", device, self.sandbox)?;
+        Ok(Arc::clone(self.worker.get_or_init(|| worker)))
+    }
+}
+
+fn start_worker(thread: &str, device: &str, sandbox: &Sandbox) -> Result<Arc<Worker>, PlugError> {
+    let sandbox = sandbox.clone();
+    Worker::spawn(thread, move || {
+        sandbox.enter(Role::Device).map_err(io::Error::other)
+    })
+    .map_err(|source| PlugError::Worker {
+        device: device.into(),
+        source,
+    })
 }
 
 impl Plugged {
     /// Puts every device back to power on. None touches the guest's memory afterwards until the guest sets it up again.
     pub fn reset(&self) {
         lock(&self.pci).reset();
+    }
+
+    /// Asks the guest to keep `target` of its memory.
+    pub fn set_balloon(&self, _target: Bytes) -> Result<(), BalloonError> {
+        Err(BalloonError::None)
+    }
+
+    /// How the balloon is.
+    pub fn balloon(&self) -> Option<BalloonStats> {
+        None
     }
 }

@@ -18,7 +18,7 @@ mod state;
 use std::cell::Cell;
 use std::io;
 use std::ptr;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 
 use kvm_bindings::{
@@ -32,6 +32,7 @@ use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
 use crate::boot::Entry;
 use crate::bus::Bus;
 use crate::notice::{Notice, Notifier};
+use crate::sandbox::SandboxError;
 
 pub use state::{Pristine, Registers, StateError};
 
@@ -49,6 +50,9 @@ pub enum VcpuError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// Its thread could not be locked in.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     /// The signal that brings vcpus out of the kernel could not be set up.
     #[error("could not set up the signal that stops vcpus")]
     Signal(#[source] io::Error),
@@ -153,7 +157,10 @@ extern "C" fn on_kick(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_v
 
 impl Vcpu {
     /// Starts the thread, held. `prepare` runs in it first: this is where it gives up what it will not need.
-    pub fn start(core: Core, prepare: impl FnOnce() + Send + 'static) -> Result<Self, VcpuError> {
+    pub fn start(
+        core: Core,
+        prepare: impl FnOnce() -> Result<(), SandboxError> + Send + 'static,
+    ) -> Result<Self, VcpuError> {
         register_signal_handler(kick_signal(), on_kick).map_err(|e| VcpuError::Signal(e.into()))?;
         let orders = Orders {
             order: Order::Hold,
@@ -169,14 +176,21 @@ impl Vcpu {
             core,
             gate: Arc::clone(&gate),
         };
+        let (report, entered) = mpsc::channel();
         let thread = thread::Builder::new()
             .name(format!("vcpu{id}"))
             .stack_size(256 << 10)
             .spawn(move || {
-                prepare();
-                runner.work();
+                let entered = prepare();
+                let go_on = entered.is_ok();
+                // Fails only when nobody waits for the answer any more.
+                let _ = report.send(entered);
+                if go_on {
+                    runner.work();
+                }
             })
             .map_err(|source| VcpuError::Thread { id, source })?;
+        entered.recv().unwrap_or(Err(SandboxError::Ended))?;
         Ok(Self {
             gate,
             thread: Some(thread),

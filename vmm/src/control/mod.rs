@@ -1,0 +1,536 @@
+//! The owner of the machine: one thread that takes requests, notices and keystrokes, and makes every change.
+//!
+//! In come requests of clients on the control socket ([`wire`]), notices from the machine, signals, and keystrokes for the console; out go answers,
+//! events, and the state file ([`journal`]). Which request is allowed when is decided by [`life`], which is pure; this module only carries it
+//! out, one thing after the other, so nothing needs to be locked against anything else.
+//!
+//! Nothing here waits for a client. The thread blocks in one place, `epoll_wait`, and otherwise only for the vcpus to come to rest.
+
+mod clients;
+mod journal;
+mod life;
+mod poll;
+pub mod wire;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use thiserror::Error;
+
+use crate::bus::lock;
+use crate::config::{Bytes, Guest};
+use crate::console::{Console, Port};
+use crate::machine::{BalloonError, Machine};
+use crate::notice::{Notice, Notices};
+use clients::Client;
+use life::{Action, Policy, Wish};
+use poll::{Poll, Source};
+use wire::{Answer, Code, EventKind, Failure, Request, Stats, Status};
+
+pub use journal::Journal;
+pub use life::{Life, Reason};
+
+/// Most clients at a time.
+const CLIENT_LIMIT: usize = 16;
+
+/// Why the owner could not do its work.
+#[derive(Debug, Error)]
+pub enum ControlError {
+    /// Waiting for events failed.
+    #[error("could not wait for events")]
+    Poll(#[source] io::Error),
+}
+
+/// How the guest ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// In a word.
+    pub reason: Reason,
+    /// In a sentence.
+    pub message: String,
+}
+
+/// Everything the owner has.
+pub struct Owner<'a> {
+    guest: &'a Guest,
+    machine: Machine,
+    console: Console,
+    notices: Notices,
+    listener: UnixListener,
+    signals: RawFd,
+    journal: &'a mut Journal,
+    poll: Poll,
+    clients: BTreeMap<u32, Client>,
+    next_client: u32,
+    life: Life,
+    began: Instant,
+    resets: u64,
+    typing_held: bool,
+}
+
+/// What an owner is made from.
+pub struct Estate {
+    /// The machine, started and at rest.
+    pub machine: Machine,
+    /// Its console.
+    pub console: Console,
+    /// What it says.
+    pub notices: Notices,
+    /// Where clients connect.
+    pub listener: UnixListener,
+    /// Readable when the process is told to end (a signalfd).
+    pub signals: RawFd,
+}
+
+impl<'a> Owner<'a> {
+    /// Takes the machine over.
+    pub fn new(
+        guest: &'a Guest,
+        estate: Estate,
+        journal: &'a mut Journal,
+    ) -> Result<Self, ControlError> {
+        let Estate {
+            machine,
+            console,
+            notices,
+            listener,
+            signals,
+        } = estate;
+        let poll = Poll::new().map_err(ControlError::Poll)?;
+        let owner = Self {
+            guest,
+            machine,
+            console,
+            notices,
+            listener,
+            signals,
+            journal,
+            poll,
+            clients: BTreeMap::new(),
+            next_client: 0,
+            life: Life::Paused,
+            began: Instant::now(),
+            resets: 0,
+            typing_held: false,
+        };
+        owner.watch_everything().map_err(ControlError::Poll)?;
+        Ok(owner)
+    }
+
+    fn watch_everything(&self) -> io::Result<()> {
+        let wanted = self.console.wanted();
+        let fixed = [
+            (Some(self.notices.as_raw_fd()), Source::Notices),
+            (Some(self.listener.as_raw_fd()), Source::Listener),
+            (Some(self.signals), Source::Signals),
+            (Some(self.console.fresh()), Source::Fresh),
+            (Some(wanted.as_raw_fd()), Source::Wanted),
+            (self.console.listener(), Source::ConsoleListener),
+            (
+                self.console.descriptor(Port::Pty),
+                Source::Typing(Port::Pty),
+            ),
+        ];
+        for (descriptor, source) in fixed {
+            if let Some(descriptor) = descriptor {
+                self.poll.watch(descriptor, source)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the guest run, and serves until it has ended.
+    pub fn serve(mut self) -> Result<End, ControlError> {
+        self.machine.run();
+        self.event(EventKind::Started, None);
+        self.enter(Life::Running);
+        self.began = Instant::now();
+        let end = loop {
+            if let Some(end) = self.turn()? {
+                break end;
+            }
+        };
+        self.machine.pause();
+        self.console.pump();
+        if end.reason == Reason::Quit {
+            self.event(EventKind::Quit, None);
+        }
+        Ok(end)
+    }
+
+    /// Waits once, and handles what there is.
+    fn turn(&mut self) -> Result<Option<End>, ControlError> {
+        for source in self.poll.wait().map_err(ControlError::Poll)? {
+            let end = match source {
+                Source::Notices => self.notices(),
+                Source::Signals => Some(End {
+                    reason: Reason::Quit,
+                    message: "the monitor was told to end by a signal".into(),
+                }),
+                Source::Client(number) => self.client(number),
+                Source::Listener => {
+                    self.accept();
+                    None
+                }
+                Source::Fresh => {
+                    self.console.pump();
+                    None
+                }
+                Source::Wanted => {
+                    let _ = self.console.wanted().read();
+                    self.hold_typing(false);
+                    None
+                }
+                Source::ConsoleListener => {
+                    if self.console.accept()
+                        && let Some(peer) = self.console.descriptor(Port::Peer)
+                    {
+                        let _ = self.poll.watch(peer, Source::Typing(Port::Peer));
+                        self.hold_typing(false);
+                    }
+                    None
+                }
+                Source::Typing(port) => {
+                    self.typed(port);
+                    None
+                }
+            };
+            if end.is_some() {
+                return Ok(end);
+            }
+        }
+        Ok(None)
+    }
+
+    // --- the machine ---
+
+    fn notices(&mut self) -> Option<End> {
+        for notice in self.notices.drain() {
+            let action = self.life.after(&notice, Policy::from(self.guest));
+            if action == Action::Nothing {
+                continue;
+            }
+            tracing::info!(%notice, ?action);
+            let message = notice.to_string();
+            let kind = match notice {
+                Notice::PowerOff => EventKind::PowerOff,
+                Notice::Reset => EventKind::Reset,
+                Notice::Crash(_) => EventKind::Crash,
+                Notice::Failed(_) => EventKind::Error,
+            };
+            self.event(kind, Some(message.clone()));
+            match self.act(action, message.clone(), None) {
+                Ok(Some(end)) => return Some(end),
+                Ok(None) => {}
+                Err(failure) => {
+                    return Some(End {
+                        reason: Reason::Error,
+                        message: failure.message,
+                    });
+                }
+            }
+            if matches!(action, Action::Reset { .. }) {
+                // Whatever else the old guest said is of no account.
+                break;
+            }
+        }
+        None
+    }
+
+    /// Carries out what [`life`] decided.
+    fn act(
+        &mut self,
+        action: Action,
+        message: String,
+        target: Option<Bytes>,
+    ) -> Result<Option<End>, Failure> {
+        match action {
+            Action::Nothing => {}
+            Action::Pause => {
+                self.machine.pause();
+                self.event(EventKind::Paused, None);
+                self.enter(Life::Paused);
+            }
+            Action::Run => {
+                self.machine.run();
+                self.event(EventKind::Resumed, None);
+                self.enter(Life::Running);
+            }
+            Action::PressPowerButton => {
+                self.machine.press_power_button();
+                self.event(EventKind::PowerButton, None);
+            }
+            Action::Reset { run } => self.reset(run)?,
+            Action::Balloon => {
+                if let Some(target) = target {
+                    self.machine
+                        .set_balloon(target)
+                        .map_err(|error| match error {
+                            BalloonError::None => failure(Code::NoBalloon, &error),
+                            BalloonError::TooLarge { .. } => failure(Code::BadRequest, &error),
+                        })?;
+                }
+            }
+            Action::Preserve(reason) => {
+                self.machine.pause();
+                self.event(EventKind::Preserved, Some(message));
+                self.enter(Life::Preserved(reason));
+            }
+            Action::End(reason) => return Ok(Some(End { reason, message })),
+        }
+        Ok(None)
+    }
+
+    fn reset(&mut self, run: bool) -> Result<(), Failure> {
+        self.machine.pause();
+        // What the old guest said no longer counts.
+        drop(self.notices.drain());
+        self.machine
+            .reset()
+            .map_err(|error| failure(Code::Failed, &error))?;
+        self.resets += 1;
+        self.began = Instant::now();
+        if run {
+            self.machine.run();
+        }
+        self.enter(if run { Life::Running } else { Life::Paused });
+        Ok(())
+    }
+
+    fn enter(&mut self, life: Life) {
+        self.life = life;
+        self.journal.state(life);
+    }
+
+    fn event(&mut self, kind: EventKind, message: Option<String>) {
+        let event = self.journal.event(kind, message);
+        for client in self.clients.values_mut().filter(|c| c.listens) {
+            client.send(&event);
+        }
+        self.tend_clients();
+    }
+
+    // --- clients ---
+
+    fn accept(&mut self) {
+        let Ok((stream, _)) = self.listener.accept() else {
+            return;
+        };
+        let Ok(mut client) = Client::new(stream) else {
+            return;
+        };
+        if self.clients.len() >= CLIENT_LIMIT {
+            let message = format!("there are {CLIENT_LIMIT} clients already");
+            client.send(&Answer::Error {
+                id: None,
+                error: Failure {
+                    code: Code::Busy,
+                    message,
+                },
+            });
+            return;
+        }
+        let number = self.next_client;
+        self.next_client = number.wrapping_add(1);
+        if self
+            .poll
+            .watch(client.descriptor(), Source::Client(number))
+            .is_ok()
+        {
+            self.clients.insert(number, client);
+        }
+    }
+
+    fn client(&mut self, number: u32) -> Option<End> {
+        let client = self.clients.get_mut(&number)?;
+        client.flush();
+        let lines = client.receive();
+        let mut end = None;
+        for line in lines {
+            let answer = match Request::parse(&line) {
+                Ok(Request::Events { id, after }) => {
+                    self.listen(number, id, after);
+                    continue;
+                }
+                Ok(request) => match self.request(&request) {
+                    Ok((ok, ended)) => {
+                        end = end.or(ended);
+                        Answer::Ok {
+                            id: request.id(),
+                            ok,
+                        }
+                    }
+                    Err(error) => Answer::Error {
+                        id: Some(request.id()),
+                        error,
+                    },
+                },
+                Err(answer) => answer,
+            };
+            if let Some(client) = self.clients.get_mut(&number) {
+                client.send(&answer);
+            }
+            if end.is_some() {
+                break;
+            }
+        }
+        self.tend_clients();
+        end
+    }
+
+    fn listen(&mut self, number: u32, id: u64, after: u64) {
+        let Some(client) = self.clients.get_mut(&number) else {
+            return;
+        };
+        client.listens = true;
+        client.send(&Answer::Ok {
+            id,
+            ok: json!({ "seq": self.journal.seq() }),
+        });
+        for event in self.journal.after(after) {
+            client.send(event);
+        }
+    }
+
+    /// Does what a client asks; gives the answer, and the end if it is that.
+    fn request(&mut self, request: &Request) -> Result<(Value, Option<End>), Failure> {
+        let mut target = None;
+        let wish = match *request {
+            Request::Status { .. } => return object(&self.status()).map(|v| (v, None)),
+            Request::Stats { .. } => return object(&self.stats()).map(|v| (v, None)),
+            Request::Events { .. } => return Ok((json!({}), None)),
+            Request::Pause { .. } => Wish::Pause,
+            Request::Resume { .. } => Wish::Resume,
+            Request::PowerButton { .. } => Wish::PowerButton,
+            Request::Reset { .. } => Wish::Reset,
+            Request::Quit { .. } => Wish::Quit,
+            Request::Balloon { target: wanted, .. } => {
+                target = Some(wanted);
+                Wish::Balloon
+            }
+        };
+        let action = self
+            .life
+            .admit(wish)
+            .map_err(|refusal| failure(Code::Refused, &refusal))?;
+        let end = self.act(action, "a client asked the monitor to end".into(), target)?;
+        if wish == Wish::Reset {
+            self.event(EventKind::Reset, Some("a client asked for it".into()));
+        }
+        Ok((json!({}), end))
+    }
+
+    /// Forgets clients that are gone, and waits for those that have not read everything.
+    fn tend_clients(&mut self) {
+        self.clients.retain(|&number, client| {
+            let source = Source::Client(number);
+            let kept = !client.is_gone()
+                && self
+                    .poll
+                    .also_writable(client.descriptor(), source, client.backlog())
+                    .is_ok();
+            if !kept {
+                self.poll.forget(client.descriptor());
+            }
+            kept
+        });
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            name: self.guest.name.clone(),
+            uuid: self.guest.uuid.clone(),
+            pid: std::process::id(),
+            state: self.life.word().into(),
+            reason: match self.life {
+                Life::Preserved(reason) => Some(reason),
+                Life::Running | Life::Paused => None,
+            },
+            console: self.console.pty().map(Into::into),
+            vcpus: self.guest.vcpus.count,
+            memory: self.guest.memory.size,
+            seq: self.journal.seq(),
+            version: env!("CARGO_PKG_VERSION").into(),
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        let cpu = process_time();
+        Stats {
+            uptime_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            resets: self.resets,
+            cpu_time_us: u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX),
+            balloon: self.machine.balloon(),
+        }
+    }
+
+    // --- the console ---
+
+    fn typed(&mut self, port: Port) {
+        let mut buffer = [0; 512];
+        let room = lock(self.machine.serial()).room().min(buffer.len());
+        let Some(buffer) = buffer.get_mut(..room).filter(|b| !b.is_empty()) else {
+            if self.typing_held && port == Port::Peer {
+                // What wakes us although we do not wait for keystrokes is that the peer hung up.
+                self.console.hang_up();
+            }
+            // The guest is not reading: whoever types waits until it does.
+            return self.hold_typing(true);
+        };
+        let n = self.console.read(port, buffer);
+        if let Some(typed) = buffer.get(..n).filter(|t| !t.is_empty()) {
+            lock(self.machine.serial()).input(typed);
+        }
+    }
+
+    fn hold_typing(&mut self, hold: bool) {
+        if self.typing_held == hold {
+            return;
+        }
+        self.typing_held = hold;
+        for port in [Port::Pty, Port::Peer] {
+            if let Some(descriptor) = self.console.descriptor(port) {
+                let _ = self.poll.hold(descriptor, Source::Typing(port), hold);
+            }
+        }
+    }
+}
+
+/// Processor time that the whole process has used. (rustix would open `/proc` here, which the sandbox forbids.)
+fn process_time() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer is valid for the call. A failure leaves zeroes.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+fn failure(code: Code, error: &dyn std::error::Error) -> Failure {
+    Failure {
+        code,
+        message: chain(error),
+    }
+}
+
+fn object(value: &impl serde::Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(value).map_err(|error| failure(Code::Failed, &error))
+}
+
+/// An error with all its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,298 @@
+//! What goes over the control socket: one JSON object a line.
+//!
+//! ```text
+//! ► {"id":1,"do":"status"}                  ◄ {"id":1,"ok":{"state":"running",…}}
+//! ► {"id":2,"do":"balloon","target":1<<28}  ◄ {"id":2,"error":{"code":"no-balloon","message":"…"}}
+//! ► {"id":3,"do":"events","after":7}        ◄ {"id":3,"ok":{"seq":9}}
+//!                                           ◄ {"event":"paused","seq":8,"time":1795234676123}
+//! ```
+//!
+//! In come bounded lines, out go [`Request`]s or an error that says what is wrong with the line, with the request's number where it has one.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::life::Reason;
+use crate::config::Bytes;
+
+/// A request. `id` is the client's own number and comes back in the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// How the guest is; answered with a [`Status`].
+    Status {
+        /// The request's number.
+        id: u64,
+    },
+    /// Let the vcpus rest.
+    Pause {
+        /// The request's number.
+        id: u64,
+    },
+    /// Let the vcpus run again.
+    Resume {
+        /// The request's number.
+        id: u64,
+    },
+    /// Press the power button; the guest decides what follows.
+    PowerButton {
+        /// The request's number.
+        id: u64,
+    },
+    /// Put the machine back to power on.
+    Reset {
+        /// The request's number.
+        id: u64,
+    },
+    /// End the guest and the monitor.
+    Quit {
+        /// The request's number.
+        id: u64,
+    },
+    /// Set how much memory the guest keeps.
+    Balloon {
+        /// The request's number.
+        id: u64,
+        /// At most the guest's memory.
+        target: Bytes,
+    },
+    /// Counters; answered with [`Stats`].
+    Stats {
+        /// The request's number.
+        id: u64,
+    },
+    /// Send all events after this number, those to come too.
+    Events {
+        /// The request's number.
+        id: u64,
+        /// The last number that the client has seen; 0 for all that are kept.
+        #[serde(default)]
+        after: u64,
+    },
+}
+
+impl Request {
+    /// The request's number.
+    pub fn id(&self) -> u64 {
+        match *self {
+            Self::Status { id }
+            | Self::Pause { id }
+            | Self::Resume { id }
+            | Self::PowerButton { id }
+            | Self::Reset { id }
+            | Self::Quit { id }
+            | Self::Balloon { id, .. }
+            | Self::Stats { id }
+            | Self::Events { id, .. } => id,
+        }
+    }
+
+    /// Reads one line.
+    pub fn parse(line: &[u8]) -> Result<Self, Answer> {
+        serde_json::from_slice(line).map_err(|error| {
+            let value: Option<Value> = serde_json::from_slice(line).ok();
+            let id = value.and_then(|v| v.get("id").and_then(Value::as_u64));
+            Answer::Error {
+                id,
+                error: Failure {
+                    code: Code::BadRequest,
+                    message: error.to_string(),
+                },
+            }
+        })
+    }
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// It was not done.
+    Error {
+        /// The request's number, if it had one.
+        id: Option<u64>,
+        /// Why.
+        error: Failure,
+    },
+    /// It was done.
+    Ok {
+        /// The request's number.
+        id: u64,
+        /// What there is to say: an object, empty for most requests.
+        ok: Value,
+    },
+}
+
+/// Why a request was not done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// For programs.
+    pub code: Code,
+    /// For people.
+    pub message: String,
+}
+
+/// Why a request was not done, for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Code {
+    /// The line is not a request.
+    BadRequest,
+    /// The line is longer than any request.
+    TooLong,
+    /// There are too many clients.
+    Busy,
+    /// The guest's state does not allow it.
+    Refused,
+    /// The guest has no balloon.
+    NoBalloon,
+    /// It was tried and went wrong.
+    Failed,
+}
+
+/// How the guest is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Status {
+    /// The guest's name.
+    pub name: String,
+    /// The guest's UUID.
+    pub uuid: String,
+    /// The monitor's process.
+    pub pid: u32,
+    /// `running`, `paused` or `preserved`.
+    pub state: String,
+    /// How a preserved guest ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// The console's pseudo-terminal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console: Option<PathBuf>,
+    /// Number of vcpus.
+    pub vcpus: u32,
+    /// Size of the memory.
+    pub memory: Bytes,
+    /// Number of the last event.
+    pub seq: u64,
+    /// The monitor's version.
+    pub version: String,
+}
+
+/// Counters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Stats {
+    /// Milliseconds since the machine was last at power on.
+    pub uptime_ms: u64,
+    /// How often it was reset.
+    pub resets: u64,
+    /// Processor time of the whole process, in microseconds.
+    pub cpu_time_us: u64,
+    /// How much memory the guest has been asked to keep, and how much it has given back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balloon: Option<BalloonStats>,
+}
+
+/// The balloon's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BalloonStats {
+    /// What the guest has been asked to keep.
+    pub target: Bytes,
+    /// What it has now.
+    pub actual: Bytes,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// What.
+    pub event: EventKind,
+    /// Ascending without gaps from 1.
+    pub seq: u64,
+    /// When: milliseconds since 1970.
+    pub time: u64,
+    /// More, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    /// The guest began to run, for the first time.
+    Started,
+    /// Its vcpus rest.
+    Paused,
+    /// Its vcpus run again.
+    Resumed,
+    /// Its power button was pressed.
+    PowerButton,
+    /// It turned itself off.
+    PowerOff,
+    /// It was, or wants to be, put back to power on.
+    Reset,
+    /// It broke down.
+    Crash,
+    /// The monitor or the host cannot go on with it.
+    Error,
+    /// It ended and is kept as it was.
+    Preserved,
+    /// The monitor was told to end.
+    Quit,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn requests_are_read_as_documented() {
+        let parse = |text: &str| Request::parse(text.as_bytes());
+        assert_eq!(
+            parse(r#"{"id":1,"do":"power-button"}"#),
+            Ok(Request::PowerButton { id: 1 })
+        );
+        assert_eq!(
+            parse(r#"{"do":"balloon","target":4096,"id":2}"#),
+            Ok(Request::Balloon {
+                id: 2,
+                target: Bytes(4096)
+            })
+        );
+        assert_eq!(
+            parse(r#"{"id":3,"do":"events"}"#),
+            Ok(Request::Events { id: 3, after: 0 })
+        );
+    }
+
+    #[test]
+    fn a_bad_request_is_answered_with_its_number() {
+        for (line, number) in [
+            (r#"{"id":7,"do":"fly"}"#, Some(7)),
+            (r#"{"id":7,"do":"pause","fast":true}"#, Some(7)),
+            (r#"{"id":7,"do":"balloon"}"#, Some(7)),
+            ("{", None),
+            ("\u{0}", None),
+        ] {
+            match Request::parse(line.as_bytes()) {
+                Err(Answer::Error { id, error }) => {
+                    assert_eq!((id, error.code), (number, Code::BadRequest), "{line}");
+                }
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_panics(line in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Request::parse(&line);
+        }
+    }
+}
