@@ -39,14 +39,6 @@ pub enum Problem {
     /// A variable without a value.
     #[error("variable ${0} has no value")]
     Unset(String),
-    /// Something after `$` that is no variable.
-    #[error("{attribute}={text:?} is not a variable: write $NAME, $NAME[@n] or $NAME[n]")]
-    NotAVariable {
-        /// The attribute.
-        attribute: String,
-        /// What it says.
-        text: String,
-    },
     /// A value that its attribute cannot take.
     #[error("{attribute}={value:?}{} is not {wanted}", variable.as_ref().map(|v| format!(" (from ${v})")).unwrap_or_default())]
     WrongType {

@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Values by variable name; each variable has one or more.
 pub type Parameters = BTreeMap<String, Vec<String>>;
 
@@ -12,7 +14,7 @@ pub type Parameters = BTreeMap<String, Vec<String>>;
 pub const RULE_PRIORITY: i16 = 500;
 
 /// One filter: a `<filter>` document.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filter {
     /// Its name, by which others refer to it.
     pub name: String,
@@ -25,7 +27,7 @@ pub struct Filter {
 }
 
 /// A child of a filter.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {
     /// `<rule>`.
     Rule(Rule),
@@ -34,7 +36,7 @@ pub enum Entry {
 }
 
 /// A reference to a filter, from an interface or from another filter.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reference {
     /// The filter's name.
     pub filter: String,
@@ -43,7 +45,7 @@ pub struct Reference {
 }
 
 /// What happens to a packet that matches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     /// Passes this layer.
     Accept,
@@ -58,7 +60,7 @@ pub enum Action {
 }
 
 /// Which way a packet goes, seen from the guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Direction {
     /// To the guest.
     In,
@@ -69,7 +71,7 @@ pub enum Direction {
 }
 
 /// One `<rule>`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     /// What is done.
     pub action: Action,
@@ -84,7 +86,7 @@ pub struct Rule {
 }
 
 /// One protocol element of a rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProtocolMatch {
     /// The element's name.
     pub protocol: Protocol,
@@ -95,7 +97,7 @@ pub struct ProtocolMatch {
 }
 
 /// A value as it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Value {
     /// As it is.
     Text(String),
@@ -104,7 +106,7 @@ pub enum Value {
 }
 
 /// A variable where a value could stand.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Variable {
     /// Its name.
     pub name: String,
@@ -113,7 +115,7 @@ pub struct Variable {
 }
 
 /// Which of a variable's values is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Access {
     /// `$V[@n]`: each in turn. Variables with the same number are walked side by side, those with different numbers in every combination.
     Each(u16),
@@ -132,12 +134,16 @@ impl fmt::Display for Variable {
 }
 
 impl Value {
-    /// Reads `$NAME`, `$NAME[@n]`, `$NAME[n]`; anything that does not begin with `$` is a literal. `None`: it begins with `$` and is no
-    /// variable.
-    pub fn parse(text: &str) -> Option<Value> {
-        let Some(rest) = text.strip_prefix('$') else {
-            return Some(Value::Text(text.to_owned()));
-        };
+    /// Reads `$NAME`, `$NAME[@n]`, `$NAME[n]`; anything that does not begin with `$` is a literal. What begins with `$`
+    /// and is no variable stays a literal, which no attribute will take.
+    pub fn parse(text: &str) -> Value {
+        Variable::parse(text).map_or_else(|| Value::Text(text.to_owned()), Value::Variable)
+    }
+}
+
+impl Variable {
+    fn parse(text: &str) -> Option<Variable> {
+        let rest = text.strip_prefix('$')?;
         let (name, access) = match rest.split_once('[') {
             None => (rest, Access::Each(0)),
             Some((name, inside)) => {
@@ -153,17 +159,15 @@ impl Value {
             && name
                 .chars()
                 .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
-        fit.then(|| {
-            Value::Variable(Variable {
-                name: name.to_owned(),
-                access,
-            })
+        fit.then(|| Variable {
+            name: name.to_owned(),
+            access,
         })
     }
 }
 
 /// The protocol elements of a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Protocol {
     /// Ethernet layer: any frame.
     Mac,
@@ -184,7 +188,7 @@ pub enum Protocol {
 }
 
 /// Protocols of the IP layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Transport {
     /// `tcp`
     Tcp,
@@ -207,7 +211,7 @@ pub enum Transport {
 }
 
 /// IP versions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Version {
     /// IPv4.
     V4,

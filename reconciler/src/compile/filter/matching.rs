@@ -455,14 +455,11 @@ impl Matcher<'_> {
         self.numeric("@nh,48,16", "opcode", value::ARP_OPCODES, 0xffff)?;
         // The positions of addresses hold for these lengths alone.
         let has = |name: &&str| self.node.attributes.contains_key(*name);
-        if ["arpsrcmacaddr", "arpdstmacaddr"].iter().any(has) {
-            self.push("@nh,32,8 6");
-        }
-        if ["arpsrcipaddr", "arpdstipaddr", "gratuitous"]
-            .iter()
-            .any(has)
-        {
+        let addresses = ["arpsrcipaddr", "arpdstipaddr", "gratuitous"];
+        if addresses.iter().any(has) {
             self.push("@nh,32,16 0x0604");
+        } else if ["arpsrcmacaddr", "arpdstmacaddr"].iter().any(has) {
+            self.push("@nh,32,8 6");
         }
         for (attribute, is_source) in [("arpsrcmacaddr", true), ("arpdstmacaddr", false)] {
             let field = self.side("@nh,64,48", "@nh,144,48", is_source);

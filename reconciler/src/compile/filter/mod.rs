@@ -1,6 +1,6 @@
 //! Packet filters of one guest interface to chains of nftables' bridge family.
 //!
-//! In: all filters by name, and a [`Binding`] (interface, MAC address, reference, addresses known). Out: [`Compiled`]: chains by name, the
+//! In: all filters by name ([`lower`] makes them from the schema's), and a [`Binding`] (interface, MAC address, reference, addresses known). Out: [`Compiled`]: chains by name, the
 //! verdict-map elements that lead the interface's frames into them, whether the binding waits for an address, and notes on what the kernel
 //! cannot do as written. What can go wrong is in [`FilterError`], with the filter and the entry in it.
 //!
@@ -35,6 +35,7 @@ mod assemble;
 mod error;
 mod expand;
 pub mod ir;
+pub mod lower;
 mod matching;
 mod value;
 
@@ -71,7 +72,7 @@ impl Features {
 }
 
 /// One guest interface with a filter.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binding {
     /// The tap.
     pub interface: IfName,

@@ -3,6 +3,9 @@
 use super::ir::{Action, Direction, Entry, Protocol, ProtocolMatch, Rule, Value};
 use super::*;
 
+mod real;
+mod standard;
+
 /// A filter of rules in root.
 fn filter(name: &str, chain: &str, entries: Vec<Entry>) -> Filter {
     Filter {
@@ -29,10 +32,7 @@ fn node(protocol: &str, attributes: &[(&str, &str)]) -> ProtocolMatch {
         negated: false,
         attributes: attributes
             .iter()
-            .map(|(name, text)| {
-                let value = Value::parse(text).expect("a literal or a variable");
-                ((*name).to_owned(), value)
-            })
+            .map(|(name, text)| ((*name).to_owned(), Value::parse(text)))
             .collect(),
     }
 }
