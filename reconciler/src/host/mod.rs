@@ -4,12 +4,18 @@
 //! netlink messages and processes by way of thin typed wrappers, one a file; the simulated host keeps an inventory as data, fails on demand and crashes between
 //! any two effects. The same controller runs on both.
 
+pub mod cgroup;
 pub mod command;
 pub mod directory;
+pub mod dnsmasq;
+pub mod doctor;
+pub mod facts;
 pub mod image;
 pub mod links;
 pub mod netlink;
 pub mod nft;
+pub mod paths;
+pub mod process;
 pub mod rows;
 mod sysctl;
 mod tap;
@@ -17,6 +23,7 @@ pub mod tc;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod volume;
+pub mod watch;
 
 use std::future::Future;
 
