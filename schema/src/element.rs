@@ -555,13 +555,8 @@ pub mod decode {
 
     pub fn tree(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> Option<Foreign> {
         d.twice(tree, name);
-        Some(Foreign(
-            tree.child(name)?
-                .children
-                .iter()
-                .map(Tree::to_owned)
-                .collect(),
-        ))
+        let children = &tree.child(name)?.children;
+        (!children.is_empty()).then(|| Foreign(children.iter().map(Tree::to_owned).collect()))
     }
 }
 

@@ -58,7 +58,7 @@ fn survives(file: &str, text: &str) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_text_makes_reading_panic(text in "\\PC{0,200}", xml in any::<bool>()) {
