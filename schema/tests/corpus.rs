@@ -190,7 +190,7 @@ const FLOORS: &[(&str, &[&str], [usize; 4])] = &[
             "domain-invalid",
             "domain-generic-invalid",
         ],
-        [854, 854, 854, 5],
+        [854, 854, 854, 85],
     ),
     (
         "network",
@@ -200,7 +200,7 @@ const FLOORS: &[(&str, &[&str], [usize; 4])] = &[
             "network-firewall",
             "network-invalid",
         ],
-        [53, 53, 53, 0],
+        [53, 53, 53, 2],
     ),
     (
         "nwfilter",
@@ -218,7 +218,9 @@ fn libvirts_own_documents_are_read_and_come_back_equal() {
     let marked = std::fs::read_to_string(corpus.join("dev/INVALID.tsv")).unwrap_or_default();
     let marked: Vec<&str> = marked
         .lines()
-        .filter_map(|line| line.split('\t').next())
+        .filter_map(|line| line.split_once('\t'))
+        .filter(|(_, why)| why.starts_with("parse-error"))
+        .map(|(name, _)| name)
         .collect();
     let show = std::env::var_os("VIREO_CORPUS_SHOW").is_some();
     let mut tallies: BTreeMap<&str, Tally> = BTreeMap::new();
@@ -248,7 +250,11 @@ fn libvirts_own_documents_are_read_and_come_back_equal() {
                 continue;
             }
             let accepted = document.definitions.len() == 1;
-            if folder_invalid || marked.contains(&name.as_str()) {
+            let invalid = marked.contains(&name.as_str());
+            if folder_invalid && !invalid {
+                continue; // libvirt parses these, and fails to start them on the host of its tests
+            }
+            if invalid {
                 tally.invalid += 1;
                 tally.refused += usize::from(!accepted);
                 if show && accepted {

@@ -84,7 +84,16 @@ cases! {
     yaml_with_nothing_for_a_value, "a.yaml": "domain: a\nuuid:\n";
     yaml_that_says_two_things_at_once, "a.yaml": "domain: a\ndisks:\n- file: /a.qcow2\n  type: block\n";
     yaml_with_a_bad_unit, "a.yaml": "domain: a\nmemory: 512 MiBB\n";
-    a_reference_to_nothing, "a.yaml": "network: default\n---\ndomain: a\ninterfaces: {network: defualt}\n";
+    no_memory, "a.xml": "<domain>\n  <name>a</name>\n</domain>\n";
+    two_disks_with_one_name, "a.yaml": "domain: a\nmemory: 1 GiB\ndisks:\n- {file: /a, dev: vda}\n- {file: /b, dev: vda}\n";
+    a_disk_without_its_source, "a.xml": "<domain>\n  <name>a</name>\n  <memory>1024</memory>\n  <devices>\n    <disk type='file' device='disk'>\n      <source dev='/dev/sdb'/>\n    </disk>\n  </devices>\n</domain>\n";
+    a_topology_that_does_not_fit, "a.yaml": "domain: a\nmemory: 1 GiB\nvcpu: 4\ncpu:\n  topology: {sockets: 1, cores: 3}\n";
+    a_place_taken_twice, "a.xml": "<domain>\n  <name>a</name>\n  <memory>1024</memory>\n  <devices>\n    <interface type='user'>\n      <address type='pci' domain='0' bus='0' slot='3' function='0'/>\n    </interface>\n    <interface type='user'>\n      <address type='pci' bus='0x00' slot='0x03' function='0x0'/>\n    </interface>\n  </devices>\n</domain>\n";
+    a_range_outside_of_its_network, "a.yaml": "network: a\nips:\n- address: 192.168.122.1\n  prefix: 24\n  dhcp:\n    ranges: {start: 192.168.123.2, end: 192.168.123.254}\n";
+    a_bridge_name_that_is_too_long, "a.yaml": "network: a\nbridge: a-very-long-bridge-name\n";
+    a_pool_without_its_target, "a.yaml": "pool: a\ntype: dir\n";
+    a_volume_without_its_capacity, "a.yaml": "volume: images/a\n";
+    a_reference_to_nothing, "a.yaml": "network: default\n---\ndomain: a\nmemory: 1 GiB\ninterfaces: {network: defualt}\n";
     one_name_twice, "a.yaml": "network: a\n---\nnetwork: a\n";
     one_uuid_twice, "a.yaml": "network: a\nuuid: 86891d0f-b6bb-49f8-a013-bae443c08d82\n---\nnetwork: b\nuuid: 86891d0f-b6bb-49f8-a013-bae443c08d82\n";
 }

@@ -1,10 +1,17 @@
 //! What is wrong between fields of one definition, and between definitions.
 //!
-//! In: decoded definitions. Out: diagnostics. Shape and single values were judged before; here are rules that need more than one field.
+//! In: decoded definitions. Out: diagnostics. Shape and single values were judged before; here are rules that need more than one field, a file for each subject.
 
 mod across;
+mod addresses;
+mod devices;
+mod disks;
+mod filter;
+mod machine;
+mod network;
 mod one;
 mod references;
+mod storage;
 
 pub use across::check;
 pub(crate) use one::one;

@@ -1,5 +1,6 @@
-//! Rules on one definition.
+//! Rules on one definition: which apply to its kind, and how they report.
 
+use super::{addresses, devices, disks, machine, storage};
 use crate::definition::Definition;
 use crate::diagnostic::Diagnostic;
 use crate::document::Located;
@@ -14,16 +15,30 @@ pub(crate) fn one(located: &Located) -> Vec<Diagnostic> {
     {
         report.add("missing", "", "the definition has no name", None);
     }
+    match &located.definition {
+        Definition::Domain(domain) => {
+            machine::check(domain, &mut report);
+            disks::check(domain, &mut report);
+            devices::check(domain, &mut report);
+            addresses::check(domain, &mut report);
+        }
+        Definition::Network(network) => super::network::check(network, &mut report),
+        Definition::Pool(pool) => storage::pool(pool, &mut report),
+        Definition::Volume(volume) => storage::volume(volume, &mut report),
+        Definition::Secret(secret) => storage::secret(secret, &mut report),
+        Definition::NwFilter(filter) => super::filter::check(filter, &mut report),
+    }
     report.problems
 }
 
 /// Collects problems, each at a path of the definition.
 pub(crate) struct Report<'l> {
     located: &'l Located,
-    pub(crate) problems: Vec<Diagnostic>,
+    problems: Vec<Diagnostic>,
 }
 
 impl Report<'_> {
+    /// Notes a problem at the field of that path, or at the closest element around it that is stated.
     pub(crate) fn add(
         &mut self,
         rule: &'static str,
@@ -31,9 +46,20 @@ impl Report<'_> {
         message: impl Into<String>,
         help: Option<&str>,
     ) {
+        let full = format!("{}/{path}", self.located.kind().root());
         let mut problem = Diagnostic::new(rule, self.located.spans.nearest(path), message)
-            .at(format!("{}/{path}", self.located.kind().root()).trim_end_matches('/'));
+            .at(full.trim_end_matches('/'));
         problem.help = help.map(str::to_owned);
         self.problems.push(problem);
+    }
+
+    /// Notes that a field that another one needs is not stated.
+    pub(crate) fn missing(&mut self, path: &str, message: impl Into<String>) {
+        self.add("missing", path, message, None);
+    }
+
+    /// Notes that two fields cannot stand together.
+    pub(crate) fn conflict(&mut self, path: &str, message: impl Into<String>) {
+        self.add("conflict", path, message, None);
     }
 }

@@ -1,6 +1,7 @@
 //! Where a device sits: buses, slots, ports.
 
-use crate::scalar::{Number, OnOff, Text};
+use crate::scalar::{Form, Number, OnOff, Scalar, ScalarInfo};
+use std::borrow::Cow;
 use uuid::Uuid;
 
 choice! {
@@ -100,7 +101,35 @@ element! {
         /// From 1.
         attr "order" order: u32,
         /// The entry of its boot menu.
-        attr "loadparm" loadparm: Text,
+        attr "loadparm" loadparm: LoadParm,
+    }
+}
+
+/// An entry of a boot menu: one to eight letters, digits, dots and spaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadParm(pub String);
+
+impl Scalar for LoadParm {
+    const INFO: ScalarInfo = ScalarInfo {
+        expects: "one to eight letters, digits, dots and spaces",
+        words: &[],
+        form: Form::Text,
+    };
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let sound = (1..=8).contains(&text.len())
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | ' '));
+        if sound {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(String::new())
+        }
+    }
+
+    fn text(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.0)
     }
 }
 

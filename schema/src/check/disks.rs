@@ -1,0 +1,430 @@
+//! Rules on disks.
+
+use super::one::Report;
+use crate::domain::Domain;
+use crate::domain::address::AddressType;
+use crate::domain::disk::{
+    Disk, DiskBus, DiskDevice, DiskModel, DiskType, ImageFormatName, IoTune,
+};
+use crate::domain::security::DeviceSecLabel;
+use crate::domain::storage::{DiskSource, NetworkProtocol};
+use crate::scalar::{OnOff, YesNo};
+use crate::secret::UsageType;
+use std::collections::{BTreeSet, HashSet};
+
+/// Every rule on disks.
+pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
+    let mut targets = BTreeSet::new();
+    for (i, disk) in domain.disks().iter().enumerate() {
+        let path = format!("devices/disk[{}]", i + 1);
+        let target = disk
+            .target
+            .as_ref()
+            .and_then(|target| target.dev.as_deref());
+        if target.is_some_and(|dev| !targets.insert(dev)) {
+            r.conflict(
+                &format!("{path}/target/@dev"),
+                format!("two disks are `{}`", target.unwrap_or_default()),
+            );
+        }
+        source(disk, &path, r);
+        device(disk, &path, r);
+        secrets(disk, &path, r);
+        bus(disk, &path, r);
+        if let Some(tune) = &disk.iotune {
+            limits(tune, &format!("{path}/iotune"), r);
+        }
+        if let Some(source) = &disk.source {
+            labels(domain, &source.seclabels, &format!("{path}/source"), r);
+        }
+    }
+    scsi_places(domain, r);
+}
+
+fn bus_of(disk: &Disk) -> Option<DiskBus> {
+    disk.target.as_ref().and_then(|target| target.bus)
+}
+
+fn removable(disk: &Disk) -> bool {
+    matches!(disk.device, Some(DiskDevice::Cdrom | DiskDevice::Floppy))
+}
+
+/// What the type of the disk needs of its source.
+fn source(disk: &Disk, path: &str, r: &mut Report<'_>) {
+    let empty = DiskSource::default();
+    let source = disk.source.as_ref().unwrap_or(&empty);
+    let at = format!("{path}/source");
+    let kind = disk.kind.unwrap_or(DiskType::File);
+    let lacks = match kind {
+        DiskType::File => source.file.is_none().then_some("`file`"),
+        DiskType::Block | DiskType::VhostVdpa => source.dev.is_none().then_some("`dev`"),
+        DiskType::Dir => source.dir.is_none().then_some("`dir`"),
+        DiskType::Volume => {
+            (source.pool.is_none() || source.volume.is_none()).then_some("`pool` and `volume`")
+        }
+        DiskType::Network => source.protocol.is_none().then_some("`protocol`"),
+        DiskType::Nvme => source.address.is_none().then_some("<address>"),
+        DiskType::VhostUser => source.path.is_none().then_some("`path`"),
+    };
+    if let Some(lacks) = lacks
+        && !(removable(disk)
+            && disk
+                .source
+                .as_ref()
+                .is_none_or(|source| *source == empty || only_policy(source)))
+    {
+        r.missing(
+            &at,
+            format!("a disk of type `{kind}` needs a source with {lacks}"),
+        );
+    }
+    let others = [
+        (DiskType::File, "file", source.file.is_some()),
+        (DiskType::Block, "dev", source.dev.is_some()),
+        (DiskType::Volume, "volume", source.volume.is_some()),
+        (DiskType::Network, "protocol", source.protocol.is_some()),
+    ];
+    for (other, name, stated) in others {
+        if stated && other != kind && !(kind == DiskType::VhostVdpa && other == DiskType::Block) {
+            r.add(
+                "conflict",
+                &format!("{at}/@{name}"),
+                format!("`{name}` belongs to disks of type `{other}`, and this is `{kind}`"),
+                None,
+            );
+        }
+    }
+    let needs_host = matches!(
+        source.protocol,
+        Some(
+            NetworkProtocol::Iscsi
+                | NetworkProtocol::Gluster
+                | NetworkProtocol::Http
+                | NetworkProtocol::Https
+                | NetworkProtocol::Ssh
+                | NetworkProtocol::Nfs
+        )
+    );
+    if needs_host && source.hosts.is_empty() {
+        r.missing(&at, "the protocol needs a <host>");
+    }
+    if source.hosts.len() > 1
+        && matches!(
+            source.protocol,
+            Some(NetworkProtocol::Iscsi | NetworkProtocol::Nbd)
+        )
+    {
+        r.conflict(&format!("{at}/host[2]"), "the protocol takes one host");
+    }
+}
+
+/// A source that only says what happens when there is no medium.
+fn only_policy(source: &DiskSource) -> bool {
+    let bare = DiskSource {
+        startup_policy: source.startup_policy,
+        index: source.index,
+        ..DiskSource::default()
+    };
+    *source == bare
+}
+
+/// What kind of device can be what.
+fn device(disk: &Disk, path: &str, r: &mut Report<'_>) {
+    let format = disk.driver.as_ref().and_then(|driver| driver.kind);
+    if matches!(
+        format,
+        Some(ImageFormatName::Cow | ImageFormatName::Dir | ImageFormatName::Iso)
+    ) {
+        let help = "an ISO image is `raw`, a directory shown as a disk is `fat`";
+        r.add(
+            "bad-value",
+            &format!("{path}/driver/@type"),
+            "no driver reads this format",
+            Some(help),
+        );
+    }
+    let lun = disk.device == Some(DiskDevice::Lun);
+    if lun {
+        let direct = matches!(
+            disk.kind,
+            Some(DiskType::Block | DiskType::Network | DiskType::Volume)
+        );
+        if !direct {
+            r.conflict(
+                &format!("{path}/@type"),
+                "device='lun' needs a disk of type block, network or volume",
+            );
+        }
+        if format.is_some_and(|format| format != ImageFormatName::Raw) {
+            r.conflict(
+                &format!("{path}/driver/@type"),
+                "device='lun' is always raw",
+            );
+        }
+    } else if disk.rawio == Some(YesNo::Yes) || disk.sgio.is_some() {
+        let name = if disk.rawio.is_some() {
+            "@rawio"
+        } else {
+            "@sgio"
+        };
+        r.conflict(
+            &format!("{path}/{name}"),
+            "commands are handed through only for device='lun'",
+        );
+    }
+    let reads_back = disk.driver.as_ref().and_then(|driver| driver.copy_on_read) == Some(OnOff::On);
+    if reads_back && disk.readonly {
+        r.conflict(
+            &format!("{path}/driver/@copy_on_read"),
+            "what is read cannot be kept on a disk that is read-only",
+        );
+    }
+}
+
+fn secrets(disk: &Disk, path: &str, r: &mut Report<'_>) {
+    let inner = disk.source.as_ref();
+    if disk.auth.is_some() && inner.is_some_and(|source| source.auth.is_some()) {
+        r.conflict(
+            &format!("{path}/auth"),
+            "<auth> is stated twice: keep the one inside of <source>",
+        );
+    }
+    if disk.encryption.is_some() && inner.is_some_and(|source| source.encryption.is_some()) {
+        r.conflict(
+            &format!("{path}/encryption"),
+            "<encryption> is stated twice: keep the one inside of <source>",
+        );
+    }
+    let (auth, at) = match inner.and_then(|source| source.auth.as_ref()) {
+        Some(auth) => (Some(auth), format!("{path}/source/auth/secret")),
+        None => (disk.auth.as_ref(), format!("{path}/auth/secret")),
+    };
+    let Some(secret) = auth.and_then(|auth| auth.secret.as_ref()) else {
+        return;
+    };
+    let fits = match inner.and_then(|source| source.protocol) {
+        Some(NetworkProtocol::Iscsi) => Some(UsageType::Iscsi),
+        Some(NetworkProtocol::Rbd) => Some(UsageType::Ceph),
+        _ => None,
+    };
+    match (secret.kind, fits) {
+        (None, _) => r.missing(&at, "the secret has no type"),
+        (Some(kind), Some(fits)) if kind != fits => r.conflict(
+            &format!("{at}/@type"),
+            format!("the protocol takes a secret of type `{fits}`"),
+        ),
+        _ => {}
+    }
+    if secret.uuid.is_some() == secret.usage.is_some() {
+        r.conflict(
+            &at,
+            "a secret is named by its uuid or by its usage, one of them",
+        );
+    }
+}
+
+/// What a bus can carry.
+fn bus(disk: &Disk, path: &str, r: &mut Report<'_>) {
+    let Some(bus) = bus_of(disk) else { return };
+    if (disk.vendor.is_some() || disk.product.is_some()) && bus != DiskBus::Scsi {
+        let name = if disk.vendor.is_some() {
+            "vendor"
+        } else {
+            "product"
+        };
+        r.conflict(
+            &format!("{path}/{name}"),
+            "only a SCSI disk tells its maker and product",
+        );
+    }
+    let virtio = matches!(
+        disk.model,
+        Some(DiskModel::Virtio | DiskModel::Transitional | DiskModel::NonTransitional)
+    );
+    if virtio && bus != DiskBus::Virtio {
+        r.conflict(
+            &format!("{path}/@model"),
+            format!("the disk is on the {bus} bus, its model is of virtio"),
+        );
+    }
+    let ejects = matches!(
+        bus,
+        DiskBus::Ide | DiskBus::Scsi | DiskBus::Sata | DiskBus::Fdc
+    );
+    if disk.device == Some(DiskDevice::Cdrom) && disk.source.is_none() && !ejects {
+        r.conflict(
+            &format!("{path}/target/@bus"),
+            format!("a drive on the {bus} bus cannot be empty"),
+        );
+    }
+    if (disk.device == Some(DiskDevice::Floppy)) != (bus == DiskBus::Fdc)
+        && disk.device.is_some()
+        && bus == DiskBus::Fdc
+    {
+        r.conflict(
+            &format!("{path}/target/@bus"),
+            "only a floppy drive is on the fdc bus",
+        );
+    }
+    let Some(kind) = disk.address.as_ref().and_then(|address| address.kind) else {
+        return;
+    };
+    let fits = match bus {
+        DiskBus::Ide | DiskBus::Fdc | DiskBus::Sata | DiskBus::Scsi => {
+            matches!(kind, AddressType::Drive | AddressType::Unassigned)
+        }
+        DiskBus::Usb => matches!(kind, AddressType::Usb | AddressType::Unassigned),
+        DiskBus::Virtio => !matches!(
+            kind,
+            AddressType::Drive
+                | AddressType::Usb
+                | AddressType::Isa
+                | AddressType::Ccid
+                | AddressType::Dimm
+        ),
+        _ => true,
+    };
+    if !fits {
+        r.add(
+            "bad-address",
+            &format!("{path}/address/@type"),
+            format!("a disk on the {bus} bus has no {kind} address"),
+            None,
+        );
+    }
+}
+
+fn limits(tune: &IoTune, path: &str, r: &mut Report<'_>) {
+    let groups = [
+        (
+            "total_bytes_sec",
+            tune.total_bytes_sec,
+            tune.read_bytes_sec,
+            tune.write_bytes_sec,
+        ),
+        (
+            "total_iops_sec",
+            tune.total_iops_sec,
+            tune.read_iops_sec,
+            tune.write_iops_sec,
+        ),
+        (
+            "total_bytes_sec_max",
+            tune.total_bytes_sec_max,
+            tune.read_bytes_sec_max,
+            tune.write_bytes_sec_max,
+        ),
+        (
+            "total_iops_sec_max",
+            tune.total_iops_sec_max,
+            tune.read_iops_sec_max,
+            tune.write_iops_sec_max,
+        ),
+    ];
+    for (name, total, read, write) in groups {
+        let set = |limit: Option<u64>| limit.is_some_and(|limit| limit > 0);
+        if set(total) && (set(read) || set(write)) {
+            r.conflict(
+                &format!("{path}/{name}"),
+                "a limit of all requests cannot stand beside limits of reads or writes",
+            );
+        }
+    }
+}
+
+/// Labels of one file: one a manner, and none where the guest's own says that nothing is labelled.
+fn labels(domain: &Domain, labels: &[DeviceSecLabel], path: &str, r: &mut Report<'_>) {
+    let mut seen = HashSet::new();
+    for (i, label) in labels.iter().enumerate() {
+        let at = format!("{path}/seclabel[{}]", i + 1);
+        if !seen.insert(label.model.as_deref()) {
+            r.conflict(&at, "two labels of one manner");
+        }
+        let stays = |own: &&crate::domain::security::SecLabel| {
+            own.model == label.model && label.model.is_some() && own.relabel == Some(YesNo::No)
+        };
+        if label.relabel == Some(YesNo::Yes) && domain.seclabels.iter().any(|own| stays(&own)) {
+            r.conflict(&at, "the guest's own label says that nothing is labelled");
+        }
+    }
+}
+
+/// SCSI places taken twice, by disks (also where the place follows from the disk's name) and by devices of the host's.
+fn scsi_places(domain: &Domain, r: &mut Report<'_>) {
+    let mut taken = HashSet::new();
+    for (i, disk) in domain.disks().iter().enumerate() {
+        let Some(bus) = bus_of(disk) else { continue };
+        let stated = disk
+            .address
+            .as_ref()
+            .filter(|address| address.kind == Some(AddressType::Drive));
+        let number =
+            |number: Option<crate::scalar::Number>| number.map_or(0, crate::scalar::Number::get);
+        let place = match stated {
+            Some(a) => Some((
+                number(a.controller),
+                number(a.bus),
+                number(a.target),
+                number(a.unit),
+            )),
+            None if bus == DiskBus::Scsi && disk.address.is_none() => {
+                first_places(disk).map(|unit| (0, 0, 0, unit))
+            }
+            None => None,
+        };
+        if let Some(place) = place
+            && !taken.insert((bus, place))
+        {
+            r.add(
+                "address-in-use",
+                &format!("devices/disk[{}]/address", i + 1),
+                "another disk has this place",
+                None,
+            );
+        }
+    }
+    for (i, hostdev) in domain
+        .devices
+        .iter()
+        .flat_map(|devices| &devices.hostdevs)
+        .enumerate()
+    {
+        let Some(a) = hostdev
+            .address
+            .as_ref()
+            .filter(|address| address.kind == Some(AddressType::Drive))
+        else {
+            continue;
+        };
+        let number =
+            |number: Option<crate::scalar::Number>| number.map_or(0, crate::scalar::Number::get);
+        let place = (
+            number(a.controller),
+            number(a.bus),
+            number(a.target),
+            number(a.unit),
+        );
+        if !taken.insert((DiskBus::Scsi, place)) {
+            r.add(
+                "address-in-use",
+                &format!("devices/hostdev[{}]/address", i + 1),
+                "a disk has this place",
+                None,
+            );
+        }
+    }
+}
+
+/// The unit of `sda` to `sdg`; further names depend on the controller.
+fn first_places(disk: &Disk) -> Option<u64> {
+    let dev = disk.target.as_ref()?.dev.as_deref()?;
+    let letter = dev
+        .strip_prefix("sd")
+        .filter(|rest| rest.len() == 1)?
+        .bytes()
+        .next()?;
+    letter
+        .checked_sub(b'a')
+        .filter(|unit| *unit < 7)
+        .map(u64::from)
+}
