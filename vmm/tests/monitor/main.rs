@@ -1,0 +1,249 @@
+//! The monitor as a whole: the program itself, with guests of a few instructions, on this machine's KVM.
+//!
+//! Skipped with a reason where there is no KVM.
+
+mod guest;
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use guest::{Guest, Program, kvm};
+use serde_json::json;
+
+#[test]
+fn a_guest_speaks_and_powers_off() {
+    let Some(()) = kvm() else { return };
+    let mut guest = Guest::start(&Program::new().say("hello\n").power_off(), "");
+    let status = guest.wait();
+    assert!(status.success(), "{status:?} {}", guest.errors());
+    assert_eq!(guest.log(), "hello\n");
+    let last = guest.last_words();
+    assert_eq!(
+        (&last["state"], &last["reason"]),
+        (&json!("ended"), &json!("power-off"))
+    );
+}
+
+#[test]
+fn a_reset_keeps_the_process_the_console_and_the_clients() {
+    let Some(()) = kvm() else { return };
+    let mut guest = Guest::start(&Program::new().say("up\n").rest(), "");
+    guest.hear("up\n");
+    let mut client = guest.client();
+    let before = client.ask("status");
+    client.ask("reset");
+    guest.hear("up\nup\n");
+    let after = client.ask("status");
+    assert_eq!(
+        (&after["pid"], &after["console"]),
+        (&before["pid"], &before["console"])
+    );
+    assert_eq!(client.ask("stats")["resets"], 1);
+    client.ask("quit");
+    assert!(guest.wait().success());
+}
+
+#[test]
+fn a_guest_that_asks_for_a_reset_gets_what_was_configured() {
+    let Some(()) = kvm() else { return };
+    let program = Program::new().say("up\n").reset();
+    let mut guest = Guest::start(&program, "on-reboot: destroy");
+    assert!(guest.wait().success());
+    assert_eq!(guest.last_words()["reason"], "reset");
+    assert_eq!(guest.log(), "up\n");
+
+    let mut guest = Guest::start(&program, "on-reboot: restart");
+    guest.hear("up\nup\nup\n");
+    guest.terminate();
+    assert!(guest.wait().success());
+}
+
+#[test]
+fn the_keyboard_controller_resets_too() {
+    let Some(()) = kvm() else { return };
+    let program = Program::new().out8(0x64, 0xfe).rest();
+    let mut guest = Guest::start(&program, "on-reboot: destroy");
+    assert!(guest.wait().success());
+    assert_eq!(guest.last_words()["reason"], "reset");
+}
+
+#[test]
+fn a_crash_is_told_apart_from_an_end() {
+    let Some(()) = kvm() else { return };
+    let program = Program::new().say("x").crash();
+    let mut guest = Guest::start(&program, "");
+    assert_eq!(guest.wait().code(), Some(3));
+    assert_eq!(guest.last_words()["reason"], "crash");
+    assert!(
+        guest.errors().contains("triple fault on vcpu 0"),
+        "{}",
+        guest.errors()
+    );
+}
+
+#[test]
+fn a_preserved_guest_can_only_be_reset_or_ended() {
+    let Some(()) = kvm() else { return };
+    let program = Program::new().say("up\n").power_off();
+    let mut guest = Guest::start(&program, "on-poweroff: preserve");
+    let mut client = guest.client();
+    guest.until("preserved", |g| g.last_words()["state"] == "preserved");
+    assert_eq!(client.ask("status")["reason"], "power-off");
+    for request in ["pause", "resume", "power-button"] {
+        let refusal = client.refused(json!({"do": request}));
+        assert_eq!(refusal["code"], "refused", "{request}");
+    }
+    client.ask("reset");
+    guest.hear("up\nup\n");
+    client.ask("quit");
+    assert!(guest.wait().success());
+}
+
+#[test]
+fn a_paused_guest_stands_still() {
+    let Some(()) = kvm() else { return };
+    let mut guest = Guest::start(&Program::new().count(), "vcpus: {count: 2}");
+    let mut client = guest.client();
+    guest.until("counting", |g| g.log().len() > 10);
+    client.ask("pause");
+    client.ask("pause");
+    let before = guest.log().len();
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(guest.log().len(), before);
+    client.ask("resume");
+    guest.until("counting on", |g| g.log().len() > before);
+    client.ask("quit");
+    assert!(guest.wait().success());
+}
+
+#[test]
+fn the_power_button_interrupts_a_guest_that_listens() {
+    let Some(()) = kvm() else { return };
+    let program = Program::new()
+        .enable_power_button()
+        .say("ready\n")
+        .power_off_on_button();
+    let mut guest = Guest::start(&program, "");
+    guest.hear("ready\n");
+    guest.client().ask("power-button");
+    assert!(guest.wait().success());
+    assert_eq!(guest.last_words()["reason"], "power-off");
+}
+
+#[test]
+fn events_come_to_all_who_listen_and_late_ones_miss_nothing() {
+    let Some(()) = kvm() else { return };
+    let mut guest = Guest::start(&Program::new().say("up\n").rest(), "");
+    let mut first = guest.client();
+    first.ask("events");
+    assert_eq!(first.event()["event"], "started");
+    let mut other = guest.client();
+    other.ask("pause");
+    other.ask("resume");
+    assert_eq!(first.event()["event"], "paused");
+    let resumed = first.event();
+    assert_eq!(
+        (&resumed["event"], &resumed["seq"]),
+        (&json!("resumed"), &json!(3))
+    );
+    let mut late = guest.client();
+    late.request(json!({"do": "events", "after": 2}));
+    assert_eq!(late.event(), resumed);
+    other.ask("quit");
+    assert_eq!(first.event()["event"], "quit");
+    assert!(guest.wait().success());
+}
+
+#[test]
+fn keystrokes_reach_the_guest_through_the_terminal() {
+    let Some(()) = kvm() else { return };
+    let mut guest = Guest::start(&Program::new().say("ready\n").echo(), "");
+    guest.hear("ready\n");
+    let link = guest.path("console");
+    std::io::Write::write_all(
+        &mut std::fs::OpenOptions::new().write(true).open(link).unwrap(),
+        b"hello",
+    )
+    .unwrap();
+    guest.hear("ready\nhello");
+    guest.terminate();
+    assert!(guest.wait().success());
+    assert_eq!(guest.last_words()["reason"], "quit");
+}
+
+#[test]
+fn string_instructions_come_out_whole() {
+    let Some(()) = kvm() else { return };
+    let mut guest = Guest::start(
+        &Program::new().say_at_once("a whole line\n").power_off(),
+        "",
+    );
+    assert!(guest.wait().success());
+    assert_eq!(guest.log(), "a whole line\n");
+}
+
+#[test]
+fn a_guest_with_the_pvh_note_begins_in_32_bit_mode() {
+    let Some(()) = kvm() else { return };
+    let mut guest = Guest::start(&Program::pvh().say("pvh\n").power_off(), "");
+    let status = guest.wait();
+    assert!(status.success(), "{status:?} {}", guest.errors());
+    assert_eq!(guest.log(), "pvh\n");
+}
+
+#[test]
+fn a_mischievous_client_harms_nobody() {
+    let Some(()) = kvm() else { return };
+    let mut guest = Guest::start(&Program::new().say("up\n").rest(), "");
+    guest.hear("up\n");
+    let mode = std::fs::metadata(guest.path("control"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // Connections that say nothing, up to the limit and beyond it.
+    let mut silent: Vec<UnixStream> = Vec::new();
+    for _ in 0..20 {
+        silent.push(UnixStream::connect(guest.path("control")).unwrap());
+    }
+    drop(silent);
+    // A line without end, and requests whose answers nobody reads.
+    let mut flood = UnixStream::connect(guest.path("control")).unwrap();
+    flood
+        .set_write_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    for _ in 0..10_000 {
+        if std::io::Write::write_all(&mut flood, b"{\"id\":1,\"do\":\"status\"}\n").is_err() {
+            break;
+        }
+    }
+    let mut client = guest.client();
+    assert_eq!(client.ask("status")["state"], "running");
+    client.ask("quit");
+    assert!(guest.wait().success());
+}
+
+#[test]
+fn what_cannot_start_says_why_and_leaves_it_in_the_state_file() {
+    let Some(()) = kvm() else { return };
+    let mut guest = Guest::start_with_kernel(b"#!/bin/sh\n", "");
+    assert_eq!(guest.wait().code(), Some(1));
+    let wanted = "is neither a bzImage nor a 64-bit ELF executable";
+    assert!(guest.errors().contains(wanted), "{}", guest.errors());
+    let last = guest.last_words();
+    assert_eq!(
+        (&last["state"], &last["reason"]),
+        (&json!("ended"), &json!("error"))
+    );
+    assert!(last["message"].as_str().unwrap().contains(wanted));
+}
+
+#[test]
+fn devices_of_the_configuration_are_on_the_bus() {
+    let Some(()) = kvm() else { return };
+    let mut guest = Guest::start(&Program::new().power_off_if_virtio(5), "rng: {slot: 5}");
+    assert!(guest.wait().success(), "{}", guest.errors());
+    let mut guest = Guest::start(&Program::new().power_off_if_virtio(5), "rng: {slot: 6}");
+    assert_eq!(guest.wait().code(), Some(3), "{}", guest.errors());
+}
