@@ -67,6 +67,61 @@ pub struct SpanTable {
     index: usize,
 }
 
+/// One element or attribute that a definition states.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stated {
+    /// Its path below the root, as [`SpanTable::get`] takes it: `devices/disk[2]/source/@file`.
+    pub path: String,
+    /// The same without numbers: `devices/disk/source/@file`.
+    pub shape: String,
+    /// Where it is.
+    pub span: Span,
+    /// An attribute's value, or an element's own text where it has any.
+    pub value: Option<String>,
+}
+
+fn stated_in(element: &Tree<'_>, path: &str, shape: &str, stated: &mut Vec<Stated>) {
+    let join = |prefix: &str, name: &str| match prefix {
+        "" => name.to_owned(),
+        _ => format!("{prefix}/{name}"),
+    };
+    for attribute in &element.attributes {
+        let name = format!("@{}", attribute.name);
+        stated.push(Stated {
+            path: join(path, &name),
+            shape: join(shape, &name),
+            span: attribute.value_span,
+            value: Some(attribute.value.to_string()),
+        });
+    }
+    let mut seen: Vec<(&str, usize)> = Vec::new();
+    for child in &element.children {
+        let number = match seen.iter_mut().find(|(name, _)| *name == child.name) {
+            Some((_, number)) => {
+                *number += 1;
+                *number
+            }
+            None => {
+                seen.push((&child.name, 1));
+                1
+            }
+        };
+        let numbered = match number {
+            1 => child.name.to_string(),
+            _ => format!("{}[{number}]", child.name),
+        };
+        let (path, shape) = (join(path, &numbered), join(shape, &child.name));
+        let text = child.text.as_deref().map(str::trim);
+        stated.push(Stated {
+            path: path.clone(),
+            shape: shape.clone(),
+            span: child.span,
+            value: text.filter(|text| !text.is_empty()).map(str::to_owned),
+        });
+        stated_in(child, &path, &shape, stated);
+    }
+}
+
 impl SpanTable {
     /// The place of the element (its start tag, or its key in YAML) or attribute (its value) at a path such as `domain/devices/disk[2]/source/@file`, the
     /// form that diagnostics use. The root's name may be left out; an element without a number is the first of its name.
@@ -77,6 +132,16 @@ impl SpanTable {
     /// The place of a path, or of the closest element around it that is stated.
     pub fn nearest(&self, path: &str) -> Span {
         self.find(path).1
+    }
+
+    /// Every element and attribute that is stated, in the order of the document, from one reading of the text.
+    pub fn all(&self) -> Vec<Stated> {
+        let (raws, _) = raw_definitions(&self.source);
+        let mut stated = Vec::new();
+        if let Some(raw) = raws.get(self.index) {
+            stated_in(&raw.tree, "", "", &mut stated);
+        }
+        stated
     }
 
     fn find(&self, path: &str) -> (Option<Span>, Span) {

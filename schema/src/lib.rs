@@ -57,7 +57,7 @@ pub mod yaml;
 pub use check::{Reference, Target, check, references};
 pub use definition::{Definition, Kind, derived_mac, derived_uuid, to_value, to_xml, to_yaml};
 pub use diagnostic::Diagnostic;
-pub use document::{Broken, Document, Located, SpanTable, read};
+pub use document::{Broken, Document, Located, SpanTable, Stated, read};
 pub use domain::Domain;
 pub use jsonschema::{schema, shorthands};
 pub use network::Network;

@@ -7,6 +7,7 @@
 //! Nothing here is random or remembered: names that a definition leaves out are derived from its UUID, so that resolving twice gives the same.
 
 pub mod domain;
+pub mod from;
 pub mod network;
 pub mod storage;
 
