@@ -3,11 +3,14 @@
 //! In: documents read from the watched directories, the ledger (for what a broken file holds), the host's facts (for the choice of drivers). Out: [`Desired`]:
 //! good objects and problems side by side. A problem of one object never takes another with it, unless the other refers to it.
 
+mod build;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::compile::filter::ir::Filter;
 use crate::object::ObjectId;
 use crate::plan::step::{Disruption, Held, Location, Refusal};
 use crate::resolve::domain::Domain;
@@ -90,6 +93,19 @@ pub enum Resolved {
     Pool(Box<Pool>),
     /// A volume.
     Volume(Box<Volume>),
+    /// A packet filter.
+    NwFilter(Box<Filter>),
     /// A guest.
     Domain(Box<Domain>),
+}
+
+/// Help for a name that is not there: the nearest that is, or all of them where they are few.
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> String {
+    let known: Vec<&str> = known.map(String::as_str).collect();
+    match (vireo_schema::diagnostic::did_you_mean(name, known.iter().copied()), known.len()) {
+        (Some(near), _) => format!("did you mean {near}?"),
+        (None, 0) => "none is defined".to_owned(),
+        (None, 1..=8) => format!("defined are {}", known.join(", ")),
+        (None, count) => format!("{count} others are defined"),
+    }
 }

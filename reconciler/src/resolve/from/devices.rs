@@ -72,7 +72,8 @@ pub(super) fn builtin_obstacle(devices: &Devices) -> Option<(String, String)> {
 
 /// Every device, completed.
 pub(super) fn devices(at: &mut Resolving<'_>, domain: &Stated, around: &Surroundings) -> Plugged {
-    let devices = &domain.devices;
+    let none = Devices::default();
+    let devices = domain.devices.as_ref().unwrap_or(&none);
     let disks = (0..devices.disks.len()).filter_map(|number| disk_at(at, devices, number, around)).collect();
     let interfaces =
         (0..devices.interfaces.len()).filter_map(|number| interface_at(at, devices, number, around)).collect();

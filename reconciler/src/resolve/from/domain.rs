@@ -88,7 +88,8 @@ fn builtin_obstacle(at: &Resolving<'_>, domain: &stated::Domain, around: &Surrou
     {
         return obstacle("cpu/@mode", "it asks for a named processor model, and builtin shows the host's");
     }
-    devices::builtin_obstacle(&domain.devices).map(|(path, why)| Obstacle { path, why })
+    let devices = domain.devices.as_ref()?;
+    devices::builtin_obstacle(devices).map(|(path, why)| Obstacle { path, why })
 }
 
 fn complete(
@@ -212,7 +213,7 @@ fn machine(domain: &stated::Domain) -> Machine {
     Machine {
         arch: kind.and_then(|kind| kind.arch.clone()).unwrap_or_else(|| "x86_64".to_owned()),
         machine: kind.and_then(|kind| kind.machine.clone()),
-        emulator: domain.devices.emulator.clone().map(PathBuf::from),
+        emulator: domain.devices.as_ref().and_then(|devices| devices.emulator.clone()).map(PathBuf::from),
         acpi: domain.features.as_ref().is_none_or(|features| features.acpi),
         sysinfo,
     }

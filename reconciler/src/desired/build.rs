@@ -1,0 +1,341 @@
+//! From documents to [`Desired`].
+//!
+//! Each object has up to two definitions: the one in the files and the last good one in the ledger. The one in the files is taken when it is whole; otherwise, for an object that we
+//! own, the last good one stands in, so that what cannot be read or resolved is kept and repaired as it was. Kinds are resolved in the order in which they refer to each other.
+
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use vireo_schema::{Definition, Diagnostic, Document, Located, Source};
+
+use super::{Departed, Desired, Policy, Resolved, Wanted};
+use crate::compile::filter::lower;
+use crate::inventory::HostFacts;
+use crate::ledger::{Entry, Ledger};
+use crate::object::{Kind, ObjectId};
+use crate::plan::step::{Disruption, Held, Location, Refusal};
+use crate::resolve::from::{self, Resolving, Surroundings, place};
+use crate::resolve::network::Forward;
+
+impl Desired {
+    /// What the documents want, where the ledger's last good definitions stand in for what is broken.
+    pub fn build<D: Borrow<Document>>(documents: &[D], ledger: &Ledger, facts: &HostFacts) -> Self {
+        let mut build = Build {
+            desired: Desired { empty: is_empty(documents), ..Desired::default() },
+            around: Surroundings { facts: facts.clone(), ..Surroundings::default() },
+            ledger,
+            last_good: LastGood::default(),
+            names: BTreeMap::new(),
+        };
+        let mut claims = build.claims(documents);
+        build.hold_broken(documents, &mut claims);
+        build.name(&claims);
+        for kind in Kind::ALL {
+            let of_kind: Vec<&Claim<'_>> = in_order(claims.values().filter(|claim| claim.id.kind == kind));
+            for claim in of_kind {
+                build.resolve(claim);
+            }
+        }
+        build.depart();
+        build.desired
+    }
+}
+
+/// An object that somebody defines, with what is known of it.
+struct Claim<'a> {
+    id: ObjectId,
+    /// Its definition in the files, unless that is broken or claimed twice.
+    stated: Option<&'a Located>,
+    /// Why the last good definition stands in, if it does.
+    held: Option<String>,
+}
+
+/// Last good definitions, read when they are needed.
+#[derive(Default)]
+struct LastGood {
+    read: BTreeMap<ObjectId, Option<Arc<Document>>>,
+}
+
+impl LastGood {
+    fn of(&mut self, entry: &Entry) -> Option<Arc<Document>> {
+        let read = || {
+            let source = Source::new(entry.file.with_extension("xml"), entry.definition.clone());
+            let document = vireo_schema::read(&Arc::new(source));
+            (document.definitions.len() == 1).then(|| Arc::new(document))
+        };
+        self.read.entry(entry.object.clone()).or_insert_with(read).clone()
+    }
+}
+
+struct Build<'a> {
+    desired: Desired,
+    around: Surroundings,
+    ledger: &'a Ledger,
+    last_good: LastGood,
+    names: BTreeMap<(Kind, String), ObjectId>,
+}
+
+fn is_empty<D: Borrow<Document>>(documents: &[D]) -> bool {
+    documents.iter().map(Borrow::borrow).all(|document| document.definitions.is_empty() && document.broken.is_empty())
+}
+
+/// The object that a definition states.
+fn object(definition: &Definition) -> ObjectId {
+    ObjectId::new(kind(definition.kind()), definition.uuid(), definition.name())
+}
+
+fn kind(kind: vireo_schema::Kind) -> Kind {
+    match kind {
+        vireo_schema::Kind::Domain => Kind::Domain,
+        vireo_schema::Kind::Network => Kind::Network,
+        vireo_schema::Kind::Pool => Kind::Pool,
+        vireo_schema::Kind::Volume => Kind::Volume,
+        vireo_schema::Kind::NwFilter => Kind::NwFilter,
+        vireo_schema::Kind::Secret => Kind::Secret,
+    }
+}
+
+/// Volumes with a backing file after those without, so that most are known when they are referred to; all else as it is.
+fn in_order<'c, 'a>(claims: impl Iterator<Item = &'c Claim<'a>>) -> Vec<&'c Claim<'a>> {
+    let layered = |claim: &&Claim<'_>| {
+        let definition = claim.stated.map(|located| &located.definition);
+        matches!(definition, Some(Definition::Volume(volume)) if volume.backing_store.is_some())
+    };
+    let (layers, plain): (Vec<_>, Vec<_>) = claims.partition(layered);
+    plain.into_iter().chain(layers).collect()
+}
+
+impl Build<'_> {
+    /// Every object that is stated, once. What is claimed twice is claimed by nobody.
+    fn claims<'d, D: Borrow<Document>>(&mut self, documents: &'d [D]) -> BTreeMap<ObjectId, Claim<'d>> {
+        for document in documents.iter().map(Borrow::borrow) {
+            for problem in &document.problems {
+                self.desired.problems.push(refusal(&document.source, problem, None));
+            }
+        }
+        let all: Vec<&Located> = documents.iter().flat_map(|document| &document.borrow().definitions).collect();
+        let mut contested = BTreeSet::new();
+        for (source, problem) in vireo_schema::check(documents) {
+            let inside = |located: &&&Located| {
+                Arc::ptr_eq(&located.source, &source) && located.span.start <= problem.span.start && problem.span.start <= located.span.end
+            };
+            let id = all.iter().find(inside).map(|located| object(&located.definition));
+            // References are judged when they are resolved, where it is also known which object suffers.
+            if problem.rule == "unknown-reference" && !id.as_ref().is_some_and(|id| id.kind == Kind::NwFilter) {
+                continue;
+            }
+            contested.extend(id.clone());
+            self.desired.problems.push(refusal(&source, &problem, id));
+        }
+        let mut claims = BTreeMap::new();
+        for located in all {
+            let id = object(&located.definition);
+            let held = contested.contains(&id).then(|| format!("{} has a problem", located.source.path.display()));
+            let stated = held.is_none().then_some(located);
+            claims.insert(id.clone(), Claim { id, stated, held });
+        }
+        claims
+    }
+
+    /// Claims owned objects whose file is broken, or may be: their last good definition stands in.
+    fn hold_broken<'d, D: Borrow<Document>>(
+        &mut self,
+        documents: &'d [D],
+        claims: &mut BTreeMap<ObjectId, Claim<'d>>,
+    ) {
+        let documents: BTreeMap<&Path, &Document> =
+            documents.iter().map(Borrow::borrow).map(|document| (document.source.path.as_path(), document)).collect();
+        for entry in self.ledger.entries.values() {
+            if !claims.contains_key(&entry.object)
+                && let Some(why) = why_held(entry, &documents)
+            {
+                let id = entry.object.clone();
+                claims.insert(id.clone(), Claim { id, stated: None, held: Some(why) });
+            }
+        }
+    }
+
+    fn name(&mut self, claims: &BTreeMap<ObjectId, Claim<'_>>) {
+        self.names = claims.keys().map(|id| ((id.kind, id.name.clone()), id.clone())).collect();
+    }
+
+    /// Adds the object as it is stated; failing that, as it last was; failing that, keeps it from being removed.
+    fn resolve(&mut self, claim: &Claim<'_>) {
+        let entry = self.ledger.get(&claim.id);
+        let mut why = claim.held.clone();
+        if let Some(located) = claim.stated {
+            match self.wanted(&claim.id, located) {
+                Ok(mut wanted) => {
+                    wanted.previous = self.previous(entry, &wanted);
+                    return self.admit(wanted);
+                }
+                Err(refusals) => {
+                    let place = refusals.first().and_then(|first| first.location.as_ref()).map(ToString::to_string);
+                    why = Some(format!("its definition has a problem at {}", place.unwrap_or_default()));
+                    self.desired.problems.extend(refusals);
+                }
+            }
+        }
+        let Some(entry) = entry else { return };
+        self.desired.held.push(Held { object: claim.id.clone(), why: why.unwrap_or_default() });
+        let last = self.last_good.of(entry);
+        let wanted = last.as_ref().and_then(|document| document.definitions.first()).map(|located| self.wanted(&claim.id, located));
+        match wanted {
+            Some(Ok(mut wanted)) => {
+                wanted.file.clone_from(&entry.file);
+                self.admit(wanted);
+            }
+            _ => {
+                self.desired.keep.insert(claim.id.clone());
+            }
+        }
+    }
+
+    /// Makes the object known to those that refer to it.
+    fn admit(&mut self, wanted: Wanted) {
+        let name = wanted.id.name.clone();
+        match &wanted.resolved {
+            Resolved::Network(network) => drop(self.around.networks.insert(name, (**network).clone())),
+            Resolved::Pool(pool) => drop(self.around.pools.insert(name, (**pool).clone())),
+            Resolved::Volume(volume) => drop(self.around.volumes.insert(name, (**volume).clone())),
+            Resolved::NwFilter(filter) => drop(self.around.filters.insert(name, (**filter).clone())),
+            Resolved::Domain(_) => {}
+        }
+        self.desired.objects.insert(wanted.id.clone(), wanted);
+    }
+
+    /// What the ledger's definition stands for, where it is another.
+    fn previous(&mut self, entry: Option<&Entry>, wanted: &Wanted) -> Option<Box<Resolved>> {
+        let entry = entry.filter(|entry| entry.definition != wanted.xml)?;
+        let last = self.last_good.of(entry)?;
+        let before = self.wanted(&wanted.id, last.definitions.first()?).ok()?;
+        Some(Box::new(before.resolved))
+    }
+
+    fn wanted(&self, id: &ObjectId, located: &Located) -> Result<Wanted, Vec<Refusal>> {
+        let stated = located.spans.all();
+        let mut at = Resolving::new(located, id, &stated);
+        let depends_on = self.depends_on(&mut at);
+        let around = &self.around;
+        let resolved = match &located.definition {
+            Definition::Network(network) => from::network(at, network).map(|it| Resolved::Network(Box::new(it)))?,
+            Definition::Pool(pool) => from::pool(at, pool).map(|it| Resolved::Pool(Box::new(it)))?,
+            Definition::Volume(volume) => from::volume(at, volume, around).map(|it| Resolved::Volume(Box::new(it)))?,
+            Definition::Domain(domain) => from::domain(at, domain, around).map(|it| Resolved::Domain(Box::new(it)))?,
+            Definition::NwFilter(filter) => Resolved::NwFilter(Box::new(at.finish(Some(lower::filter(filter)))?)),
+            Definition::Secret(_) => {
+                at.refuse("unsupported", "usage", "a secret is not something vireo can use", "take it out; no pool, volume or disk that vireo makes needs one");
+                return Err(at.finish(None::<()>).err().unwrap_or_default());
+            }
+        };
+        let location = place(located, located.span.start);
+        let fields = stated.into_iter().map(|one| (one.path, place(located, one.span.start))).collect();
+        Ok(Wanted {
+            id: id.clone(),
+            file: located.source.path.clone(),
+            location,
+            fields,
+            xml: vireo_schema::to_xml(&located.definition, &located.policy),
+            policy: Policy {
+                disruption: disruption(located.policy.allowed()),
+                depends_on,
+                suspend: located.policy.is_suspended(),
+                protect: located.policy.is_protected(),
+            },
+            resolved,
+            previous: None,
+        })
+    }
+
+    fn depends_on(&self, at: &mut Resolving<'_>) -> Vec<ObjectId> {
+        let mut found = Vec::new();
+        for need in at.located.policy.needs() {
+            match self.names.get(&(kind(need.kind), need.name.clone())) {
+                Some(id) => found.push(id.clone()),
+                None => {
+                    let known = self.names.keys().filter(|(known, _)| *known == kind(need.kind)).map(|(_, name)| name);
+                    let help = super::nearest(&need.name, known);
+                    at.refuse("unknown-reference", "", format!("it depends on {need}, which is not defined"), help);
+                }
+            }
+        }
+        found
+    }
+
+    /// Tells what may be done about owned objects that nobody claims any more.
+    fn depart(&mut self) {
+        let known: BTreeSet<&ObjectId> = self.desired.objects.keys().chain(&self.desired.keep).collect();
+        let gone: Vec<&Entry> =
+            self.ledger.entries.values().filter(|entry| !known.contains(&entry.object)).collect();
+        for entry in gone {
+            let departed = self.departed(entry);
+            self.desired.departed.insert(entry.object.clone(), departed);
+        }
+    }
+
+    fn departed(&mut self, entry: &Entry) -> Departed {
+        let last = self.last_good.of(entry);
+        let Some(located) = last.as_ref().and_then(|document| document.definitions.first()) else {
+            // What cannot be understood any more must not be removed.
+            return Departed { protect: true, ..Departed::default() };
+        };
+        let volume = located.definition.kind() == vireo_schema::Kind::Volume;
+        let bridge = match self.wanted(&entry.object, located).map(|wanted| wanted.resolved) {
+            Ok(Resolved::Network(network)) if network.forward != Forward::Bridge => Some(network.bridge.name),
+            _ => None,
+        };
+        Departed {
+            protect: located.policy.is_protected(),
+            suspend: located.policy.is_suspended(),
+            delete_data: volume && located.policy.retention(vireo_schema::Kind::Volume) == vireo_schema::Retain::Delete,
+            bridge,
+        }
+    }
+}
+
+/// Why an owned object that no whole definition claims is held, if it is.
+fn why_held(entry: &Entry, documents: &BTreeMap<&Path, &Document>) -> Option<String> {
+    let own = documents.get(entry.file.as_path());
+    if let Some(document) = own.filter(|document| !document.broken.is_empty()) {
+        return Some(format!("{} has a problem", document.source.path.display()));
+    }
+    // A file that was renamed and broken at once: by what can still be read of it, or, when nothing can, by its being there while the old file is gone.
+    let may_be = |document: &&&Document| {
+        document.broken.iter().any(|broken| match (broken.kind, &broken.name, broken.uuid) {
+            (Some(known), _, Some(uuid)) => kind(known) == entry.object.kind && uuid == entry.object.uuid,
+            (Some(known), Some(name), None) => kind(known) == entry.object.kind && *name == entry.object.name,
+            (Some(known), None, None) => kind(known) == entry.object.kind && own.is_none(),
+            (None, ..) => own.is_none(),
+        })
+    };
+    let document = documents.values().find(may_be)?;
+    Some(format!("{} has a problem, and may be about it", document.source.path.display()))
+}
+
+fn refusal(source: &Source, problem: &Diagnostic, object: Option<ObjectId>) -> Refusal {
+    let position = source.position(problem.span.start);
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Refusal {
+        object,
+        location: Some(Location {
+            file: source.path.clone(),
+            line: number(position.line),
+            column: number(position.column),
+        }),
+        message: problem.message.clone(),
+        help: problem.help.clone(),
+        rule: problem.rule.to_owned(),
+    }
+}
+
+fn disruption(stated: vireo_schema::Disruption) -> Disruption {
+    match stated {
+        vireo_schema::Disruption::Live => Disruption::Live,
+        vireo_schema::Disruption::NextBoot => Disruption::NextBoot,
+        vireo_schema::Disruption::Restart => Disruption::Restart,
+        vireo_schema::Disruption::Recreate => Disruption::Recreate,
+        vireo_schema::Disruption::DataLoss => Disruption::DataLoss,
+    }
+}
