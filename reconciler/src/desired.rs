@@ -102,7 +102,10 @@ pub enum Resolved {
 /// Help for a name that is not there: the nearest that is, or all of them where they are few.
 pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> String {
     let known: Vec<&str> = known.map(String::as_str).collect();
-    match (vireo_schema::diagnostic::did_you_mean(name, known.iter().copied()), known.len()) {
+    match (
+        vireo_schema::diagnostic::did_you_mean(name, known.iter().copied()),
+        known.len(),
+    ) {
         (Some(near), _) => format!("did you mean {near}?"),
         (None, 0) => "none is defined".to_owned(),
         (None, 1..=8) => format!("defined are {}", known.join(", ")),

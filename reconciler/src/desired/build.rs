@@ -23,8 +23,14 @@ impl Desired {
     /// What the documents want, where the ledger's last good definitions stand in for what is broken.
     pub fn build<D: Borrow<Document>>(documents: &[D], ledger: &Ledger, facts: &HostFacts) -> Self {
         let mut build = Build {
-            desired: Desired { empty: is_empty(documents), ..Desired::default() },
-            around: Surroundings { facts: facts.clone(), ..Surroundings::default() },
+            desired: Desired {
+                empty: is_empty(documents),
+                ..Desired::default()
+            },
+            around: Surroundings {
+                facts: facts.clone(),
+                ..Surroundings::default()
+            },
             ledger,
             last_good: LastGood::default(),
             names: BTreeMap::new(),
@@ -33,7 +39,8 @@ impl Desired {
         build.hold_broken(documents, &mut claims);
         build.name(&claims);
         for kind in Kind::ALL {
-            let of_kind: Vec<&Claim<'_>> = in_order(claims.values().filter(|claim| claim.id.kind == kind));
+            let of_kind: Vec<&Claim<'_>> =
+                in_order(claims.values().filter(|claim| claim.id.kind == kind));
             for claim in of_kind {
                 build.resolve(claim);
             }
@@ -65,7 +72,10 @@ impl LastGood {
             let document = vireo_schema::read(&Arc::new(source));
             (document.definitions.len() == 1).then(|| Arc::new(document))
         };
-        self.read.entry(entry.object.clone()).or_insert_with(read).clone()
+        self.read
+            .entry(entry.object.clone())
+            .or_insert_with(read)
+            .clone()
     }
 }
 
@@ -78,12 +88,19 @@ struct Build<'a> {
 }
 
 fn is_empty<D: Borrow<Document>>(documents: &[D]) -> bool {
-    documents.iter().map(Borrow::borrow).all(|document| document.definitions.is_empty() && document.broken.is_empty())
+    documents
+        .iter()
+        .map(Borrow::borrow)
+        .all(|document| document.definitions.is_empty() && document.broken.is_empty())
 }
 
 /// The object that a definition states.
 fn object(definition: &Definition) -> ObjectId {
-    ObjectId::new(kind(definition.kind()), definition.uuid(), definition.name())
+    ObjectId::new(
+        kind(definition.kind()),
+        definition.uuid(),
+        definition.name(),
+    )
 }
 
 fn kind(kind: vireo_schema::Kind) -> Kind {
@@ -109,21 +126,36 @@ fn in_order<'c, 'a>(claims: impl Iterator<Item = &'c Claim<'a>>) -> Vec<&'c Clai
 
 impl Build<'_> {
     /// Every object that is stated, once. What is claimed twice is claimed by nobody.
-    fn claims<'d, D: Borrow<Document>>(&mut self, documents: &'d [D]) -> BTreeMap<ObjectId, Claim<'d>> {
+    fn claims<'d, D: Borrow<Document>>(
+        &mut self,
+        documents: &'d [D],
+    ) -> BTreeMap<ObjectId, Claim<'d>> {
         for document in documents.iter().map(Borrow::borrow) {
             for problem in &document.problems {
-                self.desired.problems.push(refusal(&document.source, problem, None));
+                self.desired
+                    .problems
+                    .push(refusal(&document.source, problem, None));
             }
         }
-        let all: Vec<&Located> = documents.iter().flat_map(|document| &document.borrow().definitions).collect();
+        let all: Vec<&Located> = documents
+            .iter()
+            .flat_map(|document| &document.borrow().definitions)
+            .collect();
         let mut contested = BTreeSet::new();
         for (source, problem) in vireo_schema::check(documents) {
             let inside = |located: &&&Located| {
-                Arc::ptr_eq(&located.source, &source) && located.span.start <= problem.span.start && problem.span.start <= located.span.end
+                Arc::ptr_eq(&located.source, &source)
+                    && located.span.start <= problem.span.start
+                    && problem.span.start <= located.span.end
             };
-            let id = all.iter().find(inside).map(|located| object(&located.definition));
+            let id = all
+                .iter()
+                .find(inside)
+                .map(|located| object(&located.definition));
             // References are judged when they are resolved, where it is also known which object suffers.
-            if problem.rule == "unknown-reference" && !id.as_ref().is_some_and(|id| id.kind == Kind::NwFilter) {
+            if problem.rule == "unknown-reference"
+                && !id.as_ref().is_some_and(|id| id.kind == Kind::NwFilter)
+            {
                 continue;
             }
             contested.extend(id.clone());
@@ -132,7 +164,9 @@ impl Build<'_> {
         let mut claims = BTreeMap::new();
         for located in all {
             let id = object(&located.definition);
-            let held = contested.contains(&id).then(|| format!("{} has a problem", located.source.path.display()));
+            let held = contested
+                .contains(&id)
+                .then(|| format!("{} has a problem", located.source.path.display()));
             let stated = held.is_none().then_some(located);
             claims.insert(id.clone(), Claim { id, stated, held });
         }
@@ -145,20 +179,33 @@ impl Build<'_> {
         documents: &'d [D],
         claims: &mut BTreeMap<ObjectId, Claim<'d>>,
     ) {
-        let documents: BTreeMap<&Path, &Document> =
-            documents.iter().map(Borrow::borrow).map(|document| (document.source.path.as_path(), document)).collect();
+        let documents: BTreeMap<&Path, &Document> = documents
+            .iter()
+            .map(Borrow::borrow)
+            .map(|document| (document.source.path.as_path(), document))
+            .collect();
         for entry in self.ledger.entries.values() {
             if !claims.contains_key(&entry.object)
                 && let Some(why) = why_held(entry, &documents)
             {
                 let id = entry.object.clone();
-                claims.insert(id.clone(), Claim { id, stated: None, held: Some(why) });
+                claims.insert(
+                    id.clone(),
+                    Claim {
+                        id,
+                        stated: None,
+                        held: Some(why),
+                    },
+                );
             }
         }
     }
 
     fn name(&mut self, claims: &BTreeMap<ObjectId, Claim<'_>>) {
-        self.names = claims.keys().map(|id| ((id.kind, id.name.clone()), id.clone())).collect();
+        self.names = claims
+            .keys()
+            .map(|id| ((id.kind, id.name.clone()), id.clone()))
+            .collect();
     }
 
     /// Adds the object as it is stated; failing that, as it last was; failing that, keeps it from being removed.
@@ -172,16 +219,28 @@ impl Build<'_> {
                     return self.admit(wanted);
                 }
                 Err(refusals) => {
-                    let place = refusals.first().and_then(|first| first.location.as_ref()).map(ToString::to_string);
-                    why = Some(format!("its definition has a problem at {}", place.unwrap_or_default()));
+                    let place = refusals
+                        .first()
+                        .and_then(|first| first.location.as_ref())
+                        .map(ToString::to_string);
+                    why = Some(format!(
+                        "its definition has a problem at {}",
+                        place.unwrap_or_default()
+                    ));
                     self.desired.problems.extend(refusals);
                 }
             }
         }
         let Some(entry) = entry else { return };
-        self.desired.held.push(Held { object: claim.id.clone(), why: why.unwrap_or_default() });
+        self.desired.held.push(Held {
+            object: claim.id.clone(),
+            why: why.unwrap_or_default(),
+        });
         let last = self.last_good.of(entry);
-        let wanted = last.as_ref().and_then(|document| document.definitions.first()).map(|located| self.wanted(&claim.id, located));
+        let wanted = last
+            .as_ref()
+            .and_then(|document| document.definitions.first())
+            .map(|located| self.wanted(&claim.id, located));
         match wanted {
             Some(Ok(mut wanted)) => {
                 wanted.file.clone_from(&entry.file);
@@ -197,10 +256,14 @@ impl Build<'_> {
     fn admit(&mut self, wanted: Wanted) {
         let name = wanted.id.name.clone();
         match &wanted.resolved {
-            Resolved::Network(network) => drop(self.around.networks.insert(name, (**network).clone())),
+            Resolved::Network(network) => {
+                drop(self.around.networks.insert(name, (**network).clone()))
+            }
             Resolved::Pool(pool) => drop(self.around.pools.insert(name, (**pool).clone())),
             Resolved::Volume(volume) => drop(self.around.volumes.insert(name, (**volume).clone())),
-            Resolved::NwFilter(filter) => drop(self.around.filters.insert(name, (**filter).clone())),
+            Resolved::NwFilter(filter) => {
+                drop(self.around.filters.insert(name, (**filter).clone()))
+            }
             Resolved::Domain(_) => {}
         }
         self.desired.objects.insert(wanted.id.clone(), wanted);
@@ -220,18 +283,36 @@ impl Build<'_> {
         let depends_on = self.depends_on(&mut at);
         let around = &self.around;
         let resolved = match &located.definition {
-            Definition::Network(network) => from::network(at, network).map(|it| Resolved::Network(Box::new(it)))?,
-            Definition::Pool(pool) => from::pool(at, pool).map(|it| Resolved::Pool(Box::new(it)))?,
-            Definition::Volume(volume) => from::volume(at, volume, around).map(|it| Resolved::Volume(Box::new(it)))?,
-            Definition::Domain(domain) => from::domain(at, domain, around).map(|it| Resolved::Domain(Box::new(it)))?,
-            Definition::NwFilter(filter) => Resolved::NwFilter(Box::new(at.finish(Some(lower::filter(filter)))?)),
+            Definition::Network(network) => {
+                from::network(at, network).map(|it| Resolved::Network(Box::new(it)))?
+            }
+            Definition::Pool(pool) => {
+                from::pool(at, pool).map(|it| Resolved::Pool(Box::new(it)))?
+            }
+            Definition::Volume(volume) => {
+                from::volume(at, volume, around).map(|it| Resolved::Volume(Box::new(it)))?
+            }
+            Definition::Domain(domain) => {
+                from::domain(at, domain, around).map(|it| Resolved::Domain(Box::new(it)))?
+            }
+            Definition::NwFilter(filter) => {
+                Resolved::NwFilter(Box::new(at.finish(Some(lower::filter(filter)))?))
+            }
             Definition::Secret(_) => {
-                at.refuse("unsupported", "usage", "a secret is not something vireo can use", "take it out; no pool, volume or disk that vireo makes needs one");
+                at.refuse(
+                    "unsupported",
+                    "usage",
+                    "a secret is not something vireo can use",
+                    "take it out; no pool, volume or disk that vireo makes needs one",
+                );
                 return Err(at.finish(None::<()>).err().unwrap_or_default());
             }
         };
         let location = place(located, located.span.start);
-        let fields = stated.into_iter().map(|one| (one.path, place(located, one.span.start))).collect();
+        let fields = stated
+            .into_iter()
+            .map(|one| (one.path, place(located, one.span.start)))
+            .collect();
         Ok(Wanted {
             id: id.clone(),
             file: located.source.path.clone(),
@@ -255,9 +336,18 @@ impl Build<'_> {
             match self.names.get(&(kind(need.kind), need.name.clone())) {
                 Some(id) => found.push(id.clone()),
                 None => {
-                    let known = self.names.keys().filter(|(known, _)| *known == kind(need.kind)).map(|(_, name)| name);
+                    let known = self
+                        .names
+                        .keys()
+                        .filter(|(known, _)| *known == kind(need.kind))
+                        .map(|(_, name)| name);
                     let help = super::nearest(&need.name, known);
-                    at.refuse("unknown-reference", "", format!("it depends on {need}, which is not defined"), help);
+                    at.refuse(
+                        "unknown-reference",
+                        "",
+                        format!("it depends on {need}, which is not defined"),
+                        help,
+                    );
                 }
             }
         }
@@ -266,9 +356,18 @@ impl Build<'_> {
 
     /// Tells what may be done about owned objects that nobody claims any more.
     fn depart(&mut self) {
-        let known: BTreeSet<&ObjectId> = self.desired.objects.keys().chain(&self.desired.keep).collect();
-        let gone: Vec<&Entry> =
-            self.ledger.entries.values().filter(|entry| !known.contains(&entry.object)).collect();
+        let known: BTreeSet<&ObjectId> = self
+            .desired
+            .objects
+            .keys()
+            .chain(&self.desired.keep)
+            .collect();
+        let gone: Vec<&Entry> = self
+            .ledger
+            .entries
+            .values()
+            .filter(|entry| !known.contains(&entry.object))
+            .collect();
         for entry in gone {
             let departed = self.departed(entry);
             self.desired.departed.insert(entry.object.clone(), departed);
@@ -277,19 +376,32 @@ impl Build<'_> {
 
     fn departed(&mut self, entry: &Entry) -> Departed {
         let last = self.last_good.of(entry);
-        let Some(located) = last.as_ref().and_then(|document| document.definitions.first()) else {
+        let Some(located) = last
+            .as_ref()
+            .and_then(|document| document.definitions.first())
+        else {
             // What cannot be understood any more must not be removed.
-            return Departed { protect: true, ..Departed::default() };
+            return Departed {
+                protect: true,
+                ..Departed::default()
+            };
         };
         let volume = located.definition.kind() == vireo_schema::Kind::Volume;
-        let bridge = match self.wanted(&entry.object, located).map(|wanted| wanted.resolved) {
-            Ok(Resolved::Network(network)) if network.forward != Forward::Bridge => Some(network.bridge.name),
+        let bridge = match self
+            .wanted(&entry.object, located)
+            .map(|wanted| wanted.resolved)
+        {
+            Ok(Resolved::Network(network)) if network.forward != Forward::Bridge => {
+                Some(network.bridge.name)
+            }
             _ => None,
         };
         Departed {
             protect: located.policy.is_protected(),
             suspend: located.policy.is_suspended(),
-            delete_data: volume && located.policy.retention(vireo_schema::Kind::Volume) == vireo_schema::Retain::Delete,
+            delete_data: volume
+                && located.policy.retention(vireo_schema::Kind::Volume)
+                    == vireo_schema::Retain::Delete,
             bridge,
         }
     }
@@ -303,15 +415,25 @@ fn why_held(entry: &Entry, documents: &BTreeMap<&Path, &Document>) -> Option<Str
     }
     // A file that was renamed and broken at once: by what can still be read of it, or, when nothing can, by its being there while the old file is gone.
     let may_be = |document: &&&Document| {
-        document.broken.iter().any(|broken| match (broken.kind, &broken.name, broken.uuid) {
-            (Some(known), _, Some(uuid)) => kind(known) == entry.object.kind && uuid == entry.object.uuid,
-            (Some(known), Some(name), None) => kind(known) == entry.object.kind && *name == entry.object.name,
-            (Some(known), None, None) => kind(known) == entry.object.kind && own.is_none(),
-            (None, ..) => own.is_none(),
-        })
+        document
+            .broken
+            .iter()
+            .any(|broken| match (broken.kind, &broken.name, broken.uuid) {
+                (Some(known), _, Some(uuid)) => {
+                    kind(known) == entry.object.kind && uuid == entry.object.uuid
+                }
+                (Some(known), Some(name), None) => {
+                    kind(known) == entry.object.kind && *name == entry.object.name
+                }
+                (Some(known), None, None) => kind(known) == entry.object.kind && own.is_none(),
+                (None, ..) => own.is_none(),
+            })
     };
     let document = documents.values().find(may_be)?;
-    Some(format!("{} has a problem, and may be about it", document.source.path.display()))
+    Some(format!(
+        "{} has a problem, and may be about it",
+        document.source.path.display()
+    ))
 }
 
 fn refusal(source: &Source, problem: &Diagnostic, object: Option<ObjectId>) -> Refusal {

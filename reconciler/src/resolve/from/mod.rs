@@ -50,17 +50,37 @@ pub(crate) struct Resolving<'a> {
 impl<'a> Resolving<'a> {
     /// Begins with a definition.
     pub fn new(located: &'a Located, id: &'a ObjectId, stated: &'a [Stated]) -> Self {
-        Self { located, id, stated, problems: Vec::new() }
+        Self {
+            located,
+            id,
+            stated,
+            problems: Vec::new(),
+        }
     }
 
     /// Refuses something about the element or attribute at this path.
-    pub fn refuse(&mut self, rule: &str, path: &str, message: impl Into<String>, help: impl Into<String>) {
-        let span = self.stated.iter().find(|stated| stated.path == path || stated.shape == path);
+    pub fn refuse(
+        &mut self,
+        rule: &str,
+        path: &str,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let span = self
+            .stated
+            .iter()
+            .find(|stated| stated.path == path || stated.shape == path);
         let start = span.map_or(self.located.span.start, |stated| stated.span.start);
         self.refuse_at(rule, start, message, help);
     }
 
-    fn refuse_at(&mut self, rule: &str, start: usize, message: impl Into<String>, help: impl Into<String>) {
+    fn refuse_at(
+        &mut self,
+        rule: &str,
+        start: usize,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
         self.problems.push(Refusal {
             object: Some(self.id.clone()),
             location: Some(place(self.located, start)),
@@ -75,13 +95,22 @@ impl<'a> Resolving<'a> {
         let mut refused: Option<&str> = None;
         let stated = self.stated;
         for one in stated {
-            let inside = refused.is_some_and(|path| one.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')));
+            let inside = refused.is_some_and(|path| {
+                one.path
+                    .strip_prefix(path)
+                    .is_some_and(|rest| rest.starts_with('/'))
+            });
             if inside || rows.cover(&one.shape) {
                 continue;
             }
             refused = Some(&one.path);
             let message = format!("{} is not something {who} can do", in_words(&one.path));
-            self.refuse_at("unsupported", one.span.start, message, "take it out; nothing that is asked for is ignored");
+            self.refuse_at(
+                "unsupported",
+                one.span.start,
+                message,
+                "take it out; nothing that is asked for is ignored",
+            );
         }
     }
 
@@ -96,12 +125,19 @@ impl<'a> Resolving<'a> {
 
 /// A path as people say it: `<driver io>` in `devices/disk`.
 fn in_words(path: &str) -> String {
-    let mut parts: Vec<&str> = path.split('/').map(|part| part.split('[').next().unwrap_or(part)).collect();
+    let mut parts: Vec<&str> = path
+        .split('/')
+        .map(|part| part.split('[').next().unwrap_or(part))
+        .collect();
     let leaf = parts.pop().unwrap_or(path);
     match leaf.strip_prefix('@') {
         Some(attribute) => {
             let element = parts.pop().unwrap_or("");
-            if element.is_empty() { format!("the attribute `{attribute}`") } else { format!("<{element} {attribute}>") }
+            if element.is_empty() {
+                format!("the attribute `{attribute}`")
+            } else {
+                format!("<{element} {attribute}>")
+            }
         }
         None => format!("<{leaf}>"),
     }
@@ -111,7 +147,11 @@ fn in_words(path: &str) -> String {
 pub(crate) fn place(located: &Located, start: usize) -> Location {
     let position = located.source.position(start);
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Location { file: located.source.path.clone(), line: number(position.line), column: number(position.column) }
+    Location {
+        file: located.source.path.clone(),
+        line: number(position.line),
+        column: number(position.column),
+    }
 }
 
 pub(crate) use domain::domain;

@@ -256,7 +256,15 @@ const QEMU: &[&str] = &[
 ];
 
 /// Devices that only QEMU has and that are handed to it as records.
-pub const EXTRAS: &[&str] = &["graphics", "video", "input", "sound", "controller", "redirdev", "watchdog"];
+pub const EXTRAS: &[&str] = &[
+    "graphics",
+    "video",
+    "input",
+    "sound",
+    "controller",
+    "redirdev",
+    "watchdog",
+];
 
 /// Rows of networks.
 const NETWORK: &[&str] = &[
@@ -359,7 +367,10 @@ pub struct Rows {
 
 impl Rows {
     fn of<'a>(rows: impl IntoIterator<Item = &'a &'static str>) -> Self {
-        let mut ready = Self { exact: HashSet::new(), whole: HashSet::new() };
+        let mut ready = Self {
+            exact: HashSet::new(),
+            whole: HashSet::new(),
+        };
         for row in rows {
             match row.strip_suffix("/**") {
                 Some(whole) => ready.whole.insert(whole),
@@ -372,7 +383,10 @@ impl Rows {
     /// Whether one of the rows covers this path.
     pub fn cover(&self, shape: &str) -> bool {
         let around = shape.match_indices('/').map(|(end, _)| &shape[..end]);
-        self.exact.contains(shape) || around.chain([shape]).any(|prefix| self.whole.contains(prefix))
+        self.exact.contains(shape)
+            || around
+                .chain([shape])
+                .any(|prefix| self.whole.contains(prefix))
     }
 }
 
@@ -417,7 +431,11 @@ mod tests {
 
     #[test]
     fn qemu_can_do_all_that_builtin_can() {
-        assert!(DOMAIN.iter().all(|row| domain(Driver::Qemu).cover(row.trim_end_matches("/**"))));
+        assert!(
+            DOMAIN
+                .iter()
+                .all(|row| domain(Driver::Qemu).cover(row.trim_end_matches("/**")))
+        );
         assert!(!domain(Driver::Builtin).cover("devices/graphics"));
     }
 }
