@@ -3,6 +3,8 @@
 use super::ir::{Action, Direction, Entry, Protocol, ProtocolMatch, Rule, Value};
 use super::*;
 
+mod frames;
+mod packets;
 mod real;
 mod standard;
 
