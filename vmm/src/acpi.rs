@@ -84,8 +84,6 @@ fn fadt(dsdt: u64) -> Vec<u8> {
     /// Devices that a legacy system would have; no keyboard controller (bit 1) and no VGA (bit 2).
     const LEGACY_DEVICES: u16 = 1;
     const NO_VGA: u16 = 1 << 2;
-    /// No message-signalled interrupts would be bit 3, no power control of links bit 4.
-    const NO_ASPM: u16 = 1 << 4;
     let mut fadt = FADTBuilder::new(OEM, TABLE, REVISION)
         .dsdt_64(dsdt)
         .flag(Flags::Wbinvd)
@@ -109,7 +107,7 @@ fn fadt(dsdt: u64) -> Vec<u8> {
     fadt.reset_reg = port(layout::PORT_RESET, AccessSize::ByteAccess);
     fadt.reset_value = layout::RESET_VALUE;
     fadt.century = rtc::CENTURY;
-    fadt.iapc_boot_arch = (LEGACY_DEVICES | NO_VGA | NO_ASPM).into();
+    fadt.iapc_boot_arch = (LEGACY_DEVICES | NO_VGA).into();
     // No C2 and C3 states.
     fadt.p_lvl2_lat = 101.into();
     fadt.p_lvl3_lat = 1001.into();
@@ -183,8 +181,8 @@ impl Aml for Bridge {
         aml::Device::new(
             "_SB_.PCI0".into(),
             vec![
-                &aml::Name::new("_HID".into(), &aml::EISAName::new("PNP0A08")),
-                &aml::Name::new("_CID".into(), &aml::EISAName::new("PNP0A03")),
+                // A bridge of plain PCI: one of PCI Express would have to negotiate (_OSC) features that are not there.
+                &aml::Name::new("_HID".into(), &aml::EISAName::new("PNP0A03")),
                 &aml::Name::new("_UID".into(), &aml::ZERO),
                 &aml::Name::new("_SEG".into(), &aml::ZERO),
                 &aml::Name::new("_BBN".into(), &aml::ZERO),

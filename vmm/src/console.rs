@@ -325,9 +325,13 @@ impl Console {
         self.peer = None;
     }
 
+    /// Takes note that [`Console::fresh`] is readable; it is not any more until the next pump.
+    pub fn noticed(&self) {
+        let _ = self.wake.read();
+    }
+
     /// Brings what the guest said to the log and to whoever is attached.
     pub fn pump(&mut self) {
-        let _ = self.wake.read();
         let tail = {
             let mut output = lock(&self.output);
             output.settle();
@@ -364,6 +368,13 @@ impl Console {
                 0
             }
         }
+    }
+}
+
+impl Drop for Console {
+    /// The log gets the guest's last words.
+    fn drop(&mut self) {
+        self.pump();
     }
 }
 

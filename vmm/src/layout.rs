@@ -132,8 +132,8 @@ mod tests {
 
     #[test]
     fn a_small_guest_has_one_range() {
-        assert_eq!(ram(64 * MIB), [0..64 * MIB]);
-        assert_eq!(ram(3 * GIB), [0..3 * GIB]);
+        assert!(ram(64 * MIB).into_iter().eq(std::iter::once(0..64 * MIB)));
+        assert!(ram(3 * GIB).into_iter().eq(std::iter::once(0..3 * GIB)));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! or too few reserved huge pages.
 
 use std::io;
+use std::ptr;
 
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
@@ -12,6 +13,7 @@ use thiserror::Error;
 use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
 use vm_memory::{
     GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
+    MmapRegion,
 };
 
 use crate::config::{Bytes, Memory};
@@ -55,32 +57,71 @@ pub enum MemoryError {
     },
 }
 
-/// Maps the guest's memory. It reads as zeroes.
+/// Maps the guest's memory. It reads as zeroes, and stays mapped until the process ends, as long as the guest does.
 pub fn map(memory: &Memory) -> Result<GuestMemoryMmap, MemoryError> {
     let size = memory.size;
-    let huge = if memory.hugepages {
-        libc::MAP_HUGETLB | libc::MAP_HUGE_2MB
-    } else {
-        libc::MAP_NORESERVE
-    };
     let mut regions = Vec::new();
     for range in layout::ram(size.0) {
         let len =
             usize::try_from(range.end - range.start).map_err(|_| MemoryError::Arrange(size))?;
-        let region = MmapRegionBuilder::new(len)
-            .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
-            .with_mmap_flags(libc::MAP_ANONYMOUS | libc::MAP_PRIVATE | huge)
-            .with_hugetlbfs(memory.hugepages)
-            .build()
-            .map_err(|source| MemoryError::Map {
-                size,
-                hugepages: memory.hugepages,
-                source,
-            })?;
+        let region = if memory.hugepages {
+            reserved(len)
+        } else {
+            ordinary(len)
+        };
+        let region = region.map_err(|source| MemoryError::Map {
+            size,
+            hugepages: memory.hugepages,
+            source,
+        })?;
         let region = GuestRegionMmap::new(region, GuestAddress(range.start));
         regions.push(region.ok_or(MemoryError::Arrange(size))?);
     }
     GuestMemoryMmap::from_regions(regions).map_err(|_| MemoryError::Arrange(size))
+}
+
+const ACCESS: i32 = libc::PROT_READ | libc::PROT_WRITE;
+const PRIVATE: i32 = libc::MAP_ANONYMOUS | libc::MAP_PRIVATE;
+
+/// Pages that the host has put aside: 2 MiB each.
+fn reserved(len: usize) -> Result<MmapRegion, MmapRegionError> {
+    MmapRegionBuilder::new(len)
+        .with_mmap_prot(ACCESS)
+        .with_mmap_flags(PRIVATE | libc::MAP_HUGETLB | libc::MAP_HUGE_2MB)
+        .with_hugetlbfs(true)
+        .build()
+}
+
+/// Ordinary pages, placed so that the kernel can back them by huge ones, and asked to: a guest that boots then takes some dozens of faults
+/// where it would take tens of thousands.
+fn ordinary(len: usize) -> Result<MmapRegion, MmapRegionError> {
+    const HUGE: usize = 2 << 20;
+    let too_large = || MmapRegionError::Mmap(io::Error::from_raw_os_error(libc::ENOMEM));
+    let whole = len.checked_add(HUGE).ok_or_else(too_large)?;
+    let flags = PRIVATE | libc::MAP_NORESERVE;
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let base = unsafe { libc::mmap(ptr::null_mut(), whole, ACCESS, flags, -1, 0) };
+    if base == libc::MAP_FAILED {
+        return Err(MmapRegionError::Mmap(io::Error::last_os_error()));
+    }
+    let before = base.align_offset(HUGE).min(HUGE);
+    // SAFETY: `before <= HUGE`, so the `len` bytes from there lie in the new mapping. What is cut off before and after them lies in it too, is
+    // whole pages, and has not been given to anybody. A host without huge pages refuses the advice, and all works as before.
+    unsafe {
+        let start = base.byte_add(before);
+        if before > 0 {
+            libc::munmap(base, before);
+        }
+        if before < HUGE {
+            libc::munmap(start.byte_add(len), HUGE - before);
+        }
+        libc::madvise(start, len, libc::MADV_HUGEPAGE);
+        MmapRegionBuilder::new(len)
+            .with_mmap_prot(ACCESS)
+            .with_mmap_flags(flags)
+            .with_raw_mmap_pointer(start.cast())
+            .build()
+    }
 }
 
 /// Gives the memory to the machine `vm`, one slot a range.
@@ -94,8 +135,8 @@ pub fn register(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<(), MemoryError> 
             userspace_addr: region.as_ptr() as u64,
             flags: 0,
         };
-        // SAFETY: the range is a mapping of its own of this length. The machine holds `memory` for as long as it holds `vm`, so
-        // the guest never reaches memory that has been unmapped and given to somebody else.
+        // SAFETY: the range is a mapping of this length that is never unmapped (ordinary pages), or that the machine holds for as long as it
+        // holds `vm` (reserved ones), so the guest never reaches memory that has been given to somebody else.
         unsafe { vm.set_user_memory_region(slot) }.map_err(|source| MemoryError::Register {
             base,
             len,

@@ -176,9 +176,10 @@ fn an_initrd_never_overlaps_the_kernel() {
 
 #[test]
 fn a_truncated_kernel_is_an_error_and_never_a_panic() {
+    let memory = guest(64 << 20);
     for whole in [bzimage(600), elf(None), elf(Some(0x10_0020))] {
         for len in 0..whole.len() {
-            let _ = load(&guest(64 << 20), &whole[..len], None);
+            let _ = load(&memory, &whole[..len], None);
         }
     }
 }

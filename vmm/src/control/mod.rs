@@ -37,6 +37,9 @@ pub use life::{Life, Reason};
 /// Most clients at a time.
 const CLIENT_LIMIT: usize = 16;
 
+/// How long what the guest says is gathered: it says one byte at a time.
+const PUMP_DELAY: Duration = Duration::from_millis(4);
+
 /// Why the owner could not do its work.
 #[derive(Debug, Error)]
 pub enum ControlError {
@@ -70,6 +73,8 @@ pub struct Owner<'a> {
     began: Instant,
     resets: u64,
     typing_held: bool,
+    /// When what the guest said goes to the console.
+    pump_at: Option<Instant>,
 }
 
 /// What an owner is made from.
@@ -116,6 +121,7 @@ impl<'a> Owner<'a> {
             began: Instant::now(),
             resets: 0,
             typing_held: false,
+            pump_at: None,
         };
         owner.watch_everything().map_err(ControlError::Poll)?;
         Ok(owner)
@@ -155,7 +161,6 @@ impl<'a> Owner<'a> {
             }
         };
         self.machine.pause();
-        self.console.pump();
         if end.reason == Reason::Quit {
             self.event(EventKind::Quit, None);
         }
@@ -164,7 +169,13 @@ impl<'a> Owner<'a> {
 
     /// Waits once, and handles what there is.
     fn turn(&mut self) -> Result<Option<End>, ControlError> {
-        for source in self.poll.wait().map_err(ControlError::Poll)? {
+        let now = Instant::now();
+        if self.pump_at.is_some_and(|at| at <= now) {
+            self.pump_at = None;
+            self.console.pump();
+        }
+        let limit = self.pump_at.map(|at| at - now);
+        for source in self.poll.wait(limit).map_err(ControlError::Poll)? {
             let end = match source {
                 Source::Notices => self.notices(),
                 Source::Signals => Some(End {
@@ -177,7 +188,9 @@ impl<'a> Owner<'a> {
                     None
                 }
                 Source::Fresh => {
-                    self.console.pump();
+                    self.console.noticed();
+                    self.pump_at
+                        .get_or_insert_with(|| Instant::now() + PUMP_DELAY);
                     None
                 }
                 Source::Wanted => {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::time::Duration;
 
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
@@ -118,10 +119,13 @@ impl Poll {
             .ctl(ControlOperation::Delete, descriptor, EpollEvent::default());
     }
 
-    /// Waits until something is ready.
-    pub fn wait(&self) -> io::Result<Vec<Source>> {
+    /// Waits until something is ready, or for `limit` rounded up to milliseconds.
+    pub fn wait(&self, limit: Option<Duration>) -> io::Result<Vec<Source>> {
+        let limit = limit.map_or(-1, |d| {
+            i32::try_from(d.as_millis()).map_or(i32::MAX, |ms| ms.saturating_add(1))
+        });
         let mut events = [EpollEvent::default(); 16];
-        let n = match self.0.wait(-1, &mut events) {
+        let n = match self.0.wait(limit, &mut events) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             other => other?,
         };

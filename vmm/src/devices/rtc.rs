@@ -162,7 +162,7 @@ fn local_offset() -> i64 {
 
 fn bcd(value: i64) -> u8 {
     let value = value.clamp(0, 99) as u8;
-    value / 10 << 4 | value % 10
+    ((value / 10) << 4) | (value % 10)
 }
 
 fn from_bcd(value: u8) -> i64 {

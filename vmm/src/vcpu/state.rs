@@ -331,7 +331,7 @@ fn write_tables(memory: &GuestMemoryMmap) -> Result<(), vm_memory::GuestMemoryEr
         memory.write_obj(table | PRESENT_WRITABLE, GuestAddress(level3 + gib * 8))?;
         let first = gib * layout::GIB;
         let entries: Vec<u8> = (0..512_u64)
-            .flat_map(|i| (first + i * 2 * layout::MIB | PRESENT_WRITABLE | LARGE).to_le_bytes())
+            .flat_map(|i| ((first + i * 2 * layout::MIB) | PRESENT_WRITABLE | LARGE).to_le_bytes())
             .collect();
         memory.write_slice(&entries, GuestAddress(table))?;
     }
