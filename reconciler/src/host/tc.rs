@@ -83,11 +83,9 @@ pub async fn set(link: &str, wanted: &Bandwidth) -> Result<(), EffectError> {
             "the kernel needs sch_htb, sch_ingress, cls_u32, act_mirred and ifb; `vireo doctor` shows which it has",
         )
     })?;
-    if wanted.inbound.is_some() {
-        fair_queues(link, wanted.inbound).await;
-    }
+    fair_queues(link, &now.link, wanted.inbound).await;
     if wanted.outbound.is_some() {
-        fair_queues(&helper, wanted.outbound).await;
+        fair_queues(&helper, &now.helper, wanted.outbound).await;
         return Ok(());
     }
     blocking(move || {
@@ -236,9 +234,9 @@ fn redirect(script: &mut String, link: &str, helper: &str, now: &Present) {
     );
 }
 
-/// Puts fair queues into a class, where the kernel has any: with HTB's own plain queue the rate holds as well, and one flow can keep the others waiting.
-async fn fair_queues(link: &str, rate: Option<Rate>) {
-    let Some(class) = rate.map(class_of) else {
+/// Puts fair queues into a class that was made just now, where the kernel has any: with HTB's own plain queue the rate holds as well, and one flow can keep the others waiting.
+async fn fair_queues(link: &str, before: &Queues, rate: Option<Rate>) {
+    let Some(class) = rate.map(class_of).filter(|class| before.class != Some(*class)) else {
         return;
     };
     for kind in ["fq_codel", "sfq perturb 10"] {

@@ -178,8 +178,8 @@ fn a_tap_stays_and_sits_in_its_bridge() {
 }
 
 #[test]
-fn a_thousand_taps_are_seen_in_a_fraction_of_a_second() {
-    in_namespace!(a_thousand_taps_are_seen_in_a_fraction_of_a_second);
+fn a_thousand_taps_are_seen_much_faster_than_they_were_made() {
+    in_namespace!(a_thousand_taps_are_seen_much_faster_than_they_were_made);
     let socket = &mut NetlinkSocket::route().unwrap();
     ensure_bridge(socket, &bridge("vbr0"), owner()).unwrap();
     let started = std::time::Instant::now();
@@ -187,15 +187,17 @@ fn a_thousand_taps_are_seen_in_a_fraction_of_a_second() {
         let name = derived_link("vt", Uuid::from_u128(index), Some(0));
         ensure_tap(socket, &tap(&name), Uuid::from_u128(index)).unwrap();
     }
-    eprintln!("1000 taps made in {:?}", started.elapsed());
+    let made = started.elapsed();
+    eprintln!("1000 taps made in {made:?}");
     let started = std::time::Instant::now();
     let links = inventory::links::observe().unwrap();
-    eprintln!("1000 taps observed in {:?}", started.elapsed());
+    let seen = started.elapsed();
+    eprintln!("1000 taps observed in {seen:?}");
     assert_eq!(
         links.values().filter(|l| l.kind == LinkKind::Tap).count(),
         1000
     );
-    assert!(started.elapsed().as_millis() < 500);
+    assert!(seen < made / 4);
 }
 
 #[test]

@@ -135,15 +135,17 @@ async fn a_refused_transaction_applies_nothing_and_is_quoted() {
 }
 
 #[tokio::test]
-async fn a_thousand_guests_rules_are_seen_in_a_fraction_of_a_second() {
-    in_namespace!(a_thousand_guests_rules_are_seen_in_a_fraction_of_a_second);
+async fn a_thousand_guests_rules_are_seen_faster_than_they_were_made() {
+    in_namespace!(a_thousand_guests_rules_are_seen_faster_than_they_were_made);
     let started = std::time::Instant::now();
     apply(&chains(1000, 20)).await.unwrap();
-    eprintln!("20,000 rules applied in {:?}", started.elapsed());
+    let made = started.elapsed();
+    eprintln!("20,000 rules applied in {made:?}");
     let started = std::time::Instant::now();
     let table = look().remove(&TableName::filters()).unwrap();
-    eprintln!("20,000 rules observed in {:?}", started.elapsed());
+    let seen = started.elapsed();
+    eprintln!("20,000 rules observed in {seen:?}");
     assert_eq!(table.chains.values().flatten().count(), 1000);
     assert_eq!(table.elements.len(), 1000);
-    assert!(started.elapsed().as_millis() < 1000);
+    assert!(seen < made);
 }
