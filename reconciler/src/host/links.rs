@@ -262,7 +262,21 @@ pub fn delete_link(socket: &mut NetlinkSocket, name: &str, owner: Uuid) -> Resul
         return Ok(());
     };
     ours(&found, found.kind, owner)?;
+    if found.kind_word == "ifb" && helps_another(socket, name)? {
+        return Ok(());
+    }
     delete(socket, &found)
+}
+
+/// Whether a device queues what arrives on a tap that is there: then it goes with the tap, or with its limits. It may have been without one when somebody decided to
+/// delete it.
+fn helps_another(socket: &mut NetlinkSocket, helper: &str) -> Result<bool, EffectError> {
+    let links = socket
+        .links()
+        .map_err(|error| failed(&format!("delete link {helper}"), &error))?;
+    Ok(links
+        .iter()
+        .any(|link| super::tc::helper_name(&link.name) == helper))
 }
 
 /// Sets a link of ours up or down.

@@ -166,6 +166,31 @@ async fn every_kind_of_damage_shows_and_is_repaired() {
 }
 
 #[tokio::test]
+async fn a_queue_device_outlives_its_tap_visibly_and_is_deleted_only_without_one() {
+    in_namespace!(a_queue_device_outlives_its_tap_visibly_and_is_deleted_only_without_one);
+    let owner = Uuid::from_u128(1);
+    let socket = &mut NetlinkSocket::route().unwrap();
+    let tap = links::Tap {
+        name: "vt0",
+        bridge: None,
+        mtu: None,
+        multi_queue: false,
+    };
+    links::ensure_tap(socket, &tap, owner).unwrap();
+    let wanted = both(None, rate(500, None, None));
+    set("vt0", &wanted).await.unwrap();
+    let helper = helper_name("vt0");
+    let seen = || inventory::links::observe().unwrap();
+    assert!(!seen().contains_key(&helper), "a part of the tap's limits");
+    links::delete_link(socket, &helper, owner).unwrap();
+    assert_eq!(seen()["vt0"].bandwidth, wanted);
+    shell("ip link del vt0");
+    assert_eq!(seen()[&helper].owner, Some(owner), "left over, and ours to remove");
+    links::delete_link(socket, &helper, owner).unwrap();
+    assert!(!seen().contains_key(&helper));
+}
+
+#[tokio::test]
 async fn measured_rates_are_within_a_fifth_of_the_stated() {
     in_namespace!(measured_rates_are_within_a_fifth_of_the_stated);
     let wire = Wire::new();
