@@ -236,7 +236,10 @@ fn redirect(script: &mut String, link: &str, helper: &str, now: &Present) {
 
 /// Puts fair queues into a class that was made just now, where the kernel has any: with HTB's own plain queue the rate holds as well, and one flow can keep the others waiting.
 async fn fair_queues(link: &str, before: &Queues, rate: Option<Rate>) {
-    let Some(class) = rate.map(class_of).filter(|class| before.class != Some(*class)) else {
+    let Some(class) = rate
+        .map(class_of)
+        .filter(|class| before.class != Some(*class))
+    else {
         return;
     };
     for kind in ["fq_codel", "sfq perturb 10"] {

@@ -129,7 +129,10 @@ async fn limits_are_read_back_as_they_were_stated() {
         assert_eq!(Wire::limits(), wanted);
         let before = shell("tc qdisc show; tc class show dev near | grep htb || true");
         set("near", &wanted).await.unwrap();
-        assert_eq!(shell("tc qdisc show; tc class show dev near | grep htb || true"), before);
+        assert_eq!(
+            shell("tc qdisc show; tc class show dev near | grep htb || true"),
+            before
+        );
     }
     set("near", &both(None, None)).await.unwrap();
     assert_eq!(
@@ -185,7 +188,11 @@ async fn a_queue_device_outlives_its_tap_visibly_and_is_deleted_only_without_one
     links::delete_link(socket, &helper, owner).unwrap();
     assert_eq!(seen()["vt0"].bandwidth, wanted);
     shell("ip link del vt0");
-    assert_eq!(seen()[&helper].owner, Some(owner), "left over, and ours to remove");
+    assert_eq!(
+        seen()[&helper].owner,
+        Some(owner),
+        "left over, and ours to remove"
+    );
     links::delete_link(socket, &helper, owner).unwrap();
     assert!(!seen().contains_key(&helper));
 }
