@@ -176,7 +176,7 @@ impl Lab {
             .env("VIREO_DESIRED", self.path("desired"))
             .env("VIREO_STATE_DIR", self.path("state"))
             .env("VIREO_RUNTIME_DIR", self.path("runtime"))
-            .env("VIREO_HOOKS", self.path("hooks"));
+            .env("VIREO_HOOKS_DIR", self.path("hooks"));
         command
     }
 

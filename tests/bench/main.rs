@@ -1,0 +1,52 @@
+//! Measurements, each beside its peer, in one run in the lab: `tests/bench/run`.
+//!
+//! The lab is emulated on machines without hardware virtualisation: its times compare with one another and with nothing else. Each figure is the median of
+//! several turns, the programs taking turns so that what else the machine does falls on all of them.
+
+mod boot;
+mod filter;
+mod plan;
+
+use std::time::Duration;
+
+use vireo_tests::lab::{Failure, Outcome};
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match words.first().map(String::as_str) {
+        Some("boot") => boot::bench(),
+        Some("plan") => plan::bench(&words[1..]),
+        Some("filter") => filter::bench(&words[1..]),
+        _ => Err(Failure::new(
+            "vireo-bench boot | plan [COUNT…] | filter [COUNT…]",
+        )),
+    };
+    if let Err(failure) = outcome {
+        eprintln!("bench: {failure}");
+        std::process::exit(1);
+    }
+}
+
+/// One line of the table.
+fn row(what: &str, who: &str, figure: &str, remark: &str) {
+    println!("{what:<44} {who:<14} {figure:>12}  {remark}");
+}
+
+/// The middle one; of an even number, the lower of the two.
+fn median<T: PartialOrd + Copy>(values: &mut [T]) -> Outcome<T> {
+    values.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
+    let middle = values.len().saturating_sub(1) / 2;
+    values
+        .get(middle)
+        .copied()
+        .ok_or_else(|| Failure::new("nothing was measured"))
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.3} s", time.as_secs_f64())
+}
+
+/// A binary of ours, beside this one.
+fn binary(name: &str) -> Outcome<std::path::PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name(name))
+}
