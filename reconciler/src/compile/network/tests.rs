@@ -234,3 +234,59 @@ fn a_link_that_no_rule_can_name_is_refused() {
     network.bridge.name = "virbr*".to_owned();
     assert!(matches!(compile(&network), Err(NetworkError::Link { .. })));
 }
+
+/// The kernel is asked in a network namespace of its own; where that cannot be made, the test says so and goes on.
+#[test]
+fn nft_takes_the_rules_of_every_mode_twice() {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
+    use crate::compile::nft::{NftOp, render};
+
+    let addresses = ["192.168.122.1/24", "2001:db8:ca2:2::1/64"];
+    let skeleton = skeleton();
+    let table = skeleton.table.clone();
+    let mut ops = vec![NftOp::EnsureSkeleton(skeleton)];
+    let range = Some(("203.0.113.5", "203.0.113.9"));
+    let route = Forward::Route {
+        dev: Some("eth1".to_owned()),
+    };
+    let modes = [nat(None, true), nat(range, true), route, Forward::Isolated];
+    for (index, forward) in modes.into_iter().enumerate() {
+        let mut network = network(forward, &addresses);
+        network.bridge.name = format!("virbr{index}");
+        let compiled = compile(&network).expect("compiles");
+        for (name, chain) in compiled.chains {
+            ops.push(NftOp::ReplaceChain {
+                table: table.clone(),
+                name,
+                chain,
+            });
+        }
+        for element in compiled.elements {
+            ops.push(NftOp::SetElement {
+                table: table.clone(),
+                element,
+            });
+        }
+    }
+    let script = render(&ops);
+    let mut child = Command::new("unshare")
+        .args(["-n", "nft", "-f", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("unshare runs");
+    let mut input = child.stdin.take().expect("a pipe");
+    input
+        .write_all(format!("{script}{script}").as_bytes())
+        .expect("nft reads");
+    drop(input);
+    let output = child.wait_with_output().expect("nft ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    if said.contains("Operation not permitted") || said.contains("unshare") {
+        println!("skipped: no network namespace here: {said}");
+        return;
+    }
+    assert!(output.status.success(), "{said}\n{script}");
+}
