@@ -277,6 +277,34 @@ impl serde::Serialize for Definition {
     }
 }
 
+/// From the shape that is written; a definition with a problem is refused with the first complaint.
+impl<'de> serde::Deserialize<'de> for Definition {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let value = Yaml::deserialize(deserializer)?;
+        let text = serde_yaml::to_string(&value).map_err(D::Error::custom)?;
+        let document = crate::document::read(&std::sync::Arc::new(crate::source::Source::new(
+            "definition.yaml",
+            text,
+        )));
+        let complaint = document
+            .problems
+            .first()
+            .map(|problem| problem.message.clone());
+        let only = document
+            .definitions
+            .into_iter()
+            .next()
+            .map(|located| located.definition);
+        match (only, complaint) {
+            (Some(definition), None) => Ok(definition),
+            (_, complaint) => Err(D::Error::custom(
+                complaint.unwrap_or_else(|| "no definition".into()),
+            )),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,5 +317,15 @@ mod tests {
         );
         let guest = derived_uuid(Kind::Domain, "web");
         insta::assert_snapshot!(format!("{guest} {}", derived_mac(guest, 0)), @"7405cb72-e384-54a1-a31a-e4638dc373a7 52:54:00:b5:bb:2a");
+    }
+
+    #[test]
+    fn a_definition_comes_back_through_json() {
+        let text = "domain: a\nmemory: 1 GiB\nvcpu: 2\ndisks: {volume: images/a}\n";
+        let source = std::sync::Arc::new(crate::source::Source::new("a.yaml", text));
+        let read = crate::document::read(&source);
+        let written = serde_json::to_string(&read.definitions[0].definition).unwrap_or_default();
+        let back: Definition = serde_json::from_str(&written).expect("what was written is read");
+        assert_eq!(back, read.definitions[0].definition, "{written}");
     }
 }

@@ -59,7 +59,9 @@ choice! {
 }
 
 /// Another object by kind and name: `network/default`, `volume/images/web.qcow2`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct ObjectRef {
     /// Its kind.
     pub kind: Kind,

@@ -4,6 +4,7 @@
 
 mod across;
 mod addresses;
+mod chardevs;
 mod devices;
 mod disks;
 mod filter;
@@ -12,6 +13,7 @@ mod network;
 mod one;
 mod references;
 mod storage;
+mod tune;
 
 pub use across::check;
 pub(crate) use one::one;

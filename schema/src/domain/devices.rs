@@ -1,6 +1,6 @@
 //! The list of a guest's devices.
 
-use super::{chardev, controller, disk, graphics, hostdev, interface, memory, misc};
+use super::{chardev, controller, disk, filesystem, graphics, hostdev, interface, memory, misc};
 
 element! {
     /// A guest's devices. The order among those of one kind counts, the order between kinds does not.
@@ -16,7 +16,7 @@ element! {
         /// Leases.
         list "lease" leases: misc::Lease,
         /// File systems of the host's.
-        list "filesystem" filesystems: misc::Filesystem,
+        list "filesystem" filesystems: filesystem::Filesystem,
         /// Readers of smart cards.
         list "smartcard" smartcards: chardev::Smartcard,
         /// Serial ports.

@@ -8,6 +8,7 @@ pub mod cpu;
 pub mod devices;
 pub mod disk;
 pub mod features;
+pub mod filesystem;
 pub mod graphics;
 pub mod hostdev;
 pub mod interface;

@@ -1,0 +1,362 @@
+//! Reading trees into types: one function for each word of [`element!`](crate::element), and the [`Decoder`] that collects what is wrong.
+
+use super::{Element, ElementInfo, Shape, Union};
+use crate::diagnostic::{Diagnostic, did_you_mean, one_of, usual_mistake};
+use crate::scalar::{DefaultUnit, Scalar, ScalarInfo, Size};
+use crate::source::Span;
+use crate::tree::{Attribute, Element as Tree, Foreign};
+
+/// Collects the problems of one document while its tree is decoded.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    /// What was wrong so far.
+    pub problems: Vec<Diagnostic>,
+    path: Vec<(&'static str, usize)>,
+}
+
+impl Decoder {
+    /// A decoder for a document whose root has this name.
+    pub fn new(root: &'static str) -> Self {
+        Self {
+            problems: Vec::new(),
+            path: vec![(root, 0)],
+        }
+    }
+
+    fn path(&self) -> String {
+        let mut out = String::new();
+        for (name, index) in &self.path {
+            if !out.is_empty() {
+                out.push('/');
+            }
+            out.push_str(name);
+            if *index > 0 {
+                out.push_str(&format!("[{index}]"));
+            }
+        }
+        out
+    }
+
+    /// Notes a problem at the element at hand.
+    pub fn report(&mut self, problem: Diagnostic) {
+        let path = self.path();
+        self.problems.push(problem.at(path));
+    }
+
+    fn report_at(&mut self, tail: &str, problem: Diagnostic) {
+        let path = format!("{}/{tail}", self.path());
+        self.problems.push(problem.at(path));
+    }
+
+    /// Decodes a child element, its name and number put on the path.
+    fn inside<T>(
+        &mut self,
+        name: &'static str,
+        index: usize,
+        decode: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        self.path.push((name, index));
+        let value = decode(self);
+        self.path.pop();
+        value
+    }
+
+    /// Reports everything in `tree` that its table does not know, and what is missing.
+    pub fn check_names(&mut self, tree: &Tree<'_>, info: &'static ElementInfo) {
+        for attribute in &tree.attributes {
+            if !info.takes_attribute(&attribute.name)
+                && !attribute.name.starts_with("xmlns")
+                && attribute.name != "xml:space"
+            {
+                self.unknown_attribute(tree, attribute, info);
+            }
+        }
+        for child in &tree.children {
+            if !info.takes_child(&child.name) {
+                self.unknown_child(tree, child, info);
+            }
+        }
+        if !tree.trimmed().is_empty() && info.text_field().is_none() {
+            let problem = Diagnostic::new(
+                "unexpected-text",
+                tree.text_span,
+                format!("<{}> takes no text", tree.name),
+            );
+            self.report(problem);
+        }
+        for name in info.must {
+            let stated = tree.attribute(name).is_some()
+                || tree.child(name).is_some()
+                || info
+                    .text_field()
+                    .is_some_and(|field| field.name == *name && !tree.trimmed().is_empty());
+            if !stated {
+                self.missing(tree, name, info);
+            }
+        }
+    }
+
+    fn missing(&mut self, tree: &Tree<'_>, name: &'static str, info: &'static ElementInfo) {
+        let attribute = info
+            .field(name)
+            .is_some_and(|field| matches!(field.shape, Shape::Attribute(_)));
+        let text = info
+            .field(name)
+            .is_some_and(|field| matches!(field.shape, Shape::Text(_) | Shape::Sized(_)));
+        let what = match (attribute, text) {
+            (true, _) => format!("<{}> lacks the attribute `{name}`", tree.name),
+            (_, true) => format!("<{}> lacks its value", tree.name),
+            _ => format!("<{}> lacks <{name}>", tree.name),
+        };
+        let problem = Diagnostic::new("missing", tree.span, what);
+        self.report(problem);
+    }
+
+    fn unknown_attribute(
+        &mut self,
+        tree: &Tree<'_>,
+        attribute: &Attribute<'_>,
+        info: &'static ElementInfo,
+    ) {
+        let message = format!("<{}> has no attribute `{}`", tree.name, attribute.name);
+        let help = if info.takes_child(&attribute.name) {
+            format!("`{0}` is an element here: <{0}>", attribute.name)
+        } else {
+            accepted(&attribute.name, info.attributes(), "attributes")
+        };
+        self.report_at(
+            &format!("@{}", attribute.name),
+            Diagnostic::new("unknown-attribute", attribute.name_span, message).with_help(help),
+        );
+    }
+
+    fn unknown_child(&mut self, tree: &Tree<'_>, child: &Tree<'_>, info: &'static ElementInfo) {
+        let message = format!("<{}> has no element <{}>", tree.name, child.name);
+        let help = if info.takes_attribute(&child.name) {
+            format!("`{}` is an attribute here", child.name)
+        } else {
+            accepted(&child.name, info.children(), "elements")
+        };
+        self.report_at(
+            &child.name,
+            Diagnostic::new("unknown-element", child.span, message).with_help(help),
+        );
+    }
+
+    /// Reads a value of the attribute named, or of the element's text.
+    fn scalar<T: Scalar>(
+        &mut self,
+        attribute: Option<&'static str>,
+        text: &str,
+        span: Span,
+    ) -> Option<T> {
+        match T::parse(text) {
+            Ok(value) => Some(value),
+            Err(why) => {
+                let problem = bad_value(&T::INFO, text, &why, span);
+                match attribute {
+                    Some(name) => self.report_at(&format!("@{name}"), problem),
+                    None => self.report(problem),
+                }
+                None
+            }
+        }
+    }
+
+    fn twice(&mut self, tree: &Tree<'_>, name: &'static str) {
+        if let Some(second) = tree.children_named(name).nth(1) {
+            let problem = Diagnostic::new(
+                "duplicate-element",
+                second.span,
+                format!("<{}> takes <{name}> once", tree.name),
+            );
+            self.report_at(&format!("{name}[2]"), problem);
+        }
+    }
+}
+
+/// `did you mean …? accepted here: …`
+pub fn accepted(word: &str, known: impl Iterator<Item = &'static str>, what: &str) -> String {
+    let mut known: Vec<&str> = known.collect();
+    let near = did_you_mean(word, known.iter().copied())
+        .map(|near| format!("did you mean `{near}`? "))
+        .unwrap_or_default();
+    if known.is_empty() {
+        return format!("no {what} are accepted here");
+    }
+    known.sort_unstable();
+    known.dedup();
+    format!("{near}accepted {what} here: {}", one_of(known, 32))
+}
+
+/// The complaint about a value that its type refused.
+pub fn bad_value(info: &ScalarInfo, text: &str, why: &str, span: Span) -> Diagnostic {
+    let shown: String = text.chars().take(60).collect();
+    let cut = if shown.len() < text.len() { "…" } else { "" };
+    if !info.words.is_empty() {
+        let near = usual_mistake(text, info.words)
+            .or_else(|| did_you_mean(text, info.words.iter().copied()))
+            .map(|near| format!("did you mean `{near}`? "))
+            .unwrap_or_default();
+        let help = format!("{near}accepted: {}", one_of(info.words.iter().copied(), 64));
+        return Diagnostic::new(
+            "bad-value",
+            span,
+            format!("`{shown}{cut}` is not one of the words accepted here"),
+        )
+        .with_help(help);
+    }
+    match why {
+        "is empty" => Diagnostic::new("empty-value", span, "the value is empty")
+            .with_help(format!("expected {}", info.expects)),
+        "" => Diagnostic::new(
+            "bad-value",
+            span,
+            format!("`{shown}{cut}` is not {}", info.expects),
+        ),
+        why => Diagnostic::new("bad-value", span, format!("`{shown}{cut}` {why}"))
+            .with_help(format!("expected {}", info.expects)),
+    }
+}
+
+pub fn attr<T: Scalar>(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> Option<T> {
+    let attribute = tree.attribute(name)?;
+    d.scalar(Some(name), &attribute.value, attribute.value_span)
+}
+
+pub fn text<T: Scalar>(d: &mut Decoder, tree: &Tree<'_>, _: &'static str) -> Option<T> {
+    let text = tree.text.as_deref()?;
+    if text.trim().is_empty() && !tree.children.is_empty() {
+        return None;
+    }
+    d.scalar(None, text, tree.text_span)
+}
+
+pub fn sized<U: DefaultUnit + Clone>(
+    d: &mut Decoder,
+    tree: &Tree<'_>,
+    _: &'static str,
+) -> Option<Size<U>> {
+    let text = tree.text.as_deref()?;
+    let unit = tree.attribute("unit");
+    match Size::from_parts(text, unit.map(|unit| &*unit.value)) {
+        Ok(size) => Some(size),
+        Err(why) => {
+            let about_unit = unit.filter(|_| why.starts_with("has the unknown unit"));
+            let span = about_unit.map_or(tree.text_span, |unit| unit.value_span);
+            let problem = bad_value(&<Size<U> as Scalar>::INFO, text.trim(), &why, span);
+            d.report(problem);
+            None
+        }
+    }
+}
+
+pub fn leaf<T: Scalar>(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> Option<T> {
+    d.twice(tree, name);
+    let child = tree.child(name)?;
+    leaf_value(d, child, name, 0)
+}
+
+pub fn leaves<T: Scalar>(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> Vec<T> {
+    tree.children_named(name)
+        .enumerate()
+        .filter_map(|(i, child)| leaf_value(d, child, name, i + 1))
+        .collect()
+}
+
+fn leaf_value<T: Scalar>(
+    d: &mut Decoder,
+    child: &Tree<'_>,
+    name: &'static str,
+    index: usize,
+) -> Option<T> {
+    d.inside(name, index, |d| {
+        only_text(d, child);
+        d.scalar(None, child.text.as_deref().unwrap_or(""), child.text_span)
+    })
+}
+
+fn only_text(d: &mut Decoder, child: &Tree<'_>) {
+    if let Some(attribute) = child
+        .attributes
+        .iter()
+        .find(|attribute| !attribute.name.starts_with("xmlns"))
+    {
+        let message = format!("<{}> has no attribute `{}`", child.name, attribute.name);
+        d.report_at(
+            &format!("@{}", attribute.name),
+            Diagnostic::new("unknown-attribute", attribute.name_span, message)
+                .with_help("no attributes are accepted here"),
+        );
+    }
+    if let Some(inner) = child.children.first() {
+        let message = format!("<{}> has no element <{}>", child.name, inner.name);
+        d.report_at(
+            &inner.name,
+            Diagnostic::new("unknown-element", inner.span, message)
+                .with_help("no elements are accepted here"),
+        );
+    }
+}
+
+pub fn flag(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> bool {
+    d.twice(tree, name);
+    let Some(child) = tree.child(name) else {
+        return false;
+    };
+    d.inside(name, 0, |d| {
+        only_text(d, child);
+        if !child.trimmed().is_empty() {
+            let problem = Diagnostic::new(
+                "unexpected-text",
+                child.text_span,
+                format!("<{name}> takes no text"),
+            );
+            d.report(problem);
+        }
+    });
+    true
+}
+
+pub fn child<T: Element>(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> Option<T> {
+    d.twice(tree, name);
+    let child = tree.child(name)?;
+    Some(d.inside(name, 0, |d| T::decode(d, child)))
+}
+
+pub fn flat<T: Element>(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> Option<T> {
+    child(d, tree, name)
+}
+
+pub fn list<T: Element>(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> Vec<T> {
+    tree.children_named(name)
+        .enumerate()
+        .map(|(i, child)| d.inside(name, i + 1, |d| T::decode(d, child)))
+        .collect()
+}
+
+pub fn many<T: Union>(d: &mut Decoder, tree: &Tree<'_>, _: &'static str) -> Vec<T> {
+    let mut counts = vec![0; T::variants().len()];
+    let mut out = Vec::new();
+    for child in &tree.children {
+        let Some((at, variant)) = T::variants()
+            .iter()
+            .enumerate()
+            .find(|(_, variant)| variant.name == child.name)
+        else {
+            continue;
+        };
+        let index = counts.get_mut(at).map_or(1, |count| {
+            *count += 1;
+            *count
+        });
+        out.extend(d.inside(variant.name, index, |d| T::decode(d, child)));
+    }
+    out
+}
+
+pub fn tree(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> Option<Foreign> {
+    d.twice(tree, name);
+    let children = &tree.child(name)?.children;
+    (!children.is_empty()).then(|| Foreign(children.iter().map(Tree::to_owned).collect()))
+}

@@ -1,0 +1,47 @@
+//! Which keys a mapping may have, and which field a single value stands for.
+
+use crate::element::{ElementInfo, Field, Shape};
+
+impl Field {
+    /// Whether its key differs from its name because it may occur several times.
+    pub(super) fn key_is_plural(&self) -> bool {
+        matches!(self.shape, Shape::List(_) | Shape::Leaves(_))
+    }
+}
+
+pub(super) fn main_field(info: &'static ElementInfo) -> Option<&'static Field> {
+    info.text_field()
+        .or_else(|| info.fields.iter().find(|field| field.name == info.main))
+}
+
+/// The list field of an element that has nothing else.
+pub(super) fn only_list(info: &'static ElementInfo) -> Option<&'static Field> {
+    match info.fields {
+        [field] if matches!(field.shape, Shape::List(_) | Shape::Leaves(_)) => Some(field),
+        _ => None,
+    }
+}
+
+/// Every key that a mapping of this element may have.
+pub fn keys(info: &'static ElementInfo) -> Vec<&'static str> {
+    let mut out: Vec<&'static str> = Vec::new();
+    for field in info.fields {
+        match field.shape {
+            Shape::Many(variants) => out.extend(variants().iter().map(|variant| variant.name)),
+            Shape::Flat(inner) => out.extend(keys(inner())),
+            _ => out.push(field.key),
+        }
+    }
+    out.extend(info.short.iter().map(|shorthand| shorthand.key));
+    out
+}
+
+pub(super) fn knows(info: &'static ElementInfo, key: &str) -> bool {
+    info.fields.iter().any(|field| match field.shape {
+        Shape::Many(variants) => {
+            field.key == key || variants().iter().any(|variant| variant.name == key)
+        }
+        Shape::Flat(inner) => field.key == key || knows(inner(), key),
+        _ => field.key == key || field.key_is_plural() && field.name == key,
+    }) || info.short.iter().any(|shorthand| shorthand.key == key)
+}
