@@ -41,6 +41,7 @@ pub async fn probe(cgroups: &Cgroups) -> HostFacts {
         bridge_ct,
         bridge_reject,
         tools: tools(),
+        runtime: super::paths::Paths::default().runtime,
         ip_forward: forwarding(false),
         ip6_forward: forwarding(true),
     }

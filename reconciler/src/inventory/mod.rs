@@ -78,6 +78,8 @@ pub struct HostFacts {
     pub bridge_reject: bool,
     /// Tools found, by name, with their path (`qemu-system-x86_64`, `qemu-img`, `nft`, `dnsmasq`, `vireo-vmm`).
     pub tools: BTreeMap<String, PathBuf>,
+    /// The runtime directory, which configurations of what runs there name.
+    pub runtime: PathBuf,
     /// IPv4 forwarding is on.
     pub ip_forward: bool,
     /// IPv6 forwarding is on.
@@ -96,6 +98,7 @@ impl Default for HostFacts {
             bridge_ct: false,
             bridge_reject: false,
             tools: BTreeMap::new(),
+            runtime: PathBuf::from("/run/vireo"),
             ip_forward: false,
             ip6_forward: false,
         }

@@ -1,3 +1,84 @@
 //! Planning: `plan(desired, inventory, ledger) -> Plan`, pure and deterministic.
+//!
+//! In: what is wanted ([`Desired`]), what is there ([`Inventory`]), what is ours ([`Ledger`]). Out: a [`Plan`] that leaves its executor no choice: at most one
+//! step an object, each with its effects in order, in an order that satisfies every step's needs. What can go wrong with one object is a refusal of that
+//! object and of what cannot be without it; the rest is planned as if it were not there.
+//!
+//! One planner a kind: [`network`], [`storage`], [`nwfilter`], [`domain`]; [`removal`] for what is in no file any more; [`sweep`] for packet rules that nobody
+//! uses any more. Then [`graph`] orders the steps, and [`guard`] decides whether the whole waits for a confirmation. The rule that all keep: a plan's effects,
+//! applied to the inventory and the ledger it was made from, leave nothing to plan.
 
+mod context;
+mod difference;
+mod domain;
+mod draft;
+mod graph;
+mod guard;
+mod interest;
+mod network;
+mod nwfilter;
+mod removal;
+pub mod render;
+mod rules;
 pub mod step;
+mod storage;
+mod summary;
+mod sweep;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+use crate::desired::{Desired, Resolved};
+use crate::inventory::Inventory;
+use crate::ledger::Ledger;
+
+use self::context::Context;
+use self::draft::Found;
+pub use self::interest::interest;
+use self::step::{Held, Plan};
+
+/// What has to be done to the host, what will not be, and why.
+pub fn plan(desired: &Desired, inventory: &Inventory, ledger: &Ledger) -> Plan {
+    let context = Context::new(desired, inventory, ledger);
+    let mut plan = Plan {
+        refusals: desired.problems.clone(),
+        held: desired.held.clone(),
+        ..Plan::default()
+    };
+    for (object, wanted) in &desired.objects {
+        if wanted.policy.suspend {
+            plan.held.push(Held {
+                object: object.clone(),
+                why: "suspended by its policy".to_owned(),
+            });
+            continue;
+        }
+        let found = match &wanted.resolved {
+            Resolved::Network(network) => network::plan(&context, wanted, network),
+            Resolved::Pool(pool) => storage::plan_pool(&context, wanted, pool),
+            Resolved::Volume(volume) => storage::plan_volume(&context, wanted, volume),
+            Resolved::NwFilter(filter) => nwfilter::plan(&context, wanted, filter),
+            Resolved::Domain(domain) => domain::plan(&context, wanted, domain),
+        };
+        take(&mut plan, found);
+    }
+    for (object, departed) in &desired.departed {
+        take(&mut plan, removal::plan(&context, object, departed));
+    }
+    graph::block(&mut plan, &context);
+    sweep::sweep(&mut plan, &context);
+    graph::settle(&mut plan);
+    guard::guard(&mut plan, desired, ledger);
+    plan
+}
+
+/// Adds what was found about one object.
+fn take(plan: &mut Plan, found: Found) {
+    if found.is_nothing() {
+        plan.unchanged += 1;
+    }
+    plan.steps.extend(found.step);
+    plan.pending.extend(found.pending);
+    plan.refusals.extend(found.refusals);
+    plan.held.extend(found.held);
+}

@@ -1,9 +1,10 @@
 //! A plan as data: steps, refusals, changes that wait, and a digest that binds a confirmation to exactly this plan.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::execute::effect::Effect;
 use crate::object::ObjectId;
@@ -185,4 +186,22 @@ pub struct Plan {
     pub confirm: Option<String>,
     /// Objects that are as they should be.
     pub unchanged: usize,
+}
+
+impl Plan {
+    /// What binds a confirmation to exactly this plan: the first 16 hexadecimal digits of the SHA-256 of its JSON.
+    pub fn digest(&self) -> String {
+        // Every map in a plan is ordered and has keys that JSON can hold, so that equal plans give equal text.
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        let mut text = String::with_capacity(16);
+        for byte in Sha256::digest(&json).iter().take(8) {
+            let _ = write!(text, "{byte:02x}");
+        }
+        text
+    }
+
+    /// Whether there is nothing to do, nothing waits, and nothing is refused.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty() && self.pending.is_empty() && self.refusals.is_empty()
+    }
 }

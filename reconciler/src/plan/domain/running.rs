@@ -1,0 +1,254 @@
+//! A guest that runs and should: changed live, restarted, repaired, or left to wait.
+
+use crate::desired::Wanted;
+use crate::domain::Launch;
+use crate::execute::effect::Effect;
+use crate::inventory::{Guest, GuestState};
+use crate::resolve::WantedState;
+use crate::resolve::domain::Domain;
+
+use crate::plan::context::Context;
+use crate::plan::draft::{Found, Page, Work, refusal};
+use crate::plan::step::{Difference, Disruption, Pending, Step, Verb};
+use crate::plan::summary;
+
+use super::{fields, life, surroundings};
+
+/// Plans a guest whose process runs.
+pub(super) fn plan(
+    context: &Context<'_>,
+    wanted: &Wanted,
+    domain: &Domain,
+    page: &Page<'_>,
+    guest: &Guest,
+) -> Found {
+    let runs = &guest.launch.domain;
+    let (live, heavy) = split(runs, domain, wanted);
+    let allowed = wanted.policy.disruption;
+    if !heavy.is_empty() && allowed >= Disruption::Restart {
+        return restart(context, wanted, domain, page, guest, live, heavy);
+    }
+    let target = goes_on_as(runs, domain, heavy.is_empty());
+    let mut work = Work::default();
+    if let Err(error) = adjust(context, &target, guest, &mut work) {
+        return Found::refused(refusal(wanted, error.rule, error.message, ""));
+    }
+    if target != *runs {
+        work.also(Effect::RecordLaunch(Box::new(Launch {
+            domain: target,
+            xml: if heavy.is_empty() {
+                wanted.xml.clone()
+            } else {
+                guest.launch.xml.clone()
+            },
+            generation: guest.launch.generation,
+        })));
+    }
+    let pending = (!heavy.is_empty()).then(|| wait(wanted, &heavy));
+    Found {
+        step: step(context, wanted, domain, page, work, live, pending.is_some()),
+        pending,
+        ..Found::default()
+    }
+}
+
+/// What a guest is to be that is not restarted.
+fn goes_on_as(runs: &Domain, domain: &Domain, all_live: bool) -> Domain {
+    if all_live {
+        Domain {
+            driver_why: runs.driver_why.clone(),
+            ..domain.clone()
+        }
+    } else {
+        fields::live_part(runs, domain)
+    }
+}
+
+/// What a wanted guest is to be when this plan is through, if it runs now and is neither stopped nor restarted.
+pub(in crate::plan) fn target(
+    context: &Context<'_>,
+    wanted: &Wanted,
+    domain: &Domain,
+) -> Option<Domain> {
+    let guest = context.inventory.guests.get(&domain.uuid)?;
+    let ended = matches!(guest.state, GuestState::Ended { .. });
+    if ended || wanted.policy.suspend || domain.lifecycle.wanted == WantedState::Stopped {
+        return None;
+    }
+    let runs = &guest.launch.domain;
+    let (_, heavy) = split(runs, domain, wanted);
+    let restarts = !heavy.is_empty() && wanted.policy.disruption >= Disruption::Restart;
+    (!restarts).then(|| goes_on_as(runs, domain, heavy.is_empty()))
+}
+
+/// Differences that change live, and those that do not.
+fn split(
+    runs: &Domain,
+    domain: &Domain,
+    wanted: &Wanted,
+) -> (Vec<fields::Found>, Vec<fields::Found>) {
+    if runs == domain {
+        return (Vec::new(), Vec::new());
+    }
+    fields::differences(runs, domain, wanted)
+        .into_iter()
+        .partition(|found| found.difference.disruption == Disruption::Live)
+}
+
+/// Brings what runs, and what is around it, to the target.
+fn adjust(
+    context: &Context<'_>,
+    target: &Domain,
+    guest: &Guest,
+    work: &mut Work,
+) -> Result<(), crate::plan::rules::RulesError> {
+    let runs = &guest.launch.domain;
+    surroundings::of(context, target, false)?.repair(context, work);
+    if target.memory.current != runs.memory.current {
+        work.act(
+            "",
+            Effect::SetBalloon {
+                guest: target.uuid,
+                driver: target.driver,
+                size: target.memory.current,
+            },
+        );
+    }
+    match (&guest.state, target.lifecycle.wanted) {
+        (GuestState::Running { .. }, WantedState::Paused) => work.act(
+            "its policy wants it paused",
+            Effect::PauseGuest {
+                guest: target.uuid,
+                driver: target.driver,
+            },
+        ),
+        (GuestState::Paused { .. }, WantedState::Running) => work.act(
+            "it is paused, and its policy wants it running",
+            Effect::ResumeGuest {
+                guest: target.uuid,
+                driver: target.driver,
+            },
+        ),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn wait(wanted: &Wanted, heavy: &[fields::Found]) -> Pending {
+    let allowed = wanted.policy.disruption;
+    let notes = notes(heavy);
+    let why = if allowed == Disruption::NextBoot {
+        format!("{notes}; it takes effect when the guest next starts, as its policy says")
+    } else {
+        format!(
+            "{notes}; allow it with `policy: {{disruption: restart}}`, or run `vireo restart {}`",
+            wanted.id.name
+        )
+    };
+    Pending {
+        object: wanted.id.clone(),
+        needs: Disruption::Restart,
+        allowed,
+        differences: take(heavy),
+        why,
+    }
+}
+
+fn notes(found: &[fields::Found]) -> String {
+    let mut notes: Vec<&str> = found.iter().map(|found| found.note).collect();
+    notes.dedup();
+    notes.join("; ")
+}
+
+fn take(found: &[fields::Found]) -> Vec<Difference> {
+    found.iter().map(|found| found.difference.clone()).collect()
+}
+
+/// The step of a guest that goes on running.
+fn step(
+    context: &Context<'_>,
+    wanted: &Wanted,
+    domain: &Domain,
+    page: &Page<'_>,
+    work: Work,
+    live: Vec<fields::Found>,
+    waits: bool,
+) -> Option<Step> {
+    // While something waits, the definition counts as applied only in as far as its live part is.
+    let after = page.after().filter(|_| !waits || !live.is_empty());
+    if work.is_empty() && after.is_none() {
+        return None;
+    }
+    let verb = if live.is_empty() && !work.is_empty() && !page.is_changed() {
+        Verb::Repair
+    } else {
+        Verb::Change
+    };
+    let why = match (live.is_empty(), work.reasons.is_empty()) {
+        (false, _) => notes(&live),
+        (true, false) => work.reasons.join("; "),
+        (true, true) if page.old().is_none() => {
+            "it runs and is marked as ours: its page in the ledger is written again".to_owned()
+        }
+        (true, true) => page.reason(),
+    };
+    Some(Step {
+        object: wanted.id.clone(),
+        verb,
+        disruption: Disruption::Live,
+        summary: summary::domain(domain),
+        why,
+        differences: take(&live),
+        needs: context.needs_of(wanted, domain),
+        effects: page
+            .before()
+            .into_iter()
+            .chain(work.effects)
+            .chain(after)
+            .collect(),
+        undo: Vec::new(),
+    })
+}
+
+fn restart(
+    context: &Context<'_>,
+    wanted: &Wanted,
+    domain: &Domain,
+    page: &Page<'_>,
+    guest: &Guest,
+    live: Vec<fields::Found>,
+    heavy: Vec<fields::Found>,
+) -> Found {
+    let obstacles = super::obstacles(context, wanted, domain);
+    if !obstacles.is_empty() {
+        return Found {
+            refusals: obstacles,
+            ..Found::default()
+        };
+    }
+    let mut work = Work::default();
+    work.effects
+        .extend(life::stop(context, &guest.launch, Some(domain)));
+    let generation = life::generation(domain, Some(guest.launch.generation));
+    if let Err(error) = life::start(context, wanted, domain, generation, &mut work) {
+        return Found::refused(refusal(wanted, error.rule, error.message, ""));
+    }
+    let mut differences = take(&heavy);
+    differences.extend(take(&live));
+    Found::step(Some(Step {
+        object: wanted.id.clone(),
+        verb: Verb::Restart,
+        disruption: Disruption::Restart,
+        summary: summary::domain(domain),
+        why: format!("{}, and its policy allows a restart", notes(&heavy)),
+        differences,
+        needs: context.needs_of(wanted, domain),
+        effects: page
+            .before()
+            .into_iter()
+            .chain(work.effects)
+            .chain(page.after())
+            .collect(),
+        undo: work.undo,
+    }))
+}

@@ -1,0 +1,150 @@
+//! What surrounds a running guest on the host: taps, packet rules, limits, control group; as it should be, against what is there.
+
+use crate::compile::nft::NftOp;
+use crate::execute::effect::Effect;
+use crate::resolve::domain::{Bandwidth, Domain, Interface, InterfaceSource};
+
+use crate::plan::context::Context;
+use crate::plan::draft::Work;
+use crate::plan::rules::{self, RulesError};
+
+use super::life::taps;
+
+/// What is to be around a guest, with the packet operations that lead there.
+pub(super) struct Surroundings<'a> {
+    domain: &'a Domain,
+    rules: Vec<NftOp>,
+}
+
+/// The surroundings of a guest that runs, or starts. Of one that runs, interfaces whose rules a changed filter's own step writes are left to that.
+pub(super) fn of<'a>(
+    context: &Context<'_>,
+    domain: &'a Domain,
+    starts: bool,
+) -> Result<Surroundings<'a>, RulesError> {
+    Ok(Surroundings {
+        domain,
+        rules: rules::guest_ops(context, domain, starts)?,
+    })
+}
+
+impl Surroundings<'_> {
+    /// Makes all of it, for a guest about to start. Taps come up last, when their rules and limits are in place.
+    pub fn from_nothing(&self, context: &Context<'_>) -> Vec<Effect> {
+        let left = |interface: &Interface| context.inventory.links.get(&interface.tap);
+        let mut effects: Vec<Effect> = taps(self.domain).map(|i| self.ensure_tap(i)).collect();
+        if !self.rules.is_empty() {
+            effects.push(Effect::Nft(self.rules.clone()));
+        }
+        for interface in taps(self.domain) {
+            let observed = left(interface).map(|link| &link.bandwidth);
+            if interface.bandwidth != *observed.unwrap_or(&Bandwidth::default()) {
+                effects.push(set_bandwidth(interface));
+            }
+        }
+        for interface in taps(self.domain) {
+            if interface.link_up != left(interface).is_some_and(|link| link.up) {
+                effects.push(set_link(interface));
+            }
+        }
+        effects
+    }
+
+    /// Brings a running guest's surroundings to what they should be.
+    pub fn repair(&self, context: &Context<'_>, work: &mut Work) {
+        let inventory = context.inventory;
+        if inventory.cgroups.get(&self.domain.uuid) != Some(&self.domain.tuning) {
+            work.act(
+                "its control group's values are others",
+                Effect::SetCgroup {
+                    guest: self.domain.uuid,
+                    tuning: self.domain.tuning.clone(),
+                },
+            );
+        }
+        for interface in taps(self.domain) {
+            if let Some(reason) = tap_differs(context, interface) {
+                work.act(reason, self.ensure_tap(interface));
+            }
+        }
+        if !self.rules.is_empty() {
+            work.act(
+                "its packet rules are not those that are wanted",
+                Effect::Nft(self.rules.clone()),
+            );
+        }
+        for interface in taps(self.domain) {
+            let link = inventory.links.get(&interface.tap);
+            let observed = link.map(|link| link.bandwidth.clone()).unwrap_or_default();
+            if observed != interface.bandwidth {
+                work.act(
+                    format!("the bandwidth limits of {} are others", interface.tap),
+                    set_bandwidth(interface),
+                );
+            }
+            if link.is_some_and(|link| link.up) != interface.link_up {
+                let word = if interface.link_up { "down" } else { "up" };
+                let reason = link.map_or_else(String::new, |_| format!("{} is {word}", interface.tap));
+                work.act(reason, set_link(interface));
+            }
+        }
+        for link in context.links_of(self.domain.uuid) {
+            if !taps(self.domain).any(|interface| interface.tap == *link) {
+                work.act(
+                    format!("link {link} is no interface of it"),
+                    Effect::DeleteLink {
+                        link: (*link).to_owned(),
+                        owner: self.domain.uuid,
+                    },
+                );
+            }
+        }
+    }
+
+    fn ensure_tap(&self, interface: &Interface) -> Effect {
+        Effect::EnsureTap {
+            tap: interface.tap.clone(),
+            owner: self.domain.uuid,
+            bridge: interface.source.bridge().map(str::to_owned),
+            mtu: interface.mtu,
+            multi_queue: interface.queues.is_some_and(|queues| queues > 1),
+        }
+    }
+}
+
+/// What of a tap differs. A tap whose bridge is not there yet is put into it by the same effect, once the bridge's own step has made it.
+fn tap_differs(context: &Context<'_>, interface: &Interface) -> Option<String> {
+    let Some(link) = context.inventory.links.get(&interface.tap) else {
+        return Some(format!("tap {} is gone", interface.tap));
+    };
+    let bridge = interface.source.bridge();
+    if link.master.as_deref() != bridge {
+        return Some(match bridge {
+            Some(bridge) => format!("{} is not in bridge {bridge}", interface.tap),
+            None => format!("{} is in a bridge", interface.tap),
+        });
+    }
+    if interface.mtu.is_some_and(|mtu| mtu != link.mtu) {
+        return Some(format!("the MTU of {} is {}", interface.tap, link.mtu));
+    }
+    None
+}
+
+fn set_bandwidth(interface: &Interface) -> Effect {
+    Effect::SetBandwidth {
+        link: interface.tap.clone(),
+        bandwidth: interface.bandwidth.clone(),
+    }
+}
+
+fn set_link(interface: &Interface) -> Effect {
+    Effect::SetLink {
+        link: interface.tap.clone(),
+        up: interface.link_up,
+    }
+}
+
+/// Whether the interface's tap can move from one source to the other while the guest runs.
+pub(super) fn can_move(from: &InterfaceSource, to: &InterfaceSource) -> bool {
+    *from != InterfaceSource::User && *to != InterfaceSource::User
+}
