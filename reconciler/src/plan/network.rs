@@ -64,7 +64,8 @@ fn wait(
         pending: Some(pending),
         ..Found::default()
     };
-    if let (Some(Resolved::Network(previous)), Some(entry)) = (wanted.previous.as_deref(), page.old())
+    if let (Some(Resolved::Network(previous)), Some(entry)) =
+        (wanted.previous.as_deref(), page.old())
     {
         let kept = Wanted {
             xml: entry.definition.clone(),
@@ -177,7 +178,10 @@ fn existing_bridge(
             Err(Box::new(Found::refused(refusal(
                 wanted,
                 "missing-bridge",
-                format!("network {} is over link {name} of the host, which {what}", network.name),
+                format!(
+                    "network {} is over link {name} of the host, which {what}",
+                    network.name
+                ),
                 "make the bridge, or leave out <forward mode='bridge'/> to have one made",
             ))))
         }
@@ -236,7 +240,9 @@ fn addresses(network: &Network, link: Option<&Link>, work: &mut Work) {
     let name = &network.bridge.name;
     let has_address = |address: &IpNet| link.is_some_and(|link| link.addresses.contains(address));
     for address in network.addresses.iter().filter(|a| !has_address(a)) {
-        let reason = link.map_or_else(String::new, |_| format!("address {address} is not on {name}"));
+        let reason = link.map_or_else(String::new, |_| {
+            format!("address {address} is not on {name}")
+        });
         work.act(
             reason,
             Effect::AddAddress {
@@ -258,7 +264,9 @@ fn addresses(network: &Network, link: Option<&Link>, work: &mut Work) {
     let has_route = |route| link.is_some_and(|link: &Link| link.routes.contains(route));
     // A link that was down has lost its routes by the time they are looked at.
     for route in network.routes.iter().filter(|route| !has_route(route)) {
-        let reason = link.map_or_else(String::new, |_| format!("the route to {} is missing", route.to));
+        let reason = link.map_or_else(String::new, |_| {
+            format!("the route to {} is missing", route.to)
+        });
         work.act(
             reason,
             Effect::AddRoute {
@@ -315,7 +323,13 @@ fn rules_and_dnsmasq(
     work: &mut Work,
 ) -> Result<(), Box<Found>> {
     let starts = !context.inventory.links.contains_key(&network.bridge.name);
-    let quiet = |reason: &str| if starts { String::new() } else { reason.to_owned() };
+    let quiet = |reason: &str| {
+        if starts {
+            String::new()
+        } else {
+            reason.to_owned()
+        }
+    };
     let mut keys: BTreeSet<IfName> = context
         .bridges_of(network.uuid)
         .filter_map(|name| IfName::new(name).ok())
@@ -323,8 +337,14 @@ fn rules_and_dnsmasq(
     if network.forward != Forward::Bridge {
         keys.extend(IfName::new(&network.bridge.name));
     }
-    let ops = rules::network_ops(context, network, &keys)
-        .map_err(|error| Box::new(Found::refused(refusal(wanted, error.rule, error.message, ""))))?;
+    let ops = rules::network_ops(context, network, &keys).map_err(|error| {
+        Box::new(Found::refused(refusal(
+            wanted,
+            error.rule,
+            error.message,
+            "",
+        )))
+    })?;
     if !ops.is_empty() {
         work.act(
             quiet("its packet rules are not those that were written"),
@@ -332,8 +352,14 @@ fn rules_and_dnsmasq(
         );
     }
     let running = context.inventory.dnsmasq.get(&network.uuid);
-    let files = rules::dnsmasq(context, network)
-        .map_err(|error| Box::new(Found::refused(refusal(wanted, error.rule, error.message, ""))))?;
+    let files = rules::dnsmasq(context, network).map_err(|error| {
+        Box::new(Found::refused(refusal(
+            wanted,
+            error.rule,
+            error.message,
+            "",
+        )))
+    })?;
     match files {
         Some((files, digest)) => {
             let reason = match running {

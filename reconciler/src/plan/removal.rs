@@ -35,9 +35,7 @@ pub(super) fn plan(context: &Context<'_>, object: &ObjectId, departed: &Departed
         Kind::Domain => Found::step(Some(guest(context, object))),
         Kind::Network => Found::step(Some(network(context, object, departed))),
         Kind::Volume => volume(context, object, departed),
-        Kind::Pool | Kind::NwFilter | Kind::Secret => {
-            Found::step(Some(release(context, object)))
-        }
+        Kind::Pool | Kind::NwFilter | Kind::Secret => Found::step(Some(release(context, object))),
     }
 }
 

@@ -193,8 +193,8 @@ pub(super) fn filter_ops(
         if written_by(context, interface) != Some(filter) {
             continue;
         }
-        let rules = tap(interface)
-            .and_then(|name| Ok((interface_rules(context, interface, &name)?, name)));
+        let rules =
+            tap(interface).and_then(|name| Ok((interface_rules(context, interface, &name)?, name)));
         if let Ok((rules, name)) = rules {
             want.extend(rules);
             keys.insert(name);
@@ -284,10 +284,15 @@ fn reached<'f>(filters: &'f BTreeMap<String, Filter>, from: &'f str) -> BTreeSet
             continue;
         }
         let entries = filters.get(name).map(|filter| filter.entries.iter());
-        open.extend(entries.into_iter().flatten().filter_map(|entry| match entry {
-            Entry::Reference(reference) => Some(reference.filter.as_str()),
-            Entry::Rule(_) => None,
-        }));
+        open.extend(
+            entries
+                .into_iter()
+                .flatten()
+                .filter_map(|entry| match entry {
+                    Entry::Reference(reference) => Some(reference.filter.as_str()),
+                    Entry::Rule(_) => None,
+                }),
+        );
     }
     reached
 }

@@ -263,7 +263,11 @@ fn incompatible(wanted: &Wanted, volume: &Volume, file: &File) -> Option<Differe
             return None;
         }
         let text = |path: Option<&std::path::PathBuf>| path.map(|path| path.display().to_string());
-        ("backingStore/path", text(image.backing.as_ref()), text(stated))
+        (
+            "backingStore/path",
+            text(image.backing.as_ref()),
+            text(stated),
+        )
     };
     Some(difference::one(
         wanted,

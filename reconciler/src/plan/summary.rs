@@ -23,7 +23,11 @@ pub(super) fn network(network: &Network) -> String {
         .collect();
     let mut text = match subnets.is_empty() {
         true => format!("{mode} on {}", network.bridge.name),
-        false => format!("{mode} {} on {}", subnets.join(" and "), network.bridge.name),
+        false => format!(
+            "{mode} {} on {}",
+            subnets.join(" and "),
+            network.bridge.name
+        ),
     };
     for range in network.dnsmasq.iter().flat_map(|dnsmasq| &dnsmasq.ranges) {
         text.push_str(&format!(", dhcp {}", dhcp(range, &network.addresses)));
@@ -103,7 +107,10 @@ pub(super) fn filter(filter: &Filter) -> String {
     };
     if !references.is_empty() {
         let comma = if text.is_empty() { "" } else { ", " };
-        text.push_str(&format!("{comma}over {}", super::context::list(&references)));
+        text.push_str(&format!(
+            "{comma}over {}",
+            super::context::list(&references)
+        ));
     }
     text
 }

@@ -57,11 +57,12 @@ fn sweep_table(plan: &mut Plan, context: &Context<'_>, table: &TableName, kind: 
         return;
     };
     let kept = context.kept.borrow();
-    let leftovers: Vec<NftOp> = leftovers(table, observed, &|chain| {
-        kept.chains.contains(&(table.clone(), chain.clone()))
-    }, &|element| {
-        kept.elements.contains(&(table.clone(), element.clone()))
-    })
+    let leftovers: Vec<NftOp> = leftovers(
+        table,
+        observed,
+        &|chain| kept.chains.contains(&(table.clone(), chain.clone())),
+        &|element| kept.elements.contains(&(table.clone(), element.clone())),
+    )
     .into_iter()
     .filter(|op| !plan.steps.iter().any(|step| deletes(step, op)))
     .collect();
@@ -74,10 +75,14 @@ fn sweep_table(plan: &mut Plan, context: &Context<'_>, table: &TableName, kind: 
         .filter(|step| step.effects.iter().any(|effect| writes(effect, table)))
         .collect();
     if let [only] = writers.as_mut_slice() {
-        let last = only.effects.iter_mut().rev().find_map(|effect| match effect {
-            Effect::Nft(ops) if touches(ops, table) => Some(ops),
-            _ => None,
-        });
+        let last = only
+            .effects
+            .iter_mut()
+            .rev()
+            .find_map(|effect| match effect {
+                Effect::Nft(ops) if touches(ops, table) => Some(ops),
+                _ => None,
+            });
         if let Some(ops) = last {
             ops.extend(leftovers);
         }

@@ -68,15 +68,27 @@ const LIMIT: &str = "the limit is written to the running guest's control group";
 /// Fields of the guest itself.
 const GUEST: &[Row] = &[
     restart("/name", "name", "the monitor is started with the name"),
-    restart("/driver", "policy/driver", "another monitor has to run the guest"),
+    restart(
+        "/driver",
+        "policy/driver",
+        "another monitor has to run the guest",
+    ),
     restart("/emulated", "@type", "the processor is another"),
     restart("/machine/arch", "os/type/@arch", BUILT_IN),
     restart("/machine/machine", "os/type/@machine", BUILT_IN),
     restart("/machine/emulator", "devices/emulator", BUILT_IN),
     restart("/machine/acpi", "features/acpi", BUILT_IN),
     restart("/machine/sysinfo", "sysinfo", BUILT_IN),
-    size(restart("/memory/maximum", "memory", "above what the guest was built with, or below")),
-    size(live("/memory/current", "currentMemory", "the guest's balloon is told")),
+    size(restart(
+        "/memory/maximum",
+        "memory",
+        "above what the guest was built with, or below",
+    )),
+    size(live(
+        "/memory/current",
+        "currentMemory",
+        "the guest's balloon is told",
+    )),
     restart("/memory/hugepages", "memoryBacking/hugepages", BUILT_IN),
     restart("/memory/locked", "memoryBacking/locked", BUILT_IN),
     restart("/vcpus/maximum", "vcpu", BUILT_IN),
@@ -89,19 +101,47 @@ const GUEST: &[Row] = &[
     restart("/rng", "devices/rng", BUILT_IN),
     restart("/balloon", "devices/memballoon", BUILT_IN),
     restart("/clock", "clock", BUILT_IN),
-    live("/events/on_poweroff", "on_poweroff", "it is looked at when the guest ends"),
-    restart("/events/on_reboot", "on_reboot", "the monitor is started with it"),
-    restart("/events/on_crash", "on_crash", "the monitor is started with it"),
+    live(
+        "/events/on_poweroff",
+        "on_poweroff",
+        "it is looked at when the guest ends",
+    ),
+    restart(
+        "/events/on_reboot",
+        "on_reboot",
+        "the monitor is started with it",
+    ),
+    restart(
+        "/events/on_crash",
+        "on_crash",
+        "the monitor is started with it",
+    ),
     live("/tuning/shares", "cputune/shares", WEIGHT),
     live("/tuning/period", "cputune/period", LIMIT),
     live("/tuning/quota", "cputune/quota", LIMIT),
-    live("/tuning/cpuset", "vcpu/@cpuset", "the running guest's control group is moved"),
+    live(
+        "/tuning/cpuset",
+        "vcpu/@cpuset",
+        "the running guest's control group is moved",
+    ),
     size(live("/tuning/memory_max", "memtune/hard_limit", LIMIT)),
     size(live("/tuning/memory_high", "memtune/soft_limit", LIMIT)),
-    size(live("/tuning/memory_swap_max", "memtune/swap_hard_limit", LIMIT)),
+    size(live(
+        "/tuning/memory_swap_max",
+        "memtune/swap_hard_limit",
+        LIMIT,
+    )),
     live("/tuning/io_weight", "blkiotune/weight", WEIGHT),
-    live("/lifecycle", "policy", "it is looked at when the guest's state changes"),
-    restart("/qemu_arguments", "qemu:commandline", "QEMU is started with them"),
+    live(
+        "/lifecycle",
+        "policy",
+        "it is looked at when the guest's state changes",
+    ),
+    restart(
+        "/qemu_arguments",
+        "qemu:commandline",
+        "QEMU is started with them",
+    ),
 ];
 
 /// Fields of a disk, found again by its target.
@@ -127,7 +167,11 @@ const INTERFACE: &[Row] = &[
     restart("/model", "model/@type", BUILT_IN),
     restart("/mtu", "mtu/@size", BUILT_IN),
     live("/link_up", "link/@state", "the tap is set up or down"),
-    live("/filter", "filterref", "the packet rules are exchanged in one transaction"),
+    live(
+        "/filter",
+        "filterref",
+        "the packet rules are exchanged in one transaction",
+    ),
     live("/bandwidth", "bandwidth", "the tap's queue is exchanged"),
     restart("/boot_order", "boot/@order", "a guest boots once"),
     restart("/queues", "driver/@queues", BUILT_IN),
@@ -135,7 +179,13 @@ const INTERFACE: &[Row] = &[
 
 /// Fields whose change has no effect on a running guest: who it is, names that only planning uses, sentences.
 #[cfg(test)]
-const WITHOUT_EFFECT: &[&str] = &["/uuid", "/driver_why", "/disks/volume", "/disks/target", "/interfaces/index"];
+const WITHOUT_EFFECT: &[&str] = &[
+    "/uuid",
+    "/driver_why",
+    "/disks/volume",
+    "/disks/target",
+    "/interfaces/index",
+];
 
 /// A difference, with the sentence that says how it is made.
 pub(super) struct Found {
@@ -198,7 +248,11 @@ fn pairs<'v>(
     before: &'v Value,
     after: &'v Value,
 ) -> Vec<(String, Option<&'v Value>, Option<&'v Value>)> {
-    let items = |of: &'v Value| of.get(list).and_then(Value::as_array).map_or(&[][..], |v| v);
+    let items = |of: &'v Value| {
+        of.get(list)
+            .and_then(Value::as_array)
+            .map_or(&[][..], |v| v)
+    };
     let (old, new) = (items(before), items(after));
     let element = if list == "disks" { "disk" } else { "interface" };
     let same = |a: &Value, b: &Value| match list {
@@ -222,7 +276,9 @@ fn pairs<'v>(
 fn name(device: &Value) -> String {
     let text = |key| device.get(key).and_then(Value::as_str).unwrap_or_default();
     match device.get("target") {
-        Some(_) => format!("{} {}", text("target"), text("path")).trim().to_owned(),
+        Some(_) => format!("{} {}", text("target"), text("path"))
+            .trim()
+            .to_owned(),
         None => format!("interface on {}", text("tap")),
     }
 }
@@ -230,9 +286,11 @@ fn name(device: &Value) -> String {
 fn show(how: Show, value: &Value) -> Option<String> {
     match (how, value) {
         (_, Value::Null) => None,
-        (Show::Size, Value::Number(number)) => {
-            Some(number.as_u64().map_or_else(|| number.to_string(), |n| Bytes(n).to_string()))
-        }
+        (Show::Size, Value::Number(number)) => Some(
+            number
+                .as_u64()
+                .map_or_else(|| number.to_string(), |n| Bytes(n).to_string()),
+        ),
         (_, Value::String(text)) => Some(text.clone()),
         (_, Value::Bool(true)) => Some("yes".to_owned()),
         (_, Value::Bool(false)) => Some("no".to_owned()),
@@ -260,7 +318,10 @@ pub(super) fn live_part(runs: &Domain, wanted: &Domain) -> Domain {
     target.events.on_poweroff = wanted.events.on_poweroff;
     target.memory.current = wanted.memory.current.min(runs.memory.maximum);
     for interface in &mut target.interfaces {
-        let same = wanted.interfaces.iter().find(|other| other.index == interface.index);
+        let same = wanted
+            .interfaces
+            .iter()
+            .find(|other| other.index == interface.index);
         if let Some(other) = same {
             if super::surroundings::can_move(&interface.source, &other.source) {
                 interface.source = other.source.clone();

@@ -120,12 +120,7 @@ pub(super) fn after_end(
     end(context, &guest.launch, reason, next)
 }
 
-fn end(
-    context: &Context<'_>,
-    launch: &Launch,
-    reason: &str,
-    next: Option<&Domain>,
-) -> Vec<Effect> {
+fn end(context: &Context<'_>, launch: &Launch, reason: &str, next: Option<&Domain>) -> Vec<Effect> {
     let guest = launch.domain.uuid;
     let mut effects = vec![Effect::RunHook(qemu_hook(
         launch, "stopped", "end", "-", false,
@@ -140,11 +135,7 @@ fn end(
 }
 
 /// Removes what surrounds a guest that does not run: links, packet rules, control group. What `next` uses as well stays.
-pub(super) fn remains(
-    context: &Context<'_>,
-    guest: Uuid,
-    next: Option<&Domain>,
-) -> Vec<Effect> {
+pub(super) fn remains(context: &Context<'_>, guest: Uuid, next: Option<&Domain>) -> Vec<Effect> {
     let stays = |tap: &str| next.is_some_and(|next| taps(next).any(|i| i.tap == tap));
     let links = context
         .links_of(guest)

@@ -218,7 +218,10 @@ fn link_obstacles<'w>(
             return Some(refusal(
                 wanted,
                 "missing-bridge",
-                format!("bridge {bridge} of interface {} does not exist", interface.index),
+                format!(
+                    "bridge {bridge} of interface {} does not exist",
+                    interface.index
+                ),
                 "make the bridge, or connect the interface to a network",
             ));
         }

@@ -84,7 +84,8 @@ impl Surroundings<'_> {
             }
             if link.is_some_and(|link| link.up) != interface.link_up {
                 let word = if interface.link_up { "down" } else { "up" };
-                let reason = link.map_or_else(String::new, |_| format!("{} is {word}", interface.tap));
+                let reason =
+                    link.map_or_else(String::new, |_| format!("{} is {word}", interface.tap));
                 work.act(reason, set_link(interface));
             }
         }
