@@ -10,6 +10,7 @@ pub mod directory;
 pub mod dnsmasq;
 pub mod doctor;
 pub mod facts;
+pub mod hooks;
 pub mod image;
 pub mod links;
 pub mod netlink;

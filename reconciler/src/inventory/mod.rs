@@ -4,7 +4,9 @@
 //! made from it anywhere. One collector a kind fills it (the files of this folder); the simulated host keeps one as its whole truth. What can go wrong: a
 //! collector that cannot look is an error of that collector, never an empty inventory: a list that is incomplete must not look like things that are gone.
 
+pub mod cgroups;
 pub mod files;
+pub mod guests;
 pub mod links;
 pub mod tables;
 

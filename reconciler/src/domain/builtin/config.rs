@@ -1,0 +1,294 @@
+//! The monitor's configuration: the definition in the words of `vireo-vmm`.
+//!
+//! A mirror of that program's own wire type, so that the agent is built without it; a test holds the two together.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::domain::{DriverError, GuestDir};
+use crate::resolve::Driver;
+use crate::resolve::domain::{Action, Backend, Boot, Clock, Disk, Domain, Interface};
+use crate::resolve::storage::ImageFormat;
+use crate::units::Bytes;
+
+/// One guest, whole.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Config {
+    name: String,
+    uuid: String,
+    memory: MemoryConfig,
+    vcpus: VcpusConfig,
+    boot: BootConfig,
+    disks: Vec<DiskConfig>,
+    interfaces: Vec<InterfaceConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rng: Option<RngConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    balloon: Option<BalloonConfig>,
+    serial: SerialConfig,
+    control: PathBuf,
+    state: PathBuf,
+    on_poweroff: &'static str,
+    on_reboot: &'static str,
+    on_crash: &'static str,
+    clock: ClockConfig,
+}
+
+#[derive(Debug, Serialize)]
+struct MemoryConfig {
+    size: Bytes,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    hugepages: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct VcpusConfig {
+    count: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct BootConfig {
+    kernel: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    initrd: Option<PathBuf>,
+    cmdline: String,
+}
+
+#[derive(Debug, Serialize)]
+struct DiskConfig {
+    id: String,
+    path: PathBuf,
+    format: ImageFormat,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    readonly: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    serial: Option<String>,
+    cache: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct InterfaceConfig {
+    id: String,
+    tap: String,
+    mac: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queues: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+struct RngConfig {
+    source: PathBuf,
+}
+
+#[derive(Debug, Serialize)]
+struct BalloonConfig {
+    target: Bytes,
+}
+
+#[derive(Debug, Serialize)]
+struct SerialConfig {
+    pty: bool,
+    log: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Serialize)]
+struct ClockConfig {
+    offset: Clock,
+}
+
+/// A definition in the monitor's words.
+///
+/// # Errors
+/// Something that the monitor does not do.
+pub fn translate(domain: &Domain, dir: &GuestDir) -> Result<Config, DriverError> {
+    let Boot::Kernel {
+        kernel,
+        initrd,
+        cmdline,
+    } = &domain.boot
+    else {
+        return Err(unsupported("firmware: it boots kernels"));
+    };
+    refuse_extras(domain)?;
+    let memory = &domain.memory;
+    Ok(Config {
+        name: domain.name.clone(),
+        uuid: domain.uuid.to_string(),
+        memory: MemoryConfig {
+            size: memory.maximum,
+            hugepages: memory.hugepages.is_some(),
+        },
+        vcpus: VcpusConfig {
+            count: domain.vcpus.current,
+        },
+        boot: BootConfig {
+            kernel: kernel.clone(),
+            initrd: initrd.clone(),
+            cmdline: cmdline.clone(),
+        },
+        disks: domain.disks.iter().map(disk).collect::<Result<_, _>>()?,
+        interfaces: domain.interfaces.iter().map(interface).collect(),
+        rng: domain.rng.as_ref().map(|rng| RngConfig {
+            source: rng.source.clone(),
+        }),
+        balloon: domain.balloon.then_some(BalloonConfig {
+            target: memory.current.min(memory.maximum),
+        }),
+        serial: serial(domain, dir)?,
+        control: dir.control(),
+        state: dir.file("state"),
+        on_poweroff: on_poweroff(domain.events.on_poweroff),
+        on_reboot: word(domain.events.on_reboot),
+        on_crash: word(domain.events.on_crash),
+        clock: ClockConfig {
+            offset: domain.clock,
+        },
+    })
+}
+
+fn unsupported(what: impl Into<String>) -> DriverError {
+    DriverError::Unsupported {
+        driver: Driver::Builtin,
+        what: what.into(),
+    }
+}
+
+fn refuse_extras(domain: &Domain) -> Result<(), DriverError> {
+    if let Some(extra) = domain.extras.first() {
+        return Err(unsupported(format!("<{}>", extra.class)));
+    }
+    if !domain.qemu_arguments.is_empty() {
+        return Err(unsupported("<qemu:commandline>"));
+    }
+    if domain.emulated {
+        return Err(unsupported("software emulation (type='qemu')"));
+    }
+    match domain.memory.hugepages {
+        Some(Some(size)) if size != Bytes::mib(2) => Err(unsupported(format!(
+            "huge pages of {size}: it takes those of 2 MiB"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn disk(disk: &Disk) -> Result<DiskConfig, DriverError> {
+    let target = &disk.target;
+    if disk.bus != "virtio" {
+        return Err(unsupported(format!("disk {target} on bus {}", disk.bus)));
+    }
+    let path = disk.path.clone();
+    Ok(DiskConfig {
+        id: target.clone(),
+        path: path.ok_or_else(|| unsupported(format!("disk {target} without an image")))?,
+        format: disk.format,
+        readonly: disk.readonly,
+        serial: disk.serial.clone(),
+        cache: match disk.cache.as_deref() {
+            None | Some("default" | "writeback") => "writeback",
+            Some("writethrough") => "writethrough",
+            Some("none") => "none",
+            Some(other) => return Err(unsupported(format!("cache {other} of disk {target}"))),
+        },
+    })
+}
+
+fn interface(interface: &Interface) -> InterfaceConfig {
+    InterfaceConfig {
+        id: format!("net{}", interface.index),
+        tap: interface.tap.clone(),
+        mac: mac(interface.mac),
+        queues: interface.queues,
+    }
+}
+
+fn mac([a, b, c, d, e, f]: [u8; 6]) -> String {
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+}
+
+/// The serial port. What the guest says is always in a log; a terminal is there unless the definition sends the port elsewhere.
+fn serial(domain: &Domain, dir: &GuestDir) -> Result<SerialConfig, DriverError> {
+    let mut serial = SerialConfig {
+        pty: true,
+        log: dir.file("console.log"),
+        socket: None,
+    };
+    // `<serial>` and its alias `<console>` are one port.
+    let port = domain
+        .chardevs
+        .iter()
+        .find(|chardev| matches!(chardev.class.as_str(), "serial" | "console"));
+    let Some(port) = port else { return Ok(serial) };
+    if let Some(log) = &port.log {
+        serial.log.clone_from(log);
+    }
+    match &port.backend {
+        Backend::Pty => {}
+        Backend::File(path) => serial.log.clone_from(path),
+        Backend::Unix(path) => {
+            let path = path.clone();
+            serial.socket = Some(path.unwrap_or_else(|| dir.file("console.socket")));
+        }
+        Backend::Null => serial.pty = false,
+        Backend::Tcp(..) => return Err(unsupported("a serial port over TCP")),
+        Backend::SpiceVmc => return Err(unsupported("a serial port over SPICE")),
+    }
+    Ok(serial)
+}
+
+/// A guest that powers itself off and is to start again is started by the agent, which also starts it when it was told to stop and is wanted again: a monitor
+/// that did so by itself could not be shut down.
+fn on_poweroff(action: Action) -> &'static str {
+    match action {
+        Action::Restart => "destroy",
+        other => word(other),
+    }
+}
+
+fn word(action: Action) -> &'static str {
+    match action {
+        Action::Destroy => "destroy",
+        Action::Restart => "restart",
+        Action::Preserve => "preserve",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::testing;
+
+    #[test]
+    fn the_monitor_reads_what_the_driver_writes() {
+        let mut domain = testing::domain();
+        domain.memory.hugepages = Some(None);
+        domain.chardevs[0].backend = Backend::Unix(None);
+        let dir = GuestDir::new(std::path::Path::new("/run/vireo/guests"), domain.uuid);
+        let text = serde_json::to_string(&translate(&domain, &dir).unwrap()).unwrap();
+        let read = vireo_vmm::config::Guest::parse(&text).unwrap();
+        assert_eq!(read.name, "web");
+        assert_eq!(read.disks.len(), 1);
+        assert_eq!(read.interfaces.len(), 1);
+        assert_eq!(read.on_poweroff, vireo_vmm::config::Then::Destroy);
+        assert_eq!(
+            read.balloon.unwrap().target.unwrap().0,
+            domain.memory.current.0
+        );
+        assert!(read.serial.socket.is_some() && read.serial.pty);
+    }
+
+    #[test]
+    fn what_the_monitor_does_not_do_is_refused_by_name() {
+        let dir = GuestDir::new(std::path::Path::new("/run/vireo/guests"), uuid::Uuid::nil());
+        let mut domain = testing::domain();
+        domain.disks[0].bus = "ide".to_owned();
+        let error = translate(&domain, &dir).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "driver builtin cannot do disk vda on bus ide"
+        );
+    }
+}

@@ -1,0 +1,157 @@
+//! The builtin driver: `vireo-vmm`, one small process a guest.
+//!
+//! In: a [`Launch`]. Out: `config.json` in the guest's directory and a command line of two words; afterwards one short conversation over the control socket for
+//! each question. The monitor writes its life into `state`, a line of JSON at each change, which still speaks when the process is gone.
+
+mod config;
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::line::{Line, LineError};
+use super::{
+    Driver, DriverError, GuestDir, Invocation, LastWords, Launch, Request, Vitals, find_program,
+};
+use crate::units::Bytes;
+
+/// The monitor's program.
+const PROGRAM: &str = "vireo-vmm";
+/// The variable that names another one.
+const VARIABLE: &str = "VIREO_VMM";
+/// How long one conversation may take.
+const TIME_LIMIT: Duration = Duration::from_secs(3);
+
+/// The builtin driver.
+#[derive(Debug, Clone, Copy)]
+pub struct Builtin;
+
+impl Driver for Builtin {
+    fn prepare(&self, launch: &Launch, dir: &GuestDir) -> Result<Invocation, DriverError> {
+        let program =
+            find_program(PROGRAM, Some(VARIABLE)).ok_or_else(|| DriverError::NotInstalled {
+                program: PROGRAM.to_owned(),
+                help: format!("install it beside vireo or in PATH, or name it in {VARIABLE}"),
+            })?;
+        let config = config::translate(&launch.domain, dir)?;
+        let written = serde_json::to_vec_pretty(&config)
+            .map_err(std::io::Error::from)
+            .and_then(|text| dir.write("config.json", &text));
+        let path = dir.file("config.json");
+        written.map_err(|source| DriverError::Write {
+            path: path.clone(),
+            source,
+        })?;
+        Ok(Invocation {
+            program,
+            arguments: vec!["--config".into(), path.into()],
+        })
+    }
+
+    async fn vitals(&self, dir: &GuestDir) -> Result<Vitals, DriverError> {
+        let status = converse(
+            &dir.control(),
+            "ask how the guest does",
+            json!({"do": "status"}),
+        )
+        .await?;
+        Ok(Vitals {
+            paused: status.get("state").and_then(Value::as_str) == Some("paused"),
+            balloon: status.get("balloon").and_then(Value::as_u64).map(Bytes),
+        })
+    }
+
+    async fn ask(&self, dir: &GuestDir, request: Request) -> Result<(), DriverError> {
+        let message = match request {
+            Request::PowerButton => json!({"do": "power-button"}),
+            Request::Pause => json!({"do": "pause"}),
+            Request::Resume => json!({"do": "resume"}),
+            Request::Balloon(size) => json!({"do": "balloon", "target": size.0}),
+            Request::Quit => json!({"do": "quit"}),
+        };
+        match converse(&dir.control(), request.what(), message).await {
+            // It may be gone before its answer is.
+            Err(DriverError::NoAnswer {
+                source: LineError::Closed | LineError::Broken(_),
+                ..
+            }) if request == Request::Quit => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    fn last_words(&self, dir: &GuestDir) -> LastWords {
+        understand(&dir.tail("state", 64 * 1024))
+    }
+}
+
+/// One question, one answer.
+async fn converse(
+    socket: &Path,
+    what: &'static str,
+    mut request: Value,
+) -> Result<Value, DriverError> {
+    const ID: u64 = 1;
+    if let Some(request) = request.as_object_mut() {
+        request.insert("id".to_owned(), ID.into());
+    }
+    let no_answer = |source| DriverError::NoAnswer { what, source };
+    let mut line = Line::connect(socket, TIME_LIMIT).await.map_err(no_answer)?;
+    line.send(&request).await.map_err(no_answer)?;
+    loop {
+        let mut answer = line.receive().await.map_err(no_answer)?;
+        // An answer to something that is no question of ours carries no number: it says that the line was not understood.
+        if !matches!(answer.get("id"), Some(id) if id.as_u64() == Some(ID) || id.is_null()) {
+            continue;
+        }
+        if let Some(error) = answer.get("error") {
+            let message = error.get("message").and_then(Value::as_str);
+            return Err(DriverError::Refused {
+                what,
+                message: message.map_or_else(|| error.to_string(), str::to_owned),
+            });
+        }
+        return Ok(answer.get_mut("ok").map(Value::take).unwrap_or_default());
+    }
+}
+
+/// What the lines of `state` come to.
+fn understand(state: &str) -> LastWords {
+    let mut words = LastWords::default();
+    for line in state.lines() {
+        let Ok(line) = serde_json::from_str::<Value>(line) else {
+            continue;
+        };
+        let text = |key: &str| line.get(key).and_then(Value::as_str).map(str::to_owned);
+        let state = text("state");
+        words.paused = state.as_deref() == Some("paused");
+        let ended = state.as_deref() == Some("ended");
+        words.reason = ended.then(|| text("reason")).flatten();
+        words.message = ended.then(|| text("message")).flatten();
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_that_is_whole_says_how_it_is() {
+        let lines = concat!(
+            r#"{"state":"running","pid":7,"seq":1}"#,
+            "\n",
+            r#"{"state":"paused","seq":2}"#,
+            "\n",
+        );
+        assert!(understand(lines).paused);
+        assert_eq!(understand(lines).reason, None);
+        let ended = format!(
+            "{lines}{}\n{{\"sta",
+            r#"{"state":"ended","reason":"power-off","seq":3}"#
+        );
+        assert_eq!(understand(&ended).reason.as_deref(), Some("power-off"));
+        assert!(!understand(&ended).paused);
+        assert_eq!(understand(""), LastWords::default());
+    }
+}

@@ -1,0 +1,536 @@
+//! A guest's command line.
+//!
+//! In: the guest, its directory, what accelerates it. Out: arguments, which QEMU gets one by one without a shell, and files for what must not be read off a
+//! process list. What QEMU takes as JSON is given as JSON; in what it does not, commas are doubled. Source: QEMU's "Invocation".
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::devices;
+use super::fields::unsupported;
+use crate::domain::{DriverError, GuestDir, find_program};
+use crate::resolve::domain::{Action, Boot, Clock, Disk, Domain, Interface, InterfaceSource};
+use crate::resolve::storage::ImageFormat;
+
+/// The name of the first serial port's character device.
+pub const CONSOLE: &str = "serial0";
+/// Where distributions install the firmware for UEFI: code and the template of its variables.
+const OVMF: [(&str, &str); 4] = [
+    (
+        "/usr/share/OVMF/OVMF_CODE_4M.fd",
+        "/usr/share/OVMF/OVMF_VARS_4M.fd",
+    ),
+    (
+        "/usr/share/OVMF/OVMF_CODE.fd",
+        "/usr/share/OVMF/OVMF_VARS.fd",
+    ),
+    (
+        "/usr/share/edk2/ovmf/OVMF_CODE.fd",
+        "/usr/share/edk2/ovmf/OVMF_VARS.fd",
+    ),
+    (
+        "/usr/share/edk2/x64/OVMF_CODE.4m.fd",
+        "/usr/share/edk2/x64/OVMF_VARS.4m.fd",
+    ),
+];
+
+/// What runs the guest's instructions, and its network's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accelerator {
+    /// KVM instead of software emulation.
+    pub kvm: bool,
+    /// The kernel's vhost-net moves packets.
+    pub vhost: bool,
+}
+
+impl Accelerator {
+    /// What this host has for this guest.
+    pub fn of(domain: &Domain) -> Self {
+        Self {
+            kvm: !domain.emulated,
+            vhost: !domain.emulated && Path::new("/dev/vhost-net").exists(),
+        }
+    }
+}
+
+/// A command line as it grows.
+#[derive(Debug, Default)]
+pub struct CommandLine {
+    /// Arguments, without the program.
+    pub arguments: Vec<String>,
+    /// Files of the guest's directory that hold what must not be an argument: name and contents.
+    pub secrets: Vec<(String, String)>,
+}
+
+impl CommandLine {
+    /// A switch.
+    pub fn flag(&mut self, flag: &str) {
+        self.arguments.push(flag.to_owned());
+    }
+
+    /// An option with its value.
+    pub fn option(&mut self, flag: &str, value: impl Into<String>) {
+        self.flag(flag);
+        self.arguments.push(value.into());
+    }
+
+    /// An option whose value QEMU reads as JSON. Keys whose value is `null` are left out.
+    pub fn json(&mut self, flag: &str, mut value: Value) {
+        if let Some(object) = value.as_object_mut() {
+            object.retain(|_, value| !value.is_null());
+        }
+        self.option(flag, value.to_string());
+    }
+
+    /// A device.
+    pub fn device(&mut self, value: Value) {
+        self.json("-device", value);
+    }
+}
+
+/// A value between commas.
+pub fn escape(text: &str) -> String {
+    text.replace(',', ",,")
+}
+
+/// A path in an argument.
+pub fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// Whether the machine is of the q35 family: PCI Express and SATA instead of PCI and IDE.
+pub fn is_q35(domain: &Domain) -> bool {
+    domain
+        .machine
+        .machine
+        .as_deref()
+        .is_some_and(|machine| machine.contains("q35"))
+}
+
+/// The QEMU to run.
+///
+/// # Errors
+/// It is not installed.
+pub fn program(domain: &Domain) -> Result<PathBuf, DriverError> {
+    let name = format!("qemu-system-{}", domain.machine.arch);
+    if let Some(stated) = &domain.machine.emulator {
+        return if stated.exists() {
+            Ok(stated.clone())
+        } else {
+            Err(DriverError::NotInstalled {
+                program: text(stated),
+                help: format!("leave <emulator> out of the definition to take {name} from PATH"),
+            })
+        };
+    }
+    find_program(&name, None).ok_or_else(|| DriverError::NotInstalled {
+        help: format!("install the package that has {name} (Debian: qemu-system-x86)"),
+        program: name,
+    })
+}
+
+/// The whole command line.
+///
+/// # Errors
+/// Something that this driver does not do.
+pub fn build(
+    domain: &Domain,
+    dir: &GuestDir,
+    accelerator: Accelerator,
+) -> Result<CommandLine, DriverError> {
+    let mut line = CommandLine::default();
+    let orders = boot_orders(domain);
+    monitor(&mut line, domain, dir);
+    machine(&mut line, domain, dir, accelerator)?;
+    ends(&mut line, domain)?;
+    devices::controllers(&mut line, domain)?;
+    for (index, disk) in domain.disks.iter().enumerate() {
+        self::disk(
+            &mut line,
+            domain,
+            disk,
+            orders.disks.get(index).copied().flatten(),
+        )?;
+    }
+    for (index, interface) in domain.interfaces.iter().enumerate() {
+        let order = orders.interfaces.get(index).copied().flatten();
+        self::interface(&mut line, interface, accelerator, order)?;
+    }
+    devices::chardevs(&mut line, domain, dir)?;
+    devices::extras(&mut line, domain, dir)?;
+    if let Some(rng) = &domain.rng {
+        line.json(
+            "-object",
+            json!({"qom-type": "rng-random", "id": "rng0", "filename": text(&rng.source)}),
+        );
+        line.device(json!({"driver": "virtio-rng-pci", "id": "rng0-device", "rng": "rng0"}));
+    }
+    if domain.balloon {
+        line.device(json!({"driver": "virtio-balloon-pci", "id": "balloon0"}));
+    }
+    line.arguments.extend(domain.qemu_arguments.iter().cloned());
+    Ok(line)
+}
+
+fn monitor(line: &mut CommandLine, domain: &Domain, dir: &GuestDir) {
+    let name = escape(&domain.name);
+    line.option("-name", format!("guest={name},process={name}"));
+    line.option("-uuid", domain.uuid.to_string());
+    line.flag("-nodefaults");
+    line.flag("-no-user-config");
+    line.option(
+        "-sandbox",
+        "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+    );
+    line.option("-msg", "timestamp=on");
+    let control = escape(&text(&dir.control()));
+    line.option(
+        "-chardev",
+        format!("socket,id=monitor,path={control},server=on,wait=off"),
+    );
+    line.option("-mon", "chardev=monitor,mode=control");
+    let events = escape(&text(&dir.file("events")));
+    line.option("-chardev", format!("pipe,id=events,path={events}"));
+    line.option("-mon", "chardev=events,mode=control");
+}
+
+fn machine(
+    line: &mut CommandLine,
+    domain: &Domain,
+    dir: &GuestDir,
+    accelerator: Accelerator,
+) -> Result<(), DriverError> {
+    let stated = &domain.machine;
+    let accel = if accelerator.kvm { "kvm" } else { "tcg" };
+    let mut machine = format!(
+        "{},accel={accel}",
+        escape(stated.machine.as_deref().unwrap_or("pc"))
+    );
+    if !stated.acpi {
+        machine.push_str(",acpi=off");
+    }
+    let memory = &domain.memory;
+    let size = memory.maximum.0.next_multiple_of(1024);
+    if let Some(page) = memory.hugepages {
+        line.json(
+            "-object",
+            json!({
+                "qom-type": "memory-backend-memfd", "id": "memory0", "size": size, "hugetlb": true,
+                "hugetlbsize": page.map(|page| page.0), "prealloc": true,
+            }),
+        );
+        machine.push_str(",memory-backend=memory0");
+    }
+    firmware(line, domain, dir, &mut machine)?;
+    line.option("-machine", machine);
+    line.option("-cpu", cpu(domain, accelerator)?);
+    line.option("-m", format!("size={}k", size / 1024));
+    if memory.locked {
+        line.option("-overcommit", "mem-lock=on");
+    }
+    let vcpus = &domain.vcpus;
+    let mut smp = format!("cpus={},maxcpus={}", vcpus.current, vcpus.maximum);
+    if let Some([sockets, dies, cores, threads]) = vcpus.topology {
+        smp.push_str(&format!(
+            ",sockets={sockets},dies={dies},cores={cores},threads={threads}"
+        ));
+    }
+    line.option("-smp", smp);
+    let base = match domain.clock {
+        Clock::Utc => "utc",
+        Clock::Localtime => "localtime",
+    };
+    line.option("-rtc", format!("base={base}"));
+    smbios(line, domain)
+}
+
+fn cpu(domain: &Domain, accelerator: Accelerator) -> Result<String, DriverError> {
+    let host = if accelerator.kvm { "host" } else { "max" };
+    let cpu = &domain.cpu;
+    let mut text = match cpu.mode.as_deref() {
+        None if cpu.model.is_none() => "max".to_owned(),
+        Some("maximum") => "max".to_owned(),
+        Some("host-passthrough" | "host-model") => host.to_owned(),
+        None | Some("custom") => escape(cpu.model.as_deref().unwrap_or("qemu64")),
+        Some(other) => return Err(unsupported(format!("<cpu mode='{other}'>"))),
+    };
+    for (feature, policy) in &cpu.features {
+        let switch = match policy.as_str() {
+            "disable" | "forbid" => "off",
+            _ => "on",
+        };
+        text.push_str(&format!(",{}={switch}", escape(feature)));
+    }
+    Ok(text)
+}
+
+/// SMBIOS strings: `system.manufacturer` and such, with libvirt's names.
+fn smbios(line: &mut CommandLine, domain: &Domain) -> Result<(), DriverError> {
+    let tables = [
+        ("bios", 0),
+        ("system", 1),
+        ("baseBoard", 2),
+        ("chassis", 3),
+        ("oemStrings", 11),
+    ];
+    if let Some(odd) = domain.machine.sysinfo.keys().find(|key| {
+        !tables.iter().any(|(table, _)| {
+            key.strip_prefix(table)
+                .is_some_and(|rest| rest.starts_with('.'))
+        })
+    }) {
+        return Err(unsupported(format!("<sysinfo> with {odd}")));
+    }
+    for (table, number) in tables {
+        let entries = domain.machine.sysinfo.iter().filter_map(|(key, value)| {
+            let name = key.strip_prefix(table)?.strip_prefix('.')?;
+            let name = if number == 11 { "value" } else { name };
+            Some(format!(",{}={}", escape(name), escape(value)))
+        });
+        let entries: String = entries.collect();
+        if !entries.is_empty() {
+            line.option("-smbios", format!("type={number}{entries}"));
+        }
+    }
+    Ok(())
+}
+
+/// What the guest boots: a kernel, or firmware.
+fn firmware(
+    line: &mut CommandLine,
+    domain: &Domain,
+    dir: &GuestDir,
+    machine: &mut String,
+) -> Result<(), DriverError> {
+    let (efi, loader, nvram) = match &domain.boot {
+        Boot::Kernel {
+            kernel,
+            initrd,
+            cmdline,
+        } => {
+            line.option("-kernel", text(kernel));
+            if let Some(initrd) = initrd {
+                line.option("-initrd", text(initrd));
+            }
+            if !cmdline.is_empty() {
+                line.option("-append", cmdline.clone());
+            }
+            return Ok(());
+        }
+        Boot::Firmware {
+            efi, loader, nvram, ..
+        } => (*efi, loader, nvram),
+    };
+    line.option("-boot", "strict=on");
+    if !efi && nvram.is_none() {
+        if let Some(loader) = loader {
+            line.option("-bios", text(loader));
+        }
+        return Ok(());
+    }
+    let installed = OVMF
+        .iter()
+        .find(|(code, vars)| Path::new(code).exists() && Path::new(vars).exists());
+    let not_installed = || DriverError::NotInstalled {
+        program: "the firmware for UEFI".to_owned(),
+        help: "install OVMF (Debian: ovmf), or name it by <loader> and <nvram>".to_owned(),
+    };
+    let code = match (loader, installed) {
+        (Some(loader), _) => text(loader),
+        (None, Some((code, _))) => (*code).to_owned(),
+        (None, None) => return Err(not_installed()),
+    };
+    // Variables of a guest whose definition names no file for them live as long as its directory.
+    let variables = nvram.clone().unwrap_or_else(|| dir.file("nvram"));
+    if !variables.exists() {
+        let (_, template) = installed.ok_or_else(not_installed)?;
+        std::fs::copy(template, &variables).map_err(|source| DriverError::Write {
+            path: variables.clone(),
+            source,
+        })?;
+    }
+    for (node, path, readonly) in [
+        ("pflash0", code, true),
+        ("pflash1", text(&variables), false),
+    ] {
+        line.json("-blockdev", json!({
+            "node-name": node, "driver": "raw", "read-only": readonly, "file": {"driver": "file", "filename": path},
+        }));
+        machine.push_str(&format!(",{node}={node}"));
+    }
+    Ok(())
+}
+
+/// What the guest's ends lead to. It is the agent that starts a guest again which has powered itself off.
+fn ends(line: &mut CommandLine, domain: &Domain) -> Result<(), DriverError> {
+    let events = domain.events;
+    match events.on_poweroff {
+        Action::Preserve => line.option("-action", "shutdown=pause"),
+        Action::Destroy | Action::Restart => line.option("-action", "shutdown=poweroff"),
+    }
+    match events.on_reboot {
+        Action::Restart => line.option("-action", "reboot=reset"),
+        Action::Destroy => line.option("-action", "reboot=shutdown"),
+        Action::Preserve => return Err(unsupported("<on_reboot>preserve</on_reboot>")),
+    }
+    match events.on_crash {
+        Action::Preserve => line.option("-action", "panic=pause"),
+        Action::Destroy | Action::Restart => line.option("-action", "panic=shutdown"),
+    }
+    Ok(())
+}
+
+/// `bootindex` of disks and interfaces, in the order of the definition.
+#[derive(Debug)]
+struct BootOrders {
+    disks: Vec<Option<u32>>,
+    interfaces: Vec<Option<u32>>,
+}
+
+/// Stated orders; where there are none, `<boot dev>` names the first device of each kind.
+fn boot_orders(domain: &Domain) -> BootOrders {
+    let mut orders = BootOrders {
+        disks: domain.disks.iter().map(|disk| disk.boot_order).collect(),
+        interfaces: domain
+            .interfaces
+            .iter()
+            .map(|interface| interface.boot_order)
+            .collect(),
+    };
+    let stated = orders
+        .disks
+        .iter()
+        .chain(&orders.interfaces)
+        .any(Option::is_some);
+    let Boot::Firmware { order, .. } = &domain.boot else {
+        return orders;
+    };
+    if stated {
+        return orders;
+    }
+    for (index, kind) in (1..).zip(order) {
+        let device = match kind.as_str() {
+            "hd" => "disk",
+            "fd" => "floppy",
+            other => other,
+        };
+        let slot = if device == "network" {
+            orders.interfaces.first_mut()
+        } else {
+            let first = domain.disks.iter().position(|disk| disk.device == device);
+            first.and_then(|first| orders.disks.get_mut(first))
+        };
+        if let Some(slot) = slot {
+            *slot = Some(index);
+        }
+    }
+    orders
+}
+
+/// A disk: its image as a block node, and the device that shows it.
+fn disk(
+    line: &mut CommandLine,
+    domain: &Domain,
+    disk: &Disk,
+    order: Option<u32>,
+) -> Result<(), DriverError> {
+    let target = &disk.target;
+    let cache = disk.cache.as_deref().unwrap_or("default");
+    // Source: QEMU's "Disk image file formats", cache modes: (past the page cache, flushes ignored, the guest sees a write cache).
+    let (direct, no_flush, write_cache) = match cache {
+        "default" => (false, false, None),
+        "writeback" => (false, false, Some("on")),
+        "none" => (true, false, Some("on")),
+        "writethrough" => (false, false, Some("off")),
+        "directsync" => (true, false, Some("off")),
+        "unsafe" => (false, true, Some("on")),
+        other => return Err(unsupported(format!("cache {other} of disk {target}"))),
+    };
+    let node = format!("disk-{target}");
+    let readonly = disk.readonly || disk.device == "cdrom";
+    if let Some(path) = &disk.path {
+        let device = path.starts_with("/dev/");
+        let cache = json!({"direct": direct, "no-flush": no_flush});
+        let mut file = json!({
+            "driver": if device { "host_device" } else { "file" }, "filename": text(path), "cache": cache,
+        });
+        if let (Some(file), Some(io)) = (file.as_object_mut(), &disk.io) {
+            file.insert("aio".to_owned(), io.as_str().into());
+        }
+        let driver = match disk.format {
+            ImageFormat::Raw => "raw",
+            ImageFormat::Qcow2 => "qcow2",
+        };
+        line.json("-blockdev", json!({
+            "node-name": node, "driver": driver, "read-only": readonly, "cache": cache, "discard": disk.discard, "file": file,
+        }));
+    }
+    let mut shown = devices::disk(domain, disk)?;
+    if let Some(shown) = shown.as_object_mut() {
+        let mut put = |key: &str, value: Value| shown.insert(key.to_owned(), value);
+        put("id", target.as_str().into());
+        if disk.path.is_some() {
+            put("drive", node.into());
+        }
+        put("bootindex", json!(order));
+        if disk.device == "disk" {
+            put("serial", json!(disk.serial));
+            put("write-cache", json!(write_cache));
+        }
+        if disk.shareable {
+            put("share-rw", true.into());
+        }
+    }
+    line.device(shown);
+    Ok(())
+}
+
+/// A network interface: a tap that is there already, and the device that shows it.
+fn interface(
+    line: &mut CommandLine,
+    interface: &Interface,
+    accelerator: Accelerator,
+    order: Option<u32>,
+) -> Result<(), DriverError> {
+    let index = interface.index;
+    let driver = match interface.model.as_str() {
+        "virtio" => "virtio-net-pci",
+        "virtio-transitional" => "virtio-net-pci-transitional",
+        "virtio-non-transitional" => "virtio-net-pci-non-transitional",
+        model @ ("e1000" | "e1000e" | "rtl8139" | "ne2k_pci" | "pcnet" | "vmxnet3" | "igb") => {
+            model
+        }
+        model => return Err(unsupported(format!("an interface of model {model}"))),
+    };
+    let virtio = driver.starts_with("virtio");
+    let queues = interface.queues.filter(|&queues| queues > 1 && virtio);
+    let mut netdev = match interface.source {
+        InterfaceSource::User => format!("user,id=net{index}"),
+        _ => format!(
+            "tap,id=net{index},ifname={},script=no,downscript=no",
+            escape(&interface.tap)
+        ),
+    };
+    if interface.source != InterfaceSource::User {
+        if let Some(queues) = queues {
+            netdev.push_str(&format!(",queues={queues}"));
+        }
+        if virtio && accelerator.vhost {
+            netdev.push_str(",vhost=on");
+        }
+    }
+    line.option("-netdev", netdev);
+    let [a, b, c, d, e, f] = interface.mac;
+    line.device(json!({
+        "driver": driver, "id": format!("nic{index}"), "netdev": format!("net{index}"),
+        "mac": format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}"), "bootindex": order,
+        "mq": queues.map(|_| true), "vectors": queues.map(|queues| 2 * queues + 2),
+        "host_mtu": interface.mtu.filter(|_| virtio),
+    }));
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "command_tests.rs"]
+mod tests;

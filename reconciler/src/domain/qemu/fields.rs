@@ -1,0 +1,73 @@
+//! The fields of a device that only QEMU has, taken one by one, so that what nobody took is known.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use super::super::DriverError;
+use crate::resolve::Driver;
+use crate::resolve::domain::Extra;
+
+/// What the driver does not do, by name.
+pub fn unsupported(what: impl Into<String>) -> DriverError {
+    DriverError::Unsupported {
+        driver: Driver::Qemu,
+        what: what.into(),
+    }
+}
+
+/// One device's fields.
+pub struct Fields<'a> {
+    extra: &'a Extra,
+    taken: RefCell<BTreeSet<&'a str>>,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of a device.
+    pub fn of(extra: &'a Extra) -> Self {
+        Self {
+            extra,
+            taken: RefCell::default(),
+        }
+    }
+
+    /// A field, by its dotted path.
+    pub fn get(&self, path: &str) -> Option<&'a str> {
+        let (key, value) = self.extra.fields.get_key_value(path)?;
+        self.taken.borrow_mut().insert(key);
+        Some(value)
+    }
+
+    /// A field whose values this driver maps to words of QEMU; what it does not know is an error that names it.
+    pub fn word(
+        &self,
+        path: &str,
+        default: &'static str,
+        words: &[(&str, &'static str)],
+    ) -> Result<&'static str, DriverError> {
+        let Some(value) = self.get(path) else {
+            return Ok(default);
+        };
+        let known = words.iter().find(|(ours, _)| *ours == value);
+        known
+            .map(|(_, qemu)| *qemu)
+            .ok_or_else(|| self.refuse(path, value))
+    }
+
+    /// The error for a value that this driver does not do.
+    pub fn refuse(&self, path: &str, value: &str) -> DriverError {
+        unsupported(format!("<{}> with {path}='{value}'", self.extra.class))
+    }
+
+    /// Says that everything has been taken. Addresses and aliases are QEMU's to choose.
+    pub fn done(&self) -> Result<(), DriverError> {
+        let taken = self.taken.borrow();
+        let left = self.extra.fields.iter().find(|(key, _)| {
+            let free = ["address.", "alias.", "acpi."];
+            !taken.contains(key.as_str()) && !free.iter().any(|prefix| key.starts_with(prefix))
+        });
+        match left {
+            Some((key, value)) => Err(self.refuse(key, value)),
+            None => Ok(()),
+        }
+    }
+}

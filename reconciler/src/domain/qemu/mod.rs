@@ -1,0 +1,108 @@
+//! The qemu driver: QEMU, for firmware, displays, old buses, and hosts whose KVM cannot run an ordinary kernel.
+//!
+//! In: a [`Launch`]. Out: a command line (no shell, no secret in it; see [`command`]), and short conversations over QMP. QEMU serves one conversation at a time,
+//! so none is kept open; what happens in between is in the file of [`events`]. QEMU 6.2 or later is needed, for devices in JSON.
+
+mod command;
+mod devices;
+mod events;
+mod fields;
+mod qmp;
+
+use serde_json::{Value, json};
+
+use self::qmp::Qmp;
+use super::{Driver, DriverError, GuestDir, Invocation, LastWords, Launch, Request, Vitals};
+use crate::units::Bytes;
+
+/// The qemu driver.
+#[derive(Debug, Clone, Copy)]
+pub struct Qemu;
+
+impl Driver for Qemu {
+    fn prepare(&self, launch: &Launch, dir: &GuestDir) -> Result<Invocation, DriverError> {
+        let domain = &launch.domain;
+        let program = command::program(domain)?;
+        let command = command::build(domain, dir, command::Accelerator::of(domain))?;
+        let files = command
+            .secrets
+            .iter()
+            .map(|(name, secret)| (name.as_str(), secret.as_bytes()));
+        let events = [("events.in", events::INPUT), ("events.out", b"")];
+        for (name, contents) in events.into_iter().chain(files) {
+            dir.write(name, contents)
+                .map_err(|source| DriverError::Write {
+                    path: dir.file(name),
+                    source,
+                })?;
+        }
+        Ok(Invocation {
+            program,
+            arguments: command.arguments.into_iter().map(Into::into).collect(),
+        })
+    }
+
+    async fn vitals(&self, dir: &GuestDir) -> Result<Vitals, DriverError> {
+        let mut qmp = Qmp::connect(&dir.control(), "ask how the guest does").await?;
+        let status = qmp.execute("query-status", None).await?;
+        link_console(dir, &mut qmp).await?;
+        // A guest without a balloon, or whose driver for it is not up, has none to tell of.
+        let balloon = match qmp.execute("query-balloon", None).await {
+            Ok(answer) => answer.get("actual").and_then(Value::as_u64).map(Bytes),
+            Err(DriverError::Refused { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let status = status.get("status").and_then(Value::as_str);
+        Ok(Vitals {
+            paused: matches!(status, Some("paused" | "prelaunch" | "suspended")),
+            balloon,
+        })
+    }
+
+    async fn ask(&self, dir: &GuestDir, request: Request) -> Result<(), DriverError> {
+        let mut qmp = Qmp::connect(&dir.control(), request.what()).await?;
+        let (command, arguments) = match request {
+            Request::PowerButton => ("system_powerdown", None),
+            Request::Pause => ("stop", None),
+            Request::Resume => ("cont", None),
+            Request::Balloon(size) => ("balloon", Some(json!({"value": size.0}))),
+            Request::Quit => return qmp.quit().await,
+        };
+        qmp.execute(command, arguments).await.map(drop)
+    }
+
+    fn last_words(&self, dir: &GuestDir) -> LastWords {
+        events::understand(&dir.tail("events.out", 64 * 1024))
+    }
+}
+
+/// Links the first serial port's terminal into the guest's directory: only QEMU knows its name.
+async fn link_console(dir: &GuestDir, qmp: &mut Qmp) -> Result<(), DriverError> {
+    let console = dir.console();
+    if console.is_symlink() {
+        return Ok(());
+    }
+    let chardevs = qmp.execute("query-chardev", None).await?;
+    let terminal = chardevs
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find_map(|chardev| {
+            let label = chardev.get("label").and_then(Value::as_str)?;
+            let file = chardev.get("filename").and_then(Value::as_str)?;
+            file.strip_prefix("pty:")
+                .filter(|_| label == command::CONSOLE)
+        });
+    if let Some(terminal) = terminal {
+        match std::os::unix::fs::symlink(terminal, &console) {
+            Err(source) if source.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(DriverError::Write {
+                    path: console,
+                    source,
+                });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
