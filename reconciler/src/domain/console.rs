@@ -4,9 +4,10 @@
 //! escape `^]`, or the console ends. The person's terminal is put into raw mode for as long, and back afterwards whatever happens.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
+use crate::host::process::watch;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::termios::{OptionalActions, Termios};
@@ -64,16 +65,16 @@ pub async fn attach(
     // For good: a terminal that echoed would type the guest's own words to it.
     make_raw(guest.as_fd())?;
     let _raw = Raw::set(input)?;
-    converse(guest, input, output).await
+    converse(guest.as_fd(), input, output).await
 }
 
 async fn converse(
-    guest: OwnedFd,
+    guest: BorrowedFd<'_>,
     input: BorrowedFd<'_>,
     output: BorrowedFd<'_>,
 ) -> Result<Farewell, ConsoleError> {
     let io = |what| move |source| ConsoleError::Io { what, source };
-    let guest = AsyncFd::with_interest(guest, Interest::READABLE | Interest::WRITABLE)
+    let guest = watch(guest, Interest::READABLE | Interest::WRITABLE)
         .map_err(io("wait for the console"))?;
     let mut person = Person::new(input).map_err(io("wait for the terminal"))?;
     let (mut typed, mut said) = ([0; 1024], [0; 4096]);
@@ -115,7 +116,7 @@ enum Person<'a> {
 
 impl<'a> Person<'a> {
     fn new(input: BorrowedFd<'a>) -> io::Result<Self> {
-        match AsyncFd::with_interest(input, Interest::READABLE) {
+        match watch(input, Interest::READABLE) {
             Ok(fd) => Ok(Self::Waited(fd)),
             Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
                 Ok(Self::Plain(input))
@@ -139,7 +140,7 @@ impl<'a> Person<'a> {
 }
 
 /// Reads from the guest. A terminal whose other side has gone says EIO: that is the end.
-async fn read(guest: &AsyncFd<OwnedFd>, buffer: &mut [u8]) -> io::Result<usize> {
+async fn read(guest: &AsyncFd<BorrowedFd<'_>>, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         let mut ready = guest.readable().await?;
         let result = ready.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut *buffer)?));
@@ -153,7 +154,7 @@ async fn read(guest: &AsyncFd<OwnedFd>, buffer: &mut [u8]) -> io::Result<usize> 
     }
 }
 
-async fn write_in(guest: &AsyncFd<OwnedFd>, mut bytes: &[u8]) -> io::Result<()> {
+async fn write_in(guest: &AsyncFd<BorrowedFd<'_>>, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let mut ready = guest.writable().await?;
         if let Ok(result) = ready.try_io(|fd| Ok(rustix::io::write(fd.get_ref(), bytes)?)) {
@@ -214,6 +215,8 @@ fn make_raw(fd: BorrowedFd<'_>) -> Result<Option<Termios>, ConsoleError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
+
     use super::*;
 
     #[test]

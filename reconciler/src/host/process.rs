@@ -101,13 +101,22 @@ impl Handle {
     /// # Errors
     /// The kernel's: no descriptors left.
     pub async fn ended_within(&self, limit: Duration) -> io::Result<bool> {
-        let fd = AsyncFd::with_interest(self.fd.as_fd(), Interest::READABLE)?;
+        let fd = watch(self.fd.as_fd(), Interest::READABLE)?;
         match tokio::time::timeout(limit, fd.readable()).await {
             Ok(Ok(_)) => Ok(true),
             Ok(Err(error)) => Err(error),
             Err(_) => Ok(false),
         }
     }
+}
+
+/// Puts a descriptor under the runtime's eye.
+///
+/// # Errors
+/// The kernel's: what is a file cannot be waited for (EPERM).
+pub fn watch(fd: BorrowedFd<'_>, interest: Interest) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
+    // SAFETY: the descriptor is borrowed for as long as it is registered, so that it stays open, and the same file, until it is taken off again.
+    unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(Into::into)
 }
 
 /// A process to start that is to outlive us.
