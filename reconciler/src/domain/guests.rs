@@ -178,7 +178,18 @@ impl Guests {
         dir.record_process(identity)
             .map_err(|error| failed(&error))?;
         tracing::info!(guest = %domain.name, driver = %domain.driver, pid = identity.pid, "the guest's process has started");
-        await_answer(&dir, launch, identity).await
+        await_answer(&dir, launch, identity).await?;
+        // The builtin monitor has read it; QEMU begins with all of the memory.
+        let memory = &domain.memory;
+        if domain.driver == resolve::Driver::Qemu
+            && domain.balloon
+            && memory.current < memory.maximum
+        {
+            return self
+                .set_balloon(domain.uuid, domain.driver, memory.current)
+                .await;
+        }
+        Ok(())
     }
 
     /// The lock, or `None` if a process of the guest has it. Somebody who looks at neither for a moment is one who starts or stops it: that is waited for.

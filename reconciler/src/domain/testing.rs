@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::Launch;
 use crate::resolve::domain::{
     Action, Backend, Bandwidth, Boot, Chardev, Clock, Cpu, Disk, Domain, Events, Interface,
     InterfaceSource, Lifecycle, Machine, Memory, Rng, Tuning, Vcpus,
@@ -106,14 +105,5 @@ pub fn disk(target: &str, bus: &str) -> Disk {
         discard: None,
         serial: None,
         boot_order: None,
-    }
-}
-
-/// A guest as it would be started.
-pub fn launch(domain: Domain) -> Launch {
-    Launch {
-        xml: format!("<domain type='kvm'><name>{}</name></domain>", domain.name),
-        domain,
-        generation: Uuid::from_u128(1),
     }
 }

@@ -5,7 +5,6 @@
 
 mod config;
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -50,15 +49,15 @@ impl Driver for Builtin {
     }
 
     async fn vitals(&self, dir: &GuestDir) -> Result<Vitals, DriverError> {
-        let status = converse(
-            &dir.control(),
-            "ask how the guest does",
-            json!({"do": "status"}),
-        )
-        .await?;
+        let mut monitor = Conversation::with(dir, "ask how the guest does").await?;
+        let status = monitor.ask(json!({"do": "status"})).await?;
+        let stats = monitor.ask(json!({"do": "stats"})).await?;
         Ok(Vitals {
             paused: status.get("state").and_then(Value::as_str) == Some("paused"),
-            balloon: status.get("balloon").and_then(Value::as_u64).map(Bytes),
+            balloon: stats
+                .pointer("/balloon/actual")
+                .and_then(Value::as_u64)
+                .map(Bytes),
         })
     }
 
@@ -70,7 +69,8 @@ impl Driver for Builtin {
             Request::Balloon(size) => json!({"do": "balloon", "target": size.0}),
             Request::Quit => json!({"do": "quit"}),
         };
-        match converse(&dir.control(), request.what(), message).await {
+        let mut monitor = Conversation::with(dir, request.what()).await?;
+        match monitor.ask(message).await {
             // It may be gone before its answer is.
             Err(DriverError::NoAnswer {
                 source: LineError::Closed | LineError::Broken(_),
@@ -85,33 +85,53 @@ impl Driver for Builtin {
     }
 }
 
-/// One question, one answer.
-async fn converse(
-    socket: &Path,
+/// A conversation with a monitor: each question gets its answer before the next one.
+struct Conversation {
+    line: Line,
     what: &'static str,
-    mut request: Value,
-) -> Result<Value, DriverError> {
-    const ID: u64 = 1;
-    if let Some(request) = request.as_object_mut() {
-        request.insert("id".to_owned(), ID.into());
+    asked: u64,
+}
+
+impl Conversation {
+    async fn with(dir: &GuestDir, what: &'static str) -> Result<Self, DriverError> {
+        let line = Line::connect(&dir.control(), TIME_LIMIT).await;
+        let line = line.map_err(|source| DriverError::NoAnswer { what, source })?;
+        Ok(Self {
+            line,
+            what,
+            asked: 0,
+        })
     }
-    let no_answer = |source| DriverError::NoAnswer { what, source };
-    let mut line = Line::connect(socket, TIME_LIMIT).await.map_err(no_answer)?;
-    line.send(&request).await.map_err(no_answer)?;
-    loop {
-        let mut answer = line.receive().await.map_err(no_answer)?;
-        // An answer to something that is no question of ours carries no number: it says that the line was not understood.
-        if !matches!(answer.get("id"), Some(id) if id.as_u64() == Some(ID) || id.is_null()) {
-            continue;
+
+    async fn ask(&mut self, mut request: Value) -> Result<Value, DriverError> {
+        let what = self.what;
+        let no_answer = |source| DriverError::NoAnswer { what, source };
+        self.asked += 1;
+        if let Some(request) = request.as_object_mut() {
+            request.insert("id".to_owned(), self.asked.into());
         }
-        if let Some(error) = answer.get("error") {
-            let message = error.get("message").and_then(Value::as_str);
-            return Err(DriverError::Refused {
-                what,
-                message: message.map_or_else(|| error.to_string(), str::to_owned),
-            });
+        self.line.send(&request).await.map_err(no_answer)?;
+        loop {
+            let mut answer = self.line.receive().await.map_err(no_answer)?;
+            // An answer without a number is to a line that was not understood; what has neither is an event.
+            if answer
+                .get("id")
+                .and_then(Value::as_u64)
+                .is_some_and(|id| id != self.asked)
+            {
+                continue;
+            }
+            if let Some(error) = answer.get("error") {
+                let message = error.get("message").and_then(Value::as_str);
+                return Err(DriverError::Refused {
+                    what,
+                    message: message.map_or_else(|| error.to_string(), str::to_owned),
+                });
+            }
+            if let Some(result) = answer.get_mut("ok") {
+                return Ok(result.take());
+            }
         }
-        return Ok(answer.get_mut("ok").map(Value::take).unwrap_or_default());
     }
 }
 
