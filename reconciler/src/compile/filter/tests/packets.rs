@@ -35,11 +35,15 @@ fn to_host() -> Path {
     }
 }
 
-/// A frame, where it is sent, and where it must come out.
+/// What is sent, where, and where it must come out.
 struct Step {
     what: &'static str,
     at: &'static str,
     frame: Vec<u8>,
+    /// What the host runs, at `host`.
+    command: &'static str,
+    /// Bytes of the packet that is looked for, where it is not the frame.
+    known: Vec<u8>,
     arrives: &'static [&'static str],
 }
 
@@ -53,8 +57,15 @@ fn step(
         what,
         at,
         frame,
+        command: "",
+        known: Vec::new(),
         arrives,
     }
+}
+
+/// Addresses and the bytes behind them, of a packet from the host to g0.
+fn from_host(rest: &[u8]) -> Vec<u8> {
+    [&ip(1).octets()[..], &ip(10).octets(), rest].concat()
 }
 
 /// The guest g0 with a filter and the address 192.168.122.10.
@@ -87,6 +98,8 @@ fn sent(filters: &BTreeMap<String, Filter>, binding: &Binding, features: Feature
         "steps": steps.iter().map(|step| json!({
             "at": step.at,
             "frame": hex(&step.frame),
+            "command": step.command,
+            "known": hex(&step.known),
             "expected": step.arrives,
         })).collect::<Vec<_>>(),
     });
@@ -450,12 +463,25 @@ fn an_accepted_connection_is_answered_and_no_other_opened() {
             step("ping out", "g0", out().icmp(8, 1), &["g1"]),
             step("its answer", "g1", inward.icmp(0, 1), &["g0"]),
             step("ping in", "g1", inward.icmp(8, 7), NOBODY),
-            step(
-                "the host opens",
-                "br0",
-                to_host().back().tcp(5001, 22, syn, (1, 0)),
-                &["g0"],
-            ),
+            Step {
+                command: "python3 -c \"import socket; s = socket.socket(); s.bind(('', 5001)); s.settimeout(3); s.connect(('192.168.122.10', 22))\"",
+                known: from_host(&[0x13, 0x89, 0, 22]),
+                ..step("the host opens", "host", Vec::new(), &["g0"])
+            },
+            Step {
+                known: from_host(&[0, 0]),
+                ..step(
+                    "the host answers a ping",
+                    "g0",
+                    to_host().icmp(8, 9),
+                    &["g0"],
+                )
+            },
+            Step {
+                command: "ping -c 1 -W 3 192.168.122.10",
+                known: from_host(&[8, 0]),
+                ..step("the host pings", "host", Vec::new(), NOBODY)
+            },
             step("udp", "g0", out().udp(1, 2), NOBODY),
         ],
     );

@@ -156,3 +156,21 @@ fn filters_of_the_corpus_compile_and_nft_takes_them() {
     );
     assert!(took > 10);
 }
+
+#[test]
+fn what_is_watched_by_default_has_no_problems() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../desired-state");
+    let mut documents = Vec::new();
+    for kind in ["network", "nwfilter", "pool"] {
+        for entry in std::fs::read_dir(root.join(kind)).expect("the repository's own directory") {
+            let path = entry.expect("an entry").path();
+            let text = std::fs::read_to_string(&path).expect("a file");
+            documents.push(read(&Arc::new(Source::new(path, text))));
+        }
+    }
+    assert_eq!(documents.len(), 26);
+    let alone: Vec<_> = documents.iter().flat_map(|d| &d.problems).collect();
+    assert!(alone.is_empty(), "{alone:?}");
+    let together = vireo_schema::check(&documents);
+    assert!(together.is_empty(), "{together:?}");
+}

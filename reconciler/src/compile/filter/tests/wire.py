@@ -1,7 +1,8 @@
 """Sends frames through a bridge and says where each came out.
 
-In, as JSON: the nft script, and steps (interface to send at, frame in hexadecimal, interfaces expected). Out, as JSON: for each step the interfaces
-that received exactly that frame. Runs in a network namespace of its own: two guests g0 and g1 behind vnet0 and vnet1 on the bridge br0, which is
+In, as JSON: the nft script, and steps: the interface to send at, the frame in hexadecimal, the interfaces expected. A step at "host" has a shell command
+for the host to run in place of a frame. "known" gives bytes by which to know the packet that is looked for, where it is not the frame itself. Out, as
+JSON: for each step the interfaces that received what was looked for. Runs in a network namespace of its own: two guests g0 and g1 behind vnet0 and vnet1 on the bridge br0, which is
 the host's interface.
 """
 import json
@@ -29,6 +30,9 @@ def build():
     run("ip link add br0 address 52:54:00:00:00:fe type bridge forward_delay 0 stp_state 0 mcast_snooping 0")
     run("ip address add 192.168.122.1/24 dev br0")
     run("ip link set br0 up")
+    # The host knows the guests without asking.
+    for n in (0, 1):
+        run(f"ip neighbour add 192.168.122.{10 * (n + 1)} lladdr 52:54:00:00:00:0{n + 1} dev br0 nud permanent")
     for n in (0, 1):
         run(f"ip link add vnet{n} type veth peer name g{n}")
         run(f"ip link set vnet{n} master br0 up")
@@ -43,15 +47,15 @@ def listen(name):
     return sock
 
 
-def receive(sockets, frame, wait):
-    """Names of those that receive the frame before the time is over."""
+def receive(sockets, wanted, wait):
+    """Names of those that receive a wanted frame before the time is over."""
     seen = set()
     end = time.monotonic() + wait
     while (left := end - time.monotonic()) > 0:
         ready, _, _ = select.select(list(sockets), [], [], left)
         for sock in ready:
             data, address = sock.recvfrom(65536)
-            if address[2] != OUTGOING and data == frame:
+            if address[2] != OUTGOING and wanted(data):
                 seen.add(sockets[sock])
     return seen
 
@@ -65,14 +69,19 @@ def main():
     time.sleep(0.2)
     out = []
     for step in order["steps"]:
-        frame = bytes.fromhex(step["frame"])
-        by_name[step["at"]].send(frame)
+        frame, known = bytes.fromhex(step["frame"]), bytes.fromhex(step["known"])
         expected = set(step["expected"])
-        seen = receive(sockets, frame, 0.06)
+        if step["at"] == "host":
+            # It need not succeed: what it sends is what counts.
+            subprocess.Popen(step["command"], shell=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        else:
+            by_name[step["at"]].send(frame)
+        wanted = (lambda data: known in data) if known else (lambda data: data == frame)
+        seen = receive(sockets, wanted, 0.06)
         for _ in range(20):
             if expected <= seen:
                 break
-            seen |= receive(sockets, frame, 0.1)
+            seen |= receive(sockets, wanted, 0.1)
         out.append(sorted(seen))
     json.dump(out, sys.stdout)
 
