@@ -1,0 +1,148 @@
+//! A disk image as a flat run of bytes, whatever its format.
+//!
+//! In come positions and lists of memory; out go accesses of a raw file or of a qcow2 file and the chain of files behind it. The formats
+//! are imago's, in its blocking form. Errors are the file's, or say that the image is damaged.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use imago::file::File;
+use imago::format::drivers::FormatDriverInstance;
+use imago::format::gate::ImplicitOpenGate;
+use imago::io_buffers::{IoVector, IoVectorMut};
+use imago::qcow2::Qcow2;
+use imago::raw::Raw;
+use imago::{FormatAccess, FormatDriverBuilder, Storage, StorageOpenOptions};
+use thiserror::Error;
+
+use super::super::ring::Slice;
+use crate::config::DiskFormat;
+
+/// Files behind one image at most. A chain that leads back to itself ends here instead of in an endless recursion.
+const MOST_BACKING: u32 = 32;
+
+/// Why an image was not opened.
+#[derive(Debug, Error)]
+#[error("could not open disk image {path} as {format:?}")]
+pub struct OpenError {
+    /// The image.
+    pub path: PathBuf,
+    /// The format it was opened as.
+    pub format: DiskFormat,
+    /// What went wrong.
+    pub source: io::Error,
+}
+
+/// An open image.
+#[derive(Debug)]
+pub struct Image {
+    access: FormatAccess<File>,
+}
+
+impl Image {
+    /// Opens the image at `path`; `direct` goes past the host's page cache.
+    pub fn open(
+        path: &Path,
+        format: DiskFormat,
+        readonly: bool,
+        direct: bool,
+    ) -> Result<Self, OpenError> {
+        let options = StorageOpenOptions::new().direct(direct);
+        let gate = Backing { left: MOST_BACKING };
+        let opened = match format {
+            DiskFormat::Raw => access(Raw::<File>::builder_path(path), options, readonly, gate),
+            DiskFormat::Qcow2 => access(Qcow2::<File>::builder_path(path), options, readonly, gate),
+        };
+        match opened {
+            Ok(access) => Ok(Self { access }),
+            Err(source) => Err(OpenError {
+                path: path.to_owned(),
+                format,
+                source,
+            }),
+        }
+    }
+
+    /// Length of the disk in bytes.
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a disk's length, not a collection's"
+    )]
+    pub fn len(&self) -> u64 {
+        self.access.size()
+    }
+
+    /// Fills `to` from position `at`.
+    pub fn read(&self, at: u64, to: &[Slice<'_>]) -> io::Result<()> {
+        let (vector, _guard) = IoVectorMut::from_volatile_slice(to);
+        self.access.readv(vector, at)
+    }
+
+    /// Writes `from` to position `at`.
+    pub fn write(&self, at: u64, from: &[Slice<'_>]) -> io::Result<()> {
+        let (vector, _guard) = IoVector::from_volatile_slice(from);
+        self.access.writev(vector, at)
+    }
+
+    /// Puts everything that was written on the disk.
+    pub fn flush(&self) -> io::Result<()> {
+        self.access.flush()?;
+        self.access.sync()
+    }
+
+    /// Gives the space of `len` bytes at `at` back, where the file can; what is there afterwards is not defined.
+    pub fn discard(&mut self, at: u64, len: u64) -> io::Result<()> {
+        match self.access.discard_to_any(at, len) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Makes `len` bytes at `at` read as zero, giving their space back if `unmap` says so and the file can.
+    pub fn write_zeroes(&mut self, at: u64, len: u64, unmap: bool) -> io::Result<()> {
+        if unmap && self.access.discard_to_zero(at, len).is_ok() {
+            return Ok(());
+        }
+        self.access.write_zeroes(at, len)
+    }
+}
+
+fn access<B>(
+    builder: B,
+    options: StorageOpenOptions,
+    readonly: bool,
+    gate: Backing,
+) -> io::Result<FormatAccess<File>>
+where
+    B: FormatDriverBuilder<File>,
+    B::Format: FormatDriverInstance<Storage = File> + 'static,
+{
+    builder
+        .storage_open_options(options)
+        .write(!readonly)
+        .open(gate)
+        .map(FormatAccess::new)
+}
+
+/// Opens the files that an image refers to, but not without end.
+struct Backing {
+    left: u32,
+}
+
+impl ImplicitOpenGate<File> for Backing {
+    fn open_format<F: FormatDriverBuilder<File>>(
+        &mut self,
+        builder: F,
+    ) -> io::Result<FormatAccess<File>> {
+        let left = self.left.checked_sub(1).ok_or_else(|| {
+            io::Error::other(format!(
+                "more than {MOST_BACKING} backing files, or one that leads back to itself"
+            ))
+        })?;
+        builder.open(Backing { left }).map(FormatAccess::new)
+    }
+
+    fn open_storage(&mut self, options: StorageOpenOptions) -> io::Result<File> {
+        File::open(options)
+    }
+}

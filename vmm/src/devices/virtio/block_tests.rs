@@ -1,0 +1,350 @@
+use super::*;
+use crate::devices::virtio::testing::{Rig, SIZE, worker};
+use imago::file::File;
+use imago::qcow2::Qcow2;
+use imago::{FormatCreateBuilder, Storage, StorageCreateOptions};
+use proptest::prelude::*;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+const SECTORS: u64 = 128;
+const HEADER: u64 = 0x10000;
+const DATA: u64 = 0x20000;
+const STATUS: u64 = 0x1f000;
+
+fn spec(path: PathBuf, format: DiskFormat) -> Spec {
+    Spec {
+        path,
+        format,
+        readonly: false,
+        serial: Some("disk-1".into()),
+        cache: Cache::Writeback,
+    }
+}
+
+/// A raw image whose every sector is filled with its own number.
+fn raw(dir: &TempDir) -> Spec {
+    let path = dir.path().join("disk.raw");
+    let bytes: Vec<u8> = (0..SECTORS)
+        .flat_map(|sector| [sector as u8; 512])
+        .collect();
+    std::fs::write(&path, bytes).unwrap();
+    spec(path, DiskFormat::Raw)
+}
+
+fn make_qcow2(path: &Path, backing: Option<(&str, &str)>) {
+    let file = File::create_open(StorageCreateOptions::new().filename(path)).unwrap();
+    let mut builder = Qcow2::<File>::create_builder(file).size(SECTORS * 512);
+    if let Some((name, format)) = backing {
+        builder = builder.backing(name.into(), format.into());
+    }
+    builder.create().unwrap();
+}
+
+fn rig(spec: &Spec) -> Rig<Block> {
+    let device = Block::new(spec, worker()).unwrap();
+    let features = device.features();
+    Rig::new(device, features)
+}
+
+fn header(kind: u32, sector: u64) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&kind.to_le_bytes());
+    bytes[8..].copy_from_slice(&sector.to_le_bytes());
+    bytes
+}
+
+/// Sends one request with `len` bytes of data and returns (status, bytes of answer).
+fn request(rig: &mut Rig<Block>, kind: u32, sector: u64, len: u32, into_guest: bool) -> (u8, u32) {
+    rig.write(HEADER, &header(kind, sector));
+    rig.write(STATUS, &[0xee]);
+    let mut chain = vec![(HEADER, 16, false)];
+    if len > 0 {
+        chain.push((DATA, len, into_guest));
+    }
+    chain.push((STATUS, 1, true));
+    rig.queues[0].add(&chain);
+    let used = rig.queues[0].run(1);
+    (rig.read(STATUS, 1)[0], used[0].1)
+}
+
+#[test]
+fn the_configuration_tells_the_size() {
+    let dir = TempDir::new().unwrap();
+    let device = Block::new(&raw(&dir), worker()).unwrap();
+    let mut data = [0; 8];
+    device.read_config(0, &mut data);
+    assert_eq!(u64::from_le_bytes(data), SECTORS);
+    device.read_config(56, &mut data);
+    assert_eq!(data, [1, 0, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn what_is_on_the_disk_is_read() {
+    let dir = TempDir::new().unwrap();
+    let mut rig = rig(&raw(&dir));
+    assert_eq!(request(&mut rig, T_IN, 5, 1024, true), (0, 1025));
+    assert_eq!(rig.read(DATA, 1024), [[5; 512], [6; 512]].concat());
+    assert!(!rig.told.broken());
+}
+
+#[test]
+fn what_is_written_is_in_the_file() {
+    for cache in [Cache::Writeback, Cache::Writethrough, Cache::None] {
+        // Not the usual temporary directory, which may be a tmpfs that cannot do direct access.
+        let dir = TempDir::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let spec = Spec { cache, ..raw(&dir) };
+        let mut rig = rig(&spec);
+        rig.write(DATA, &[0xab; 1024]);
+        assert_eq!(
+            request(&mut rig, T_OUT, 7, 1024, false),
+            (0, 1),
+            "{cache:?}"
+        );
+        assert_eq!(request(&mut rig, T_FLUSH, 0, 0, false), (0, 1));
+        let file = std::fs::read(&spec.path).unwrap();
+        assert_eq!(file[7 * 512..9 * 512], [0xab; 1024]);
+        assert_eq!((file[7 * 512 - 1], file[9 * 512]), (6, 9));
+    }
+}
+
+#[test]
+fn a_request_longer_than_a_piece_is_done_whole() {
+    let dir = TempDir::new().unwrap();
+    let spec = raw(&dir);
+    std::fs::File::options()
+        .write(true)
+        .open(&spec.path)
+        .unwrap()
+        .set_len(8 << 20)
+        .unwrap();
+    let mut rig = rig(&spec);
+    let len = 2 * PIECE as u32 + 1536;
+    rig.write(DATA, &vec![0x5a; len as usize]);
+    assert_eq!(request(&mut rig, T_OUT, 3, len, false), (0, 1));
+    rig.write(DATA, &vec![0; len as usize]);
+    assert_eq!(request(&mut rig, T_IN, 3, len, true), (0, len + 1));
+    assert!(
+        rig.read(DATA, len as usize)
+            .iter()
+            .all(|&byte| byte == 0x5a)
+    );
+}
+
+#[test]
+fn what_lies_beyond_the_disk_is_an_error_and_touches_nothing() {
+    let dir = TempDir::new().unwrap();
+    let spec = raw(&dir);
+    let mut rig = rig(&spec);
+    for (sector, len) in [
+        (SECTORS, 512),
+        (SECTORS - 1, 1024),
+        (u64::MAX, 512),
+        (1 << 55, 512),
+        (u64::MAX / 512, 1024),
+        (0, 100),
+    ] {
+        assert_eq!(
+            request(&mut rig, T_IN, sector, len, true),
+            (1, 1),
+            "read {sector}+{len}"
+        );
+        assert_eq!(
+            request(&mut rig, T_OUT, sector, len, false),
+            (1, 1),
+            "write {sector}+{len}"
+        );
+    }
+    assert_eq!(std::fs::metadata(&spec.path).unwrap().len(), SECTORS * 512);
+    assert_eq!(
+        request(&mut rig, T_IN, SECTORS - 1, 512, true),
+        (0, 513),
+        "the device goes on"
+    );
+}
+
+#[test]
+fn a_readonly_disk_is_never_written() {
+    let dir = TempDir::new().unwrap();
+    let spec = Spec {
+        readonly: true,
+        ..raw(&dir)
+    };
+    let before = std::fs::read(&spec.path).unwrap();
+    let mut rig = rig(&spec);
+    assert_ne!(rig.device.features() & F_RO, 0);
+    for kind in [T_OUT, T_DISCARD, T_WRITE_ZEROES] {
+        assert_eq!(request(&mut rig, kind, 0, 512, false).0, 1);
+    }
+    assert_eq!(request(&mut rig, T_IN, 0, 512, true).0, 0);
+    assert_eq!(std::fs::read(&spec.path).unwrap(), before);
+}
+
+#[test]
+fn the_serial_number_is_told_and_cut_to_the_room() {
+    let dir = TempDir::new().unwrap();
+    let mut rig = rig(&raw(&dir));
+    assert_eq!(request(&mut rig, T_GET_ID, 0, 20, true), (0, 21));
+    assert_eq!(rig.read(DATA, 20), b"disk-1\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    assert_eq!(request(&mut rig, T_GET_ID, 0, 4, true), (0, 5));
+}
+
+fn range(sector: u64, sectors: u32, flags: u32) -> Vec<u8> {
+    [
+        &sector.to_le_bytes()[..],
+        &sectors.to_le_bytes(),
+        &flags.to_le_bytes(),
+    ]
+    .concat()
+}
+
+#[test]
+fn zeroes_are_written_and_space_is_given_back() {
+    let dir = TempDir::new().unwrap();
+    let qcow2 = dir.path().join("disk.qcow2");
+    make_qcow2(&qcow2, None);
+    for spec in [raw(&dir), spec(qcow2, DiskFormat::Qcow2)] {
+        let mut rig = rig(&spec);
+        rig.write(DATA, &[0x77; 4096]);
+        assert_eq!(request(&mut rig, T_OUT, 0, 4096, false).0, 0);
+        for flags in [0, UNMAP] {
+            let at = 1 + 2 * u64::from(flags);
+            rig.write(DATA, &range(at, 1, flags));
+            assert_eq!(request(&mut rig, T_WRITE_ZEROES, 0, 16, false).0, 0);
+            assert_eq!(request(&mut rig, T_IN, at - 1, 1536, true).0, 0);
+            assert_eq!(
+                rig.read(DATA, 1536),
+                [[0x77; 512], [0; 512], [0x77; 512]].concat(),
+                "{:?} {flags}",
+                spec.format
+            );
+        }
+        rig.write(DATA, &[range(0, 8, 0), range(64, 8, 0)].concat());
+        assert_eq!(request(&mut rig, T_DISCARD, 0, 32, false).0, 0);
+    }
+}
+
+#[test]
+fn ranges_that_make_no_sense_are_refused() {
+    let dir = TempDir::new().unwrap();
+    let mut rig = rig(&raw(&dir));
+    for (kind, bytes, status) in [
+        (T_DISCARD, range(0, 1, UNMAP), 2),
+        (T_WRITE_ZEROES, range(0, 1, 2), 2),
+        (T_WRITE_ZEROES, range(SECTORS, 1, 0), 1),
+        (T_WRITE_ZEROES, range(u64::MAX, 1, 0), 1),
+        (T_DISCARD, range(0, u32::MAX, 0), 1),
+        (T_DISCARD, vec![0; 17], 1),
+        (T_DISCARD, range(0, 1, 0).repeat(17), 1),
+    ] {
+        rig.write(DATA, &bytes);
+        assert_eq!(
+            request(&mut rig, kind, 0, bytes.len() as u32, false).0,
+            status,
+            "{kind} {bytes:?}"
+        );
+    }
+    assert_eq!(request(&mut rig, T_DISCARD, 0, 0, false).0, 1);
+    assert_eq!(request(&mut rig, 99, 0, 0, false).0, 2);
+}
+
+#[test]
+fn a_request_without_header_is_an_error_and_without_status_breaks_the_ring() {
+    let dir = TempDir::new().unwrap();
+    let mut rig = rig(&raw(&dir));
+    rig.queues[0].add(&[(HEADER, 15, false), (STATUS, 1, true)]);
+    assert_eq!(rig.queues[0].run(1), [(0, 1)]);
+    assert_eq!(rig.read(STATUS, 1), [1]);
+    rig.write(HEADER, &header(T_FLUSH, 0));
+    rig.queues[0].add(&[(HEADER, 16, false)]);
+    rig.queues[0].kick();
+    rig.wait_broken();
+}
+
+#[test]
+fn header_and_status_may_be_cut_anywhere() {
+    let dir = TempDir::new().unwrap();
+    let mut rig = rig(&raw(&dir));
+    rig.write(HEADER, &header(T_IN, 9));
+    rig.queues[0].add(&[
+        (HEADER, 3, false),
+        (HEADER + 3, 13, false),
+        (DATA, 300, true),
+        (DATA + 300, 213, true),
+    ]);
+    assert_eq!(rig.queues[0].run(1), [(0, 513)]);
+    assert_eq!(rig.read(DATA, 513), [&[9; 512][..], &[0]].concat());
+}
+
+#[test]
+fn a_chain_of_images_is_read_through_and_written_on_top() {
+    let dir = TempDir::new().unwrap();
+    raw(&dir);
+    make_qcow2(&dir.path().join("middle.qcow2"), Some(("disk.raw", "raw")));
+    make_qcow2(
+        &dir.path().join("top.qcow2"),
+        Some(("middle.qcow2", "qcow2")),
+    );
+    let spec = spec(dir.path().join("top.qcow2"), DiskFormat::Qcow2);
+    let before = std::fs::read(dir.path().join("middle.qcow2")).unwrap();
+    {
+        let mut rig = rig(&spec);
+        assert_eq!(request(&mut rig, T_IN, 40, 512, true).0, 0);
+        assert_eq!(rig.read(DATA, 512), [40; 512]);
+        rig.write(DATA, &[0xcd; 512]);
+        assert_eq!(request(&mut rig, T_OUT, 41, 512, false).0, 0);
+    }
+    let mut again = rig(&spec);
+    assert_eq!(request(&mut again, T_IN, 40, 1536, true).0, 0);
+    assert_eq!(
+        again.read(DATA, 1536),
+        [[40; 512], [0xcd; 512], [42; 512]].concat()
+    );
+    assert_eq!(
+        std::fs::read(dir.path().join("middle.qcow2")).unwrap(),
+        before
+    );
+}
+
+#[test]
+fn images_that_cannot_be_opened_say_which_and_why() {
+    let dir = TempDir::new().unwrap();
+    let missing = Block::new(&spec(dir.path().join("no"), DiskFormat::Raw), worker())
+        .err()
+        .unwrap();
+    assert!(
+        missing.to_string().contains("could not open disk image"),
+        "{missing}"
+    );
+    let not_qcow2 = Spec {
+        format: DiskFormat::Qcow2,
+        ..raw(&dir)
+    };
+    assert!(Block::new(&not_qcow2, worker()).is_err());
+    let circle = dir.path().join("circle.qcow2");
+    make_qcow2(&circle, Some(("circle.qcow2", "qcow2")));
+    assert!(Block::new(&spec(circle, DiskFormat::Qcow2), worker()).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn random_requests_are_answered_or_refused(
+        requests in prop::collection::vec((0u32..16, any::<u64>(), any::<bool>(), prop::collection::vec((0u64..0x30000, 0u32..5000, any::<bool>()), 1..6)), 1..5)
+    ) {
+        let dir = TempDir::new().unwrap();
+        let spec = raw(&dir);
+        let mut rig = rig(&spec);
+        for (kind, sector, near, buffers) in requests {
+            rig.write(HEADER, &header(kind, if near { sector % (SECTORS + 4) } else { sector }));
+            let mut buffers: Vec<_> = buffers.into_iter().map(|(at, len, write)| (HEADER + at, len, write)).collect();
+            buffers.insert(0, (HEADER, 16, false));
+            buffers.sort_by_key(|buffer| buffer.2);
+            prop_assert!(buffers.len() < SIZE as usize);
+            rig.queues[0].add(&buffers);
+            rig.queues[0].kick();
+        }
+        rig.device.reset();
+        prop_assert_eq!(std::fs::metadata(&spec.path).unwrap().len(), SECTORS * 512);
+    }
+}
