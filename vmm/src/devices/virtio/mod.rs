@@ -5,7 +5,9 @@
 //! a queue stops the monitor: a request that makes no sense gets an error answer, a ring that makes no sense marks the device as
 //! needing a reset (and is left alone until the guest does it).
 
+pub mod balloon;
 pub mod block;
+pub mod net;
 pub mod pci;
 pub mod ring;
 pub mod rng;

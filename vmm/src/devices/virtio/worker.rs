@@ -98,16 +98,13 @@ impl Worker {
     }
 
     /// Calls `handler` with `token` whenever `source` becomes ready for `events`, as long as the returned watch lives.
-    pub fn watch<S>(
+    pub fn watch(
         &self,
-        source: Arc<S>,
+        source: Arc<dyn AsRawFd + Send + Sync>,
         events: EventSet,
         handler: SharedHandler,
         token: u32,
-    ) -> io::Result<Watch>
-    where
-        S: AsRawFd + Send + Sync + 'static,
-    {
+    ) -> io::Result<Watch> {
         let fd = source.as_raw_fd();
         let number = {
             let mut watched = lock(&self.shared.watched);

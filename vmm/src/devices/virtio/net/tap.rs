@@ -1,0 +1,118 @@
+//! A tap device of the host.
+//!
+//! In comes its name, out goes a [`Port`](super::Port) that reads and writes frames with virtio's header. The tap is made if it is absent;
+//! otherwise it must be a tap, not in use, and ours to open.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+use thiserror::Error;
+
+use super::{HEADER, Offload, Port};
+
+/// Why a tap could not be used.
+#[derive(Debug, Error)]
+#[error("could not {what} tap {tap}")]
+pub struct TapError {
+    /// Its name.
+    pub tap: String,
+    /// What was tried.
+    pub what: &'static str,
+    /// The kernel's answer.
+    pub source: io::Error,
+}
+
+/// An open tap.
+#[derive(Debug)]
+pub struct Tap(File);
+
+impl Tap {
+    /// Attaches to the tap `name`.
+    pub fn open(name: &str) -> Result<Self, TapError> {
+        let failed = |what| {
+            move |source| TapError {
+                tap: name.to_owned(),
+                what,
+                source,
+            }
+        };
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+            .open("/dev/net/tun")
+            .map_err(failed("open /dev/net/tun for"))?;
+        attach(&file, name).map_err(failed("attach to"))?;
+        let header = HEADER as libc::c_int;
+        // SAFETY: TUNSETVNETHDRSZ reads one int from the pointer, which is to a live local.
+        let done = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETVNETHDRSZ, &header) };
+        checked(done).map_err(failed("set the header size of"))?;
+        Ok(Self(file))
+    }
+}
+
+fn attach(file: &File, name: &str) -> io::Result<()> {
+    // A longer name would lose its zero byte and name another interface.
+    if name.is_empty() || name.len() >= libc::IFNAMSIZ || name.contains('\0') {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "an interface's name has 1 to 15 bytes",
+        ));
+    }
+    // SAFETY: an ifreq is integers and unions of them: all zeroes is a value of it.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags =
+        (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
+    // SAFETY: TUNSETIFF reads and writes one ifreq at the pointer, which is to a live local.
+    checked(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &mut request) })
+}
+
+fn checked(result: libc::c_int) -> io::Result<()> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+impl AsRawFd for Tap {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl Port for Tap {
+    fn receive(&self, frame: &mut [u8]) -> io::Result<usize> {
+        (&self.0).read(frame)
+    }
+
+    fn send(&self, frame: &[u8]) -> io::Result<usize> {
+        (&self.0).write(frame)
+    }
+
+    fn set_offload(&self, offload: Offload) -> io::Result<()> {
+        let bits = [
+            (offload.checksum, libc::TUN_F_CSUM),
+            (offload.tso4, libc::TUN_F_TSO4),
+            (offload.tso6, libc::TUN_F_TSO6),
+            (offload.ecn, libc::TUN_F_TSO_ECN),
+        ];
+        let mask = bits
+            .iter()
+            .filter(|(on, _)| *on)
+            .fold(0, |mask, (_, bit)| mask | bit);
+        // SAFETY: TUNSETOFFLOAD takes its argument by value and touches no memory of ours.
+        checked(unsafe {
+            libc::ioctl(
+                self.0.as_raw_fd(),
+                libc::TUNSETOFFLOAD,
+                libc::c_ulong::from(mask),
+            )
+        })
+    }
+}

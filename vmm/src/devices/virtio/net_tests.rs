@@ -1,0 +1,214 @@
+use super::*;
+use crate::devices::virtio::testing::{Rig, wait_until, worker};
+use proptest::prelude::*;
+use std::os::fd::RawFd;
+use std::os::unix::net::UnixDatagram;
+
+/// One end of a pair of sockets that keep frames apart, as a tap does.
+struct Wire {
+    socket: UnixDatagram,
+    offload: Mutex<Option<Offload>>,
+}
+
+impl AsRawFd for Wire {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+impl Port for Wire {
+    fn receive(&self, frame: &mut [u8]) -> io::Result<usize> {
+        self.socket.recv(frame)
+    }
+    fn send(&self, frame: &[u8]) -> io::Result<usize> {
+        self.socket.send(frame)
+    }
+    fn set_offload(&self, offload: Offload) -> io::Result<()> {
+        *lock(&self.offload) = Some(offload);
+        Ok(())
+    }
+}
+
+const MAC: [u8; 6] = [0x52, 0x54, 0, 1, 2, 3];
+const BUFFER: u64 = 0x20000;
+
+fn rig(features: u64) -> (Rig<Net>, UnixDatagram, Arc<Wire>) {
+    let (here, there) = UnixDatagram::pair().unwrap();
+    here.set_nonblocking(true).unwrap();
+    there
+        .set_read_timeout(Some(std::time::Duration::from_secs(5)))
+        .unwrap();
+    let wire = Arc::new(Wire {
+        socket: here,
+        offload: Mutex::new(None),
+    });
+    let device = Net::with_port(MAC, wire.clone(), worker()).unwrap();
+    (Rig::new(device, features), there, wire)
+}
+
+fn frame(len: usize) -> Vec<u8> {
+    let mut frame = vec![0; HEADER];
+    frame.extend((0..len).map(|at| at as u8));
+    frame
+}
+
+#[test]
+fn the_configuration_tells_address_and_link() {
+    let (rig, ..) = rig(0);
+    let mut config = [0; 10];
+    rig.device.read_config(0, &mut config);
+    assert_eq!(config, [0x52, 0x54, 0, 1, 2, 3, 1, 0, 0, 0]);
+}
+
+#[test]
+fn a_frame_of_the_guest_goes_out_whole() {
+    let (mut rig, there, _) = rig(0);
+    rig.write(BUFFER, &frame(100));
+    rig.queues[1].add(&[
+        (BUFFER, 12, false),
+        (BUFFER + 12, 60, false),
+        (BUFFER + 72, 40, false),
+    ]);
+    assert_eq!(rig.queues[1].run(1), [(0, 0)]);
+    let mut got = [0; 200];
+    let len = there.recv(&mut got).unwrap();
+    assert_eq!(got[..len], frame(100));
+}
+
+#[test]
+fn frames_that_cannot_be_are_dropped_and_given_back() {
+    let (mut rig, there, _) = rig(0);
+    rig.queues[1].add(&[(BUFFER, 11, false)]);
+    rig.queues[1].add(&[(BUFFER, MOST_FRAME as u32 + 1, false)]);
+    rig.queues[1].add(&[(BUFFER, 100, true)]);
+    assert_eq!(rig.queues[1].run(3).len(), 3);
+    there.set_nonblocking(true).unwrap();
+    assert!(there.recv(&mut [0; 10]).is_err());
+    assert!(!rig.told.broken());
+}
+
+#[test]
+fn a_frame_for_the_guest_waits_until_there_is_room() {
+    let (mut rig, there, _) = rig(0);
+    there.send(&frame(50)).unwrap();
+    there.send(&frame(60)).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    assert!(rig.queues[0].used().is_empty());
+    rig.queues[0].add(&[(BUFFER, 2000, true)]);
+    assert_eq!(rig.queues[0].run(1), [(0, 62)]);
+    let mut expected = frame(50);
+    expected[NUM_BUFFERS] = 1;
+    assert_eq!(rig.read(BUFFER, 62), expected);
+    rig.queues[0].add(&[(BUFFER, 2000, true)]);
+    assert_eq!(rig.queues[0].run(1), [(1, 72)]);
+    wait_until("both are announced", || !rig.told.queues().is_empty());
+}
+
+#[test]
+fn a_long_frame_is_spread_over_buffers_that_may_be_merged() {
+    let (mut rig, there, _) = rig(F_MRG_RXBUF);
+    there.send(&frame(250)).unwrap();
+    for at in 0..2 {
+        rig.queues[0].add(&[(BUFFER + at * 100, 100, true)]);
+        rig.queues[0].kick();
+    }
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    assert!(rig.queues[0].used().is_empty(), "two buffers are too few");
+    rig.queues[0].add(&[(BUFFER + 200, 100, true)]);
+    assert_eq!(rig.queues[0].run(3), [(0, 100), (1, 100), (2, 62)]);
+    let got = rig.read(BUFFER, 262);
+    assert_eq!(got[NUM_BUFFERS], 3);
+    assert_eq!(got[HEADER..], frame(250)[HEADER..]);
+}
+
+#[test]
+fn many_frames_pass_both_ways_in_order() {
+    let (mut rig, there, _) = rig(0);
+    for round in 0..40u8 {
+        let mut out = frame(20);
+        out[HEADER] = round;
+        rig.write(BUFFER, &out);
+        rig.queues[0].add(&[(0x30000, 2000, true)]);
+        rig.queues[1].add(&[(BUFFER, 32, false)]);
+        assert_eq!(rig.queues[1].run(1).len(), 1);
+        let mut got = [0; 64];
+        let len = there.recv(&mut got).unwrap();
+        assert_eq!((len, got[HEADER]), (32, round));
+        there.send(&got[..len]).unwrap();
+        assert_eq!(rig.queues[0].run(1).len(), 1);
+        assert_eq!(rig.read(0x30000 + HEADER as u64, 1), [round]);
+    }
+}
+
+#[test]
+fn the_tap_is_told_only_what_the_guest_takes() {
+    let told = |features| {
+        let (_rig, _there, wire) = rig(features);
+        let offload = *lock(&wire.offload);
+        offload.unwrap()
+    };
+    assert_eq!(told(0), Offload::default());
+    assert_eq!(
+        told(F_GUEST_TSO4 | F_GUEST_ECN),
+        Offload::default(),
+        "no segments without checksums"
+    );
+    assert_eq!(
+        told(FEATURES),
+        Offload {
+            checksum: true,
+            tso4: true,
+            tso6: true,
+            ecn: true
+        }
+    );
+}
+
+#[test]
+fn a_device_without_a_queue_does_not_begin() {
+    let (mut rig, ..) = rig(0);
+    rig.device.reset();
+    let told = rig.told.clone();
+    let queues = vec![rig.queues[0].active(0)];
+    let result = rig.device.activate(Activation {
+        memory: rig.memory.clone(),
+        queues,
+        interrupt: told,
+        features: 0,
+    });
+    assert!(matches!(result, Err(ActivateError::MissingQueue(1))));
+}
+
+#[test]
+fn a_name_that_no_interface_can_have_is_refused() {
+    for name in ["", "sixteen-bytes-xx", "a\0b"] {
+        let error = Tap::open(name).unwrap_err();
+        assert!(
+            error.what == "attach to" || error.what.starts_with("open"),
+            "{error}"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn random_chains_and_frames_never_panic(
+        chains in prop::collection::vec((any::<bool>(), prop::collection::vec((0u64..0x40000, 0u32..3000), 1..4)), 1..8),
+        frames in prop::collection::vec(0usize..3000, 0..6),
+        merge in any::<bool>(),
+    ) {
+        let (mut rig, there, _) = rig(if merge { F_MRG_RXBUF } else { 0 });
+        for len in frames {
+            there.send(&vec![7; len]).unwrap();
+        }
+        for (receive, buffers) in chains {
+            let buffers: Vec<_> = buffers.into_iter().map(|(at, len)| (0x10000 + at, len, receive)).collect();
+            rig.queues[usize::from(!receive)].add(&buffers);
+            rig.queues[usize::from(!receive)].kick();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        rig.device.reset();
+        prop_assert!(!rig.told.broken());
+    }
+}
