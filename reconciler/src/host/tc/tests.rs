@@ -201,7 +201,13 @@ async fn a_queue_device_outlives_its_tap_visibly_and_is_deleted_only_without_one
 async fn measured_rates_are_within_a_fifth_of_the_stated() {
     in_namespace!(measured_rates_are_within_a_fifth_of_the_stated);
     let wire = Wire::new();
+    let unlimited = wire.measure(true);
+    eprintln!("without limits, measured {unlimited:.0} KiB/s");
     for (inbound, outbound) in [(500, 1000), (20_000, 5_000)] {
+        if unlimited < 3.0 * inbound.max(outbound) as f64 {
+            eprintln!("skipped {inbound} and {outbound} KiB/s: this machine is too slow to need limits");
+            continue;
+        }
         let wanted = both(rate(inbound, None, None), rate(outbound, None, None));
         set("near", &wanted).await.unwrap();
         for (stated, to_far) in [(inbound, true), (outbound, false)] {
