@@ -63,7 +63,7 @@ pub fn tools() -> BTreeMap<String, PathBuf> {
         .iter()
         .filter_map(|name| Some(((*name).to_owned(), command::find_tool(name)?)))
         .collect();
-    if let Some(monitor) = command::find_tool("vireo-vmm") {
+    if let Some(monitor) = crate::domain::find_program("vireo-vmm", Some("VIREO_VMM")) {
         tools.insert("vireo-vmm".to_owned(), monitor);
     }
     tools

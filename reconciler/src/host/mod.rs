@@ -17,6 +17,7 @@ pub mod netlink;
 pub mod nft;
 pub mod paths;
 pub mod process;
+pub mod real;
 pub mod rows;
 mod sysctl;
 mod tap;
