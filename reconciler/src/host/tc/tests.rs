@@ -205,7 +205,9 @@ async fn measured_rates_are_within_a_fifth_of_the_stated() {
     eprintln!("without limits, measured {unlimited:.0} KiB/s");
     for (inbound, outbound) in [(500, 1000), (20_000, 5_000)] {
         if unlimited < 3.0 * inbound.max(outbound) as f64 {
-            eprintln!("skipped {inbound} and {outbound} KiB/s: this machine is too slow to need limits");
+            eprintln!(
+                "skipped {inbound} and {outbound} KiB/s: this machine is too slow to need limits"
+            );
             continue;
         }
         let wanted = both(rate(inbound, None, None), rate(outbound, None, None));
