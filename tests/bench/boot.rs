@@ -11,7 +11,7 @@ use crate::{binary, median, row, seconds};
 
 const GUEST_MIB: u64 = 256;
 const TURNS: usize = 5;
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 #[derive(Clone, Copy, PartialEq)]
 enum Monitor {
@@ -30,8 +30,8 @@ pub fn bench() -> Outcome {
     let bench = Bench::new()?;
     let mut times = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..TURNS {
-        for (times, (monitor, _)) in times.iter_mut().zip(MONITORS) {
-            times.push(bench.to_init(monitor)?);
+        for (times, (monitor, name)) in times.iter_mut().zip(MONITORS) {
+            times.push(bench.to_init(monitor).map_err(|failure| failure.during(name))?);
         }
     }
     let mut medians = Vec::new();
@@ -49,7 +49,7 @@ pub fn bench() -> Outcome {
         );
     }
     for (monitor, name) in MONITORS {
-        let kib = bench.overhead(monitor)?;
+        let kib = bench.overhead(monitor).map_err(|failure| failure.during(name))?;
         row(
             "resident beyond the guest's memory",
             name,
