@@ -31,7 +31,11 @@ pub fn bench() -> Outcome {
     let mut times = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..TURNS {
         for (times, (monitor, name)) in times.iter_mut().zip(MONITORS) {
-            times.push(bench.to_init(monitor).map_err(|failure| failure.during(name))?);
+            times.push(
+                bench
+                    .to_init(monitor)
+                    .map_err(|failure| failure.during(name))?,
+            );
         }
     }
     let mut medians = Vec::new();
@@ -49,7 +53,9 @@ pub fn bench() -> Outcome {
         );
     }
     for (monitor, name) in MONITORS {
-        let kib = bench.overhead(monitor).map_err(|failure| failure.during(name))?;
+        let kib = bench
+            .overhead(monitor)
+            .map_err(|failure| failure.during(name))?;
         row(
             "resident beyond the guest's memory",
             name,
