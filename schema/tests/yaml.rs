@@ -1,0 +1,96 @@
+//! YAML as a person writes it, and the XML that it means.
+
+use std::sync::Arc;
+use vireo_schema::{Source, read, to_xml};
+
+/// The XML of every definition of a YAML text, which must have no problems.
+fn means(text: &str) -> String {
+    let source = Arc::new(Source::new("a.yaml", text));
+    let document = read(&source);
+    let complaints: Vec<String> = document
+        .problems
+        .iter()
+        .map(|problem| problem.render(&source))
+        .collect();
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    document
+        .definitions
+        .iter()
+        .map(|located| to_xml(&located.definition, &located.policy))
+        .collect()
+}
+
+#[test]
+fn a_guest_takes_a_few_lines() {
+    let text = "
+domain: web
+policy: {disruption: restart, depends-on: [network/default, pool/images]}
+memory: 512 MiB
+vcpu: 2
+kernel: /boot/vmlinuz
+initrd: /boot/initrd
+cmdline: console=ttyS0 root=/dev/vda
+features: [acpi, apic]
+cputune: {shares: 2048}
+disks:
+- volume: images/web.qcow2
+- {file: /data.raw, format: raw, readonly: true}
+interface: {network: default, mac: 52:54:00:12:34:56, filter: clean-traffic, model: virtio}
+";
+    insta::assert_snapshot!(means(text));
+}
+
+#[test]
+fn other_objects_are_as_short() {
+    let text = "
+network: default
+forward: nat
+bridge: virbr0
+ips: {address: 192.168.122.1, prefix: 24, dhcp: {ranges: {start: 192.168.122.2, end: 192.168.122.254}}}
+---
+pool: images
+type: dir
+target: /var/lib/vireo/images
+---
+volume: images/web.qcow2
+format: qcow2
+capacity: 10 GiB
+backing: /images/debian.qcow2
+---
+nwfilter: web
+rule:
+- {action: accept, direction: in, tcp: {dstportstart: 80}}
+- {action: drop, direction: in, all: }
+filterref: clean-traffic
+---
+secret: 22e1353d-c27e-4d6d-bf15-465053e6ba0b
+usage: {type: volume, volume: /images/a}
+";
+    insta::assert_snapshot!(means(text));
+}
+
+#[test]
+fn the_long_forms_mean_the_same() {
+    let short = means("domain: a\nmemory: 1 GiB\ndisks: {file: /a}\n");
+    for long in [
+        "domain:\n  name: a\n  memory: {value: 1 GiB}\n  devices:\n    disk:\n    - type: file\n      source: {file: /a}\n",
+        "kind: domain\nname: a\nmemory: 1 GiB\ndisk: [{type: file, source: {file: /a}}]\n",
+        "- domain: {name: a, memory: 1GiB, disks: [{source: {file: /a}, file: /a}]}\n",
+        "{\"domain\": \"a\", \"memory\": \"1 GiB\", \"disks\": [{\"file\": \"/a\"}]}",
+    ] {
+        assert_eq!(means(long), short, "{long}");
+    }
+}
+
+#[test]
+fn an_alias_repeats_a_value_and_truth_has_many_words() {
+    let aliased = means(
+        "domain: a\nmemory: &size 1 GiB\ncurrentMemory: *size\npm: {suspend-to-mem: false}\n",
+    );
+    assert_eq!(
+        aliased,
+        means(
+            "domain: a\nmemory: 1 GiB\ncurrentMemory: 1 GiB\npm: {suspend-to-mem: {enabled: no}}\n"
+        )
+    );
+}
