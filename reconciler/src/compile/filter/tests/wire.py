@@ -78,7 +78,8 @@ def main():
             by_name[step["at"]].send(frame)
         wanted = (lambda data: known in data) if known else (lambda data: data == frame)
         seen = receive(sockets, wanted, 0.06)
-        for _ in range(20):
+        # A command takes its time to start in an emulated machine.
+        for _ in range(100 if step["at"] == "host" else 20):
             if expected <= seen:
                 break
             seen |= receive(sockets, wanted, 0.1)
