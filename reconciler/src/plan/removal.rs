@@ -199,7 +199,7 @@ fn release(context: &Context<'_>, object: &ObjectId) -> Step {
         .keys()
         .filter(|other| match object.kind {
             Kind::Pool => other.kind == Kind::Volume,
-            Kind::NwFilter => other.kind == Kind::Domain,
+            Kind::NwFilter | Kind::Volume => other.kind == Kind::Domain,
             _ => false,
         })
         .cloned()

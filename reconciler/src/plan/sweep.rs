@@ -36,6 +36,10 @@ fn knows_all_guests(plan: &Plan, context: &Context<'_>) -> bool {
 
 fn knows_all_networks(plan: &Plan, context: &Context<'_>) -> bool {
     let kept = context.kept.borrow();
+    let mut wanted = context.desired.objects.keys().chain(&context.desired.keep);
+    if wanted.any(|id| id.kind == Kind::Network && !kept.owners.contains(&id.uuid)) {
+        return false;
+    }
     let mut links = context.inventory.links.values();
     links.all(|link| {
         let owner = link.owner.filter(|_| link.kind == LinkKind::Bridge);

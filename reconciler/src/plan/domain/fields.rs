@@ -79,11 +79,7 @@ const GUEST: &[Row] = &[
     restart("/machine/emulator", "devices/emulator", BUILT_IN),
     restart("/machine/acpi", "features/acpi", BUILT_IN),
     restart("/machine/sysinfo", "sysinfo", BUILT_IN),
-    size(restart(
-        "/memory/maximum",
-        "memory",
-        "above what the guest was built with, or below",
-    )),
+    size(restart("/memory/maximum", "memory", BUILT_IN)),
     size(live(
         "/memory/current",
         "currentMemory",
@@ -262,7 +258,12 @@ fn pairs<'v>(
     let mut pairs = Vec::new();
     for (index, item) in new.iter().enumerate() {
         let before = old.iter().find(|other| same(item, other));
-        pairs.push((format!("devices/{element}[{index}]"), before, Some(item)));
+        // Counted as the schema does: the first has no number, the next is the second.
+        let at = match index {
+            0 => format!("devices/{element}"),
+            n => format!("devices/{element}[{}]", n + 1),
+        };
+        pairs.push((at, before, Some(item)));
     }
     for item in old {
         if !new.iter().any(|other| same(item, other)) {

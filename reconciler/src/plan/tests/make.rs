@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::compile::filter::ir::Filter;
 use crate::desired::{Desired, Policy, Resolved, Wanted};
 use crate::object::{Kind, ObjectId};
 use crate::plan::step::Location;
@@ -169,6 +170,27 @@ pub fn volume(pool: &str, name: &str) -> Volume {
         compat: None,
         permissions: Permissions::default(),
         delete_with_definition: false,
+    }
+}
+
+/// A filter that drops ICMP.
+pub fn filter(name: &str) -> Filter {
+    use crate::compile::filter::ir::{Action, Direction, Entry, Protocol, ProtocolMatch, Rule, Transport, Version};
+    Filter {
+        name: name.to_owned(),
+        chain: "root".to_owned(),
+        priority: None,
+        entries: vec![Entry::Rule(Rule {
+            action: Action::Drop,
+            direction: Direction::Inout,
+            priority: 500,
+            statematch: true,
+            matches: vec![ProtocolMatch {
+                protocol: Protocol::Transport(Transport::Icmp, Version::V4),
+                negated: false,
+                attributes: BTreeMap::new(),
+            }],
+        })],
     }
 }
 
