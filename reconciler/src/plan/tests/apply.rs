@@ -54,7 +54,11 @@ fn one(effect: &Effect, host: &mut Inventory, ledger: &mut Ledger) {
             host.links.get_mut(&link).unwrap().addresses.insert(address);
         }
         Effect::RemoveAddress { link, address } => {
-            host.links.get_mut(&link).unwrap().addresses.remove(&address);
+            host.links
+                .get_mut(&link)
+                .unwrap()
+                .addresses
+                .remove(&address);
         }
         Effect::AddRoute { link, route } => {
             host.links.get_mut(&link).unwrap().routes.insert(route);
@@ -67,7 +71,10 @@ fn one(effect: &Effect, host: &mut Inventory, ledger: &mut Ledger) {
             tap, owner, bridge, ..
         } => {
             if let Some(bridge) = &bridge {
-                assert!(host.links.contains_key(bridge), "no bridge {bridge} for {tap}");
+                assert!(
+                    host.links.contains_key(bridge),
+                    "no bridge {bridge} for {tap}"
+                );
             }
             let link = host
                 .links
@@ -159,7 +166,10 @@ fn one(effect: &Effect, host: &mut Inventory, ledger: &mut Ledger) {
         Effect::ReleaseGuest { guest } => {
             host.guests.remove(&guest);
         }
-        #[expect(unreachable_patterns, reason = "a new effect needs a line here only where planning looks at what it does")]
+        #[expect(
+            unreachable_patterns,
+            reason = "a new effect needs a line here only where planning looks at what it does"
+        )]
         _ => {}
     }
 }
@@ -196,7 +206,12 @@ fn nft(ops: &[NftOp], host: &mut Inventory) {
                 other.map == element.map && other.key == element.key && *other != element
             };
             assert!(!table.elements.iter().any(|other| same(&other)));
-            assert!(element.verdict.target().is_none_or(|t| table.chains.contains_key(t)));
+            assert!(
+                element
+                    .verdict
+                    .target()
+                    .is_none_or(|t| table.chains.contains_key(t))
+            );
             table.elements.insert(element.clone());
         }
     }

@@ -175,7 +175,9 @@ pub fn volume(pool: &str, name: &str) -> Volume {
 
 /// A filter that drops ICMP.
 pub fn filter(name: &str) -> Filter {
-    use crate::compile::filter::ir::{Action, Direction, Entry, Protocol, ProtocolMatch, Rule, Transport, Version};
+    use crate::compile::filter::ir::{
+        Action, Direction, Entry, Protocol, ProtocolMatch, Rule, Transport, Version,
+    };
     Filter {
         name: name.to_owned(),
         chain: "root".to_owned(),

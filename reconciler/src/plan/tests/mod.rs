@@ -65,7 +65,12 @@ impl Case {
         let first = self.plan();
         apply::all(&first, &mut self.host, &mut self.ledger);
         let second = self.plan();
-        assert_eq!(second.steps, [], "{}", render::plan(&first, render::Style::default()));
+        assert_eq!(
+            second.steps,
+            [],
+            "{}",
+            render::plan(&first, render::Style::default())
+        );
     }
 
     /// States an object anew, as an edit of its file does.
@@ -166,7 +171,9 @@ fn every_damage_is_repaired_and_no_guest_is_stopped_for_it() {
             host.links.remove("virbr0");
             host.links.values_mut().for_each(|link| link.master = None);
         }),
-        ("bridge down", |host| host.links.get_mut("virbr0").unwrap().up = false),
+        ("bridge down", |host| {
+            host.links.get_mut("virbr0").unwrap().up = false
+        }),
         ("address removed", |host| {
             host.links.get_mut("virbr0").unwrap().addresses.clear();
         }),
@@ -208,7 +215,11 @@ fn every_damage_is_repaired_and_no_guest_is_stopped_for_it() {
         let generation = case.host.guests[&web].launch.generation;
         damage(&mut case.host);
         let plan = case.plan();
-        assert!(plan.steps.iter().all(|step| step.verb == Verb::Repair), "{}", case.text());
+        assert!(
+            plan.steps.iter().all(|step| step.verb == Verb::Repair),
+            "{}",
+            case.text()
+        );
         for step in &plan.steps {
             told.push_str(&format!("{name}: {}: {}\n", step.object, step.why));
         }
@@ -279,7 +290,11 @@ fn a_live_change_is_written_and_what_needs_a_restart_waits() {
 #[test]
 fn a_changed_filter_is_one_transaction_over_all_that_use_it() {
     let mut objects = filtered();
-    let Some(Resolved::Domain(web)) = objects.iter().find(|o| matches!(o, Resolved::Domain(_))).cloned() else {
+    let Some(Resolved::Domain(web)) = objects
+        .iter()
+        .find(|o| matches!(o, Resolved::Domain(_)))
+        .cloned()
+    else {
         panic!("a guest");
     };
     let mut db = make::domain("db");
@@ -297,8 +312,15 @@ fn a_changed_filter_is_one_transaction_over_all_that_use_it() {
     let plan = case.plan();
     assert_eq!(plan.steps.len(), 1, "{}", case.text());
     let transactions = plan.steps[0].effects.iter();
-    assert_eq!(transactions.filter(|e| matches!(e, Effect::Nft(_))).count(), 1);
-    assert!(plan.steps[0].why.contains("2 interfaces"), "{}", plan.steps[0].why);
+    assert_eq!(
+        transactions.filter(|e| matches!(e, Effect::Nft(_))).count(),
+        1
+    );
+    assert!(
+        plan.steps[0].why.contains("2 interfaces"),
+        "{}",
+        plan.steps[0].why
+    );
     case.settle();
 }
 
@@ -307,8 +329,15 @@ fn a_filter_taken_from_an_interface_leaves_no_rules() {
     let mut case = Case::made(filtered());
     case.edit_guest(|guest| guest.interfaces[0].filter = None);
     case.settle();
-    let table = case.host.tables.get(&crate::compile::nft::TableName::filters()).unwrap();
-    assert!(table.elements.is_empty() && table.chains.is_empty(), "{table:?}");
+    let table = case
+        .host
+        .tables
+        .get(&crate::compile::nft::TableName::filters())
+        .unwrap();
+    assert!(
+        table.elements.is_empty() && table.chains.is_empty(),
+        "{table:?}"
+    );
 }
 
 #[test]
@@ -329,7 +358,10 @@ fn a_volume_that_is_lost_is_reported_and_its_guest_not_started() {
 fn a_volume_that_was_begun_and_never_made_is_not_lost() {
     let mut case = Case::bare(make::small());
     let plan = case.plan();
-    let step = plan.steps.iter().find(|step| step.object.kind == Kind::Volume);
+    let step = plan
+        .steps
+        .iter()
+        .find(|step| step.object.kind == Kind::Volume);
     if let Some(Effect::Record(entry)) = step.and_then(|step| step.effects.first()) {
         case.ledger.record((**entry).clone());
     }
@@ -341,10 +373,16 @@ fn a_volume_that_was_begun_and_never_made_is_not_lost() {
 fn a_file_that_is_not_ours_is_never_taken_for_a_volume() {
     let mut case = Case::bare(make::small());
     let kernel = case.host.files[Path::new("/boot/vmlinuz")].clone();
-    case.host.files.insert(PathBuf::from("/images/web.qcow2"), kernel);
+    case.host
+        .files
+        .insert(PathBuf::from("/images/web.qcow2"), kernel);
     let plan = case.plan();
     assert_eq!(plan.refusals[0].rule, "exists");
-    assert!(plan.steps.iter().all(|step| step.object.kind != Kind::Volume));
+    assert!(
+        plan.steps
+            .iter()
+            .all(|step| step.object.kind != Kind::Volume)
+    );
 }
 
 #[test]
@@ -409,7 +447,12 @@ fn removal_goes_guest_first_and_keeps_data() {
     assert!(case.host.files.contains_key(Path::new("/images/web.qcow2")));
     assert!(case.host.guests.is_empty() && case.host.links.is_empty());
     assert!(case.ledger.entries.is_empty());
-    assert!(case.host.tables.values().all(|t| t.chains.is_empty() && t.elements.is_empty()));
+    assert!(
+        case.host
+            .tables
+            .values()
+            .all(|t| t.chains.is_empty() && t.elements.is_empty())
+    );
 }
 
 impl Case {
@@ -418,7 +461,9 @@ impl Case {
         let first = self.plan();
         apply::all(&first, &mut self.host, &mut self.ledger);
         let ledger = &self.ledger;
-        self.desired.departed.retain(|id, _| ledger.get(id).is_some());
+        self.desired
+            .departed
+            .retain(|id, _| ledger.get(id).is_some());
         assert_eq!(self.plan().steps, []);
     }
 }
@@ -440,7 +485,10 @@ fn a_mass_removal_waits_for_a_confirmation_that_names_the_plan() {
     case.remove(&[(Kind::Domain, "web")]);
     assert_eq!(case.plan().confirm, None);
     case.remove(&[(Kind::Volume, "images/web.qcow2")]);
-    assert_eq!(case.plan().confirm.as_deref(), Some("it would remove 2 of 4 objects"));
+    assert_eq!(
+        case.plan().confirm.as_deref(),
+        Some("it would remove 2 of 4 objects")
+    );
     let digest = case.plan().digest();
     assert_eq!(digest, case.plan().digest());
     assert!(case.text().contains(&digest));
@@ -484,7 +532,8 @@ fn a_suspended_object_is_not_touched() {
 fn planning_costs_grow_with_the_number_of_objects_only() {
     let objects = |n: usize| -> Vec<Resolved> {
         let mut objects = make::small();
-        objects.extend((0..n).map(|n| Resolved::Domain(Box::new(make::domain(&format!("guest{n}"))))));
+        objects
+            .extend((0..n).map(|n| Resolved::Domain(Box::new(make::domain(&format!("guest{n}"))))));
         objects
     };
     let time = |n| {
