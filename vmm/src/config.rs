@@ -198,7 +198,7 @@ pub struct Interface {
     pub tap: String,
     /// The guest's address.
     pub mac: Mac,
-    /// Pairs of queues, 1 to 16; one if left out. More than one needs a tap made with `multi_queue`.
+    /// Pairs of queues: one, which is also what it is if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queues: Option<u16>,
     /// PCI slot, 1 to 31; the first free one if left out.
@@ -532,8 +532,8 @@ impl Guest {
                 let field = format!("interfaces[{i}].queues");
                 p.require(
                     field,
-                    (1..=16).contains(&queues),
-                    format!("{queues} is not between 1 and 16"),
+                    queues == 1,
+                    format!("{queues} pairs of queues are not possible yet, only 1"),
                 );
             }
         }

@@ -18,7 +18,7 @@ boot: {kernel: /boot/vmlinuz, initrd: /boot/initrd.img, cmdline: console=ttyS0}
 disks:
   - {id: vda, path: /images/web.qcow2, format: qcow2, serial: ABC, cache: none, slot: 3}
   - {id: vdb, path: /images/data.raw, format: raw, readonly: true}
-interfaces: [{id: net0, tap: vnet0, mac: '52:54:00:12:34:56', queues: 2}]
+interfaces: [{id: net0, tap: vnet0, mac: '52:54:00:12:34:56', queues: 1}]
 rng: {}
 balloon: {target: 268435456}
 serial: {pty: true, log: /var/log/web.log, log-limit: 65536, socket: /run/g/serial}

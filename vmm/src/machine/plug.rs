@@ -16,6 +16,9 @@ use crate::bus::{Bus, BusError, lock};
 use crate::config::{self, Bytes, Guest};
 use crate::control::wire::BalloonStats;
 use crate::devices::virtio::VirtioDevice;
+use crate::devices::virtio::balloon::{self, Balloon, BalloonControl};
+use crate::devices::virtio::block::{self, Block, OpenError};
+use crate::devices::virtio::net::{self, Net, TapError};
 use crate::devices::virtio::pci::{Doorbells, KvmDoorbells, NewError, VirtioPci};
 use crate::devices::virtio::rng;
 use crate::devices::virtio::worker::Worker;
@@ -57,6 +60,22 @@ pub enum PlugError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// The image could not be opened.
+    #[error("could not open disk {id}")]
+    Disk {
+        /// The disk.
+        id: String,
+        /// Why.
+        source: OpenError,
+    },
+    /// The tap could not be opened.
+    #[error("could not open interface {id}")]
+    Interface {
+        /// The interface.
+        id: String,
+        /// Why.
+        source: TapError,
+    },
     /// The entropy source could not be opened.
     #[error("could not open the entropy source {path}")]
     Rng {
@@ -82,6 +101,7 @@ pub(super) struct Buses<'a> {
 /// What is plugged in.
 pub(super) struct Plugged {
     pci: Arc<Mutex<PciBus>>,
+    balloon: Option<BalloonControl>,
 }
 
 /// Makes the PCI bus and all devices on it.
@@ -106,11 +126,56 @@ pub(super) fn plug(
 
     let mut plugger = Plugger::new(guest, buses, &pci);
     let small = Small::new(sandbox);
+    for disk in &guest.disks {
+        let name = format!("disk {}", disk.id);
+        let device = open_disk(disk, start_worker(&disk.id, &name, sandbox)?)?;
+        plugger.insert(&name, disk.slot, Box::new(device))?;
+    }
+    for interface in &guest.interfaces {
+        let name = format!("interface {}", interface.id);
+        let device = open_interface(interface, start_worker(&interface.id, &name, sandbox)?)?;
+        plugger.insert(&name, interface.slot, Box::new(device))?;
+    }
     if let Some(config) = &guest.rng {
         let device = open_rng(config, small.worker("the entropy device")?)?;
         plugger.insert("the entropy device", config.slot, Box::new(device))?;
     }
-    Ok(Plugged { pci })
+    let mut balloon = None;
+    if let Some(config) = &guest.balloon {
+        let spec = balloon::Spec {
+            memory: guest.memory.size,
+            target: config.target,
+        };
+        let device = Balloon::new(&spec, small.worker("the balloon")?);
+        balloon = Some(device.control());
+        plugger.insert("the balloon", config.slot, Box::new(device))?;
+    }
+    Ok(Plugged { pci, balloon })
+}
+
+fn open_disk(disk: &config::Disk, worker: Arc<Worker>) -> Result<Block, PlugError> {
+    let spec = block::Spec {
+        path: disk.path.clone(),
+        format: disk.format,
+        readonly: disk.readonly,
+        serial: disk.serial.clone(),
+        cache: disk.cache,
+    };
+    Block::new(&spec, worker).map_err(|source| PlugError::Disk {
+        id: disk.id.clone(),
+        source,
+    })
+}
+
+fn open_interface(interface: &config::Interface, worker: Arc<Worker>) -> Result<Net, PlugError> {
+    let spec = net::Spec {
+        tap: interface.tap.clone(),
+        mac: interface.mac.0,
+    };
+    Net::new(&spec, worker).map_err(|source| PlugError::Interface {
+        id: interface.id.clone(),
+        source,
+    })
 }
 
 fn open_rng(config: &config::Rng, worker: Arc<Worker>) -> Result<rng::Rng, PlugError> {
@@ -215,12 +280,19 @@ impl Plugged {
     }
 
     /// Asks the guest to keep `target` of its memory.
-    pub fn set_balloon(&self, _target: Bytes) -> Result<(), BalloonError> {
-        Err(BalloonError::None)
+    pub fn set_balloon(&self, target: Bytes) -> Result<(), BalloonError> {
+        self.balloon
+            .as_ref()
+            .ok_or(BalloonError::None)?
+            .set_target(target);
+        Ok(())
     }
 
     /// How the balloon is.
     pub fn balloon(&self) -> Option<BalloonStats> {
-        None
+        self.balloon.as_ref().map(|control| BalloonStats {
+            target: control.target(),
+            actual: control.actual(),
+        })
     }
 }
