@@ -52,7 +52,8 @@ struct Place {
 impl Place {
     fn new() -> Option<Self> {
         let cgroups = Cgroups::detect().unwrap();
-        let probe = Uuid::new_v5(&Uuid::NAMESPACE_OID, &std::process::id().to_le_bytes());
+        let thread = format!("{} {:?}", std::process::id(), std::thread::current().id());
+        let probe = Uuid::new_v5(&Uuid::NAMESPACE_OID, thread.as_bytes());
         if let Err(error) = cgroups.ensure(probe) {
             println!("skipped: {error}");
             return None;
