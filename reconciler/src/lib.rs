@@ -8,7 +8,10 @@
 //!   └──────────────────────────────────────────┘
 //! ```
 
+pub mod api;
+pub mod cli;
 pub mod compile;
+pub mod controller;
 pub mod desired;
 pub mod domain;
 pub mod execute;
@@ -19,5 +22,6 @@ pub mod object;
 mod pairs;
 pub mod plan;
 pub mod resolve;
+pub mod source;
 pub mod status;
 pub mod units;

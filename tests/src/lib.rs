@@ -3,3 +3,4 @@
 //! Read [`lab`] first: it is what the scenarios in `tests/scenarios` are written with.
 
 pub mod lab;
+pub mod simulation;

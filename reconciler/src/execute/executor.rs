@@ -146,13 +146,11 @@ impl<H: Host> Executor<H> {
         reports: &mut Vec<Report>,
         tell: &mut impl FnMut(Progress<'_>),
     ) {
-        if !graph.has_more(index) {
-            self.busy
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&report.object);
-        }
         tell(Progress::End(&report));
+        if !graph.has_more(index) {
+            let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+            busy.remove(&report.object);
+        }
         reports.push(report);
     }
 }

@@ -19,6 +19,7 @@ pub mod paths;
 pub mod process;
 pub mod real;
 pub mod rows;
+pub mod simulated;
 mod sysctl;
 mod tap;
 pub mod tc;

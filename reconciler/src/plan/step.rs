@@ -1,5 +1,6 @@
 //! A plan as data: steps, refusals, changes that wait, and a digest that binds a confirmation to exactly this plan.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 
@@ -189,6 +190,18 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Takes out the steps that `out` names, and those that need one of them.
+    pub fn leave_out(&mut self, mut out: impl FnMut(&Step) -> bool) {
+        let mut gone = BTreeSet::new();
+        self.steps.retain(|step| {
+            let leave = out(step) || step.needs.iter().any(|need| gone.contains(need));
+            if leave {
+                gone.insert(step.object.clone());
+            }
+            !leave
+        });
+    }
+
     /// What binds a confirmation to exactly this plan: the first 16 hexadecimal digits of the SHA-256 of its JSON.
     pub fn digest(&self) -> String {
         // Every map in a plan is ordered and has keys that JSON can hold, so that equal plans give equal text.

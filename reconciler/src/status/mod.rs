@@ -180,3 +180,17 @@ pub fn of(desired: &Desired, plan: &Plan, failures: &[Failure]) -> Vec<ObjectSta
         })
         .collect()
 }
+
+/// An error with its causes, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}

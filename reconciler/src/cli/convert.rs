@@ -1,0 +1,77 @@
+//! `vireo convert`: rewrite a definition as XML or as YAML.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use miette::{IntoDiagnostic as _, WrapErr as _, bail};
+use vireo_schema::{Document, Source, to_xml, to_yaml};
+
+use super::complaint::{located, plain};
+use super::{DONE, Format, PROBLEM, output};
+use crate::source::directory::Directories;
+
+/// Prints the definitions of a file in the other syntax (or tidily in the same one). Nothing is added and nothing is lost but comments.
+#[derive(Debug, Args)]
+pub struct Convert {
+    /// The syntax to print
+    #[arg(long, value_enum)]
+    to: Syntax,
+    /// The file; `-` reads standard input
+    file: PathBuf,
+}
+
+/// The two syntaxes of definitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Syntax {
+    /// libvirt's XML.
+    Xml,
+    /// The same as YAML.
+    Yaml,
+}
+
+impl Convert {
+    /// Exit status: 0 converted, 1 the file has problems.
+    pub fn run(self) -> miette::Result<u8> {
+        for document in read(&self.file)? {
+            for problem in &document.problems {
+                eprintln!("{:?}", located(&document.source, problem));
+            }
+            if !document.problems.is_empty() {
+                return Ok(PROBLEM);
+            }
+            let text = self.converted(&document)?;
+            output::print(Format::Text, &(), || text)?;
+        }
+        Ok(DONE)
+    }
+
+    fn converted(&self, document: &Document) -> miette::Result<String> {
+        let several = document.definitions.len() > 1;
+        match self.to {
+            Syntax::Xml if several => bail!(
+                help = "XML has one definition a file; split the file, or convert to yaml",
+                "{} holds {} definitions",
+                self.file.display(),
+                document.definitions.len()
+            ),
+            Syntax::Xml => Ok(document.definitions.iter().map(|one| to_xml(&one.definition, &one.policy)).collect()),
+            Syntax::Yaml => {
+                let texts: Vec<String> =
+                    document.definitions.iter().map(|one| to_yaml(&one.definition, &one.policy)).collect();
+                Ok(texts.join("---\n"))
+            }
+        }
+    }
+}
+
+fn read(file: &Path) -> miette::Result<Vec<Arc<Document>>> {
+    if file != Path::new("-") {
+        return Directories::new(vec![file.to_owned()]).read().map_err(|error| plain(&error));
+    }
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).into_diagnostic().wrap_err("cannot read standard input")?;
+    let source = Source { path: PathBuf::from("<standard input>"), text };
+    Ok(vec![Arc::new(vireo_schema::read(&Arc::new(source)))])
+}
