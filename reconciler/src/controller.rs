@@ -74,7 +74,13 @@ pub async fn look<H: Host, S: Source>(host: &H, source: &S) -> Result<Look, Look
     let interest = crate::plan::interest(&desired, &ledger);
     let inventory = host.observe(&interest).await?;
     let plan = crate::plan::plan(&desired, &inventory, &ledger);
-    Ok(Look { desired, inventory, interest, ledger, plan })
+    Ok(Look {
+        desired,
+        inventory,
+        interest,
+        ledger,
+        plan,
+    })
 }
 
 /// What the agent tells of itself.
@@ -138,7 +144,11 @@ pub struct Controller<H, S> {
 
 impl<H: Host, S: Source> Controller<H, S> {
     /// A controller for this host and these definitions; the watch shows its state. Cancelling `stop` ends it after the steps at work have ended.
-    pub fn new(host: Arc<H>, source: S, stop: CancellationToken) -> (Self, watch::Receiver<Snapshot>) {
+    pub fn new(
+        host: Arc<H>,
+        source: S,
+        stop: CancellationToken,
+    ) -> (Self, watch::Receiver<Snapshot>) {
         let (snapshot, shown) = watch::channel(Snapshot::default());
         let executor = Executor::new(host.clone(), stop.clone());
         let controller = Self {
@@ -156,7 +166,13 @@ impl<H: Host, S: Source> Controller<H, S> {
     /// Keeps the host as wanted until told to stop. Any message in `wakes` causes a pass.
     pub async fn run(mut self, wakes: mpsc::Receiver<()>, requests: mpsc::Receiver<Request>) {
         let (news, arriving) = mpsc::unbounded_channel();
-        let mut inbox = Inbox { wakes, requests, arriving, at_work: 0, waiting: Vec::new() };
+        let mut inbox = Inbox {
+            wakes,
+            requests,
+            arriving,
+            at_work: 0,
+            waiting: Vec::new(),
+        };
         while !self.stop.is_cancelled() {
             // Taken before the news are read: whoever ends later is in it, whoever ended earlier is in the news.
             let busy = self.executor.busy();
@@ -279,7 +295,8 @@ impl<H: Host, S: Source> Controller<H, S> {
         match end {
             End::Plan => *at_work -= 1,
             End::Step(plan, report) => {
-                self.retries.learn(&plan, std::slice::from_ref(&report), Instant::now());
+                self.retries
+                    .learn(&plan, std::slice::from_ref(&report), Instant::now());
                 self.snapshot.send_modify(|snapshot| {
                     snapshot.history.push(report);
                     let surplus = snapshot.history.len().saturating_sub(HISTORY);
@@ -291,8 +308,10 @@ impl<H: Host, S: Source> Controller<H, S> {
 
     fn until_next(&self) -> Duration {
         let now = Instant::now();
-        let retry = self.retries.next().map_or(FULL_PASS, |time| time.saturating_duration_since(now));
+        let retry = self
+            .retries
+            .next()
+            .map_or(FULL_PASS, |time| time.saturating_duration_since(now));
         retry.clamp(Duration::from_millis(50), FULL_PASS)
     }
 }
-

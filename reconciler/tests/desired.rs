@@ -13,17 +13,24 @@ use vireo_schema::{Document, Source, read};
 
 const NETWORK: &str = "<network><name>default</name><forward mode='nat'/><bridge name='virbr0'/>\
     <ip address='192.168.122.1' netmask='255.255.255.0'/></network>";
-const POOL: &str = "<pool type='dir'><name>images</name><target><path>/images</path></target></pool>";
+const POOL: &str =
+    "<pool type='dir'><name>images</name><target><path>/images</path></target></pool>";
 const VOLUME: &str = "volume: images/web.qcow2\ncapacity: 1 GiB\nformat: qcow2\n";
 const GUEST: &str = "domain: web\nmemory: 512 MiB\nkernel: /boot/vmlinuz\ndisks: [{volume: images/web.qcow2}]\n\
     interfaces: [{network: default}]\n";
 
 fn documents(files: &[(&str, &str)]) -> Vec<Document> {
-    files.iter().map(|(path, text)| read(&Arc::new(Source::new(*path, *text)))).collect()
+    files
+        .iter()
+        .map(|(path, text)| read(&Arc::new(Source::new(*path, *text))))
+        .collect()
 }
 
 fn facts() -> HostFacts {
-    HostFacts { kvm: true, ..HostFacts::default() }
+    HostFacts {
+        kvm: true,
+        ..HostFacts::default()
+    }
 }
 
 fn build(files: &[(&str, &str)], ledger: &Ledger) -> Desired {
@@ -31,7 +38,11 @@ fn build(files: &[(&str, &str)], ledger: &Ledger) -> Desired {
 }
 
 fn named<'a>(desired: &'a Desired, kind: Kind, name: &str) -> Option<&'a Resolved> {
-    desired.objects.values().find(|w| w.id.kind == kind && w.id.name == name).map(|w| &w.resolved)
+    desired
+        .objects
+        .values()
+        .find(|w| w.id.kind == kind && w.id.name == name)
+        .map(|w| &w.resolved)
 }
 
 fn domain<'a>(desired: &'a Desired, name: &str) -> &'a Domain {
@@ -42,7 +53,11 @@ fn domain<'a>(desired: &'a Desired, name: &str) -> &'a Domain {
 }
 
 fn rules(desired: &Desired) -> Vec<&str> {
-    desired.problems.iter().map(|problem| problem.rule.as_str()).collect()
+    desired
+        .problems
+        .iter()
+        .map(|problem| problem.rule.as_str())
+        .collect()
 }
 
 /// The ledger after everything in these files was applied.
@@ -60,8 +75,12 @@ fn applied(files: &[(&str, &str)]) -> Ledger {
     ledger
 }
 
-const ALL: &[(&str, &str)] =
-    &[("net.xml", NETWORK), ("pool.xml", POOL), ("vol.yaml", VOLUME), ("web.yaml", GUEST)];
+const ALL: &[(&str, &str)] = &[
+    ("net.xml", NETWORK),
+    ("pool.xml", POOL),
+    ("vol.yaml", VOLUME),
+    ("web.yaml", GUEST),
+];
 
 #[test]
 fn references_become_what_they_stand_for() {
@@ -77,28 +96,45 @@ fn references_become_what_they_stand_for() {
 
 #[test]
 fn resolving_twice_gives_the_same() {
-    assert_eq!(build(ALL, &Ledger::default()), build(ALL, &Ledger::default()));
+    assert_eq!(
+        build(ALL, &Ledger::default()),
+        build(ALL, &Ledger::default())
+    );
 }
 
 #[test]
 fn a_definition_without_a_change_has_no_previous() {
     let desired = build(ALL, &applied(ALL));
-    assert!(desired.objects.values().all(|wanted| wanted.previous.is_none()));
+    assert!(
+        desired
+            .objects
+            .values()
+            .all(|wanted| wanted.previous.is_none())
+    );
     assert!(desired.departed.is_empty() && desired.held.is_empty());
 }
 
 #[test]
 fn what_builtin_lacks_takes_qemu_and_says_why() {
-    let guest = GUEST.replace("[{network: default}]", "[{network: default, model: rtl8139}]");
+    let guest = GUEST.replace(
+        "[{network: default}]",
+        "[{network: default, model: rtl8139}]",
+    );
     let files = [ALL[0], ALL[1], ALL[2], ("web.yaml", guest.as_str())];
     let desired = build(&files, &Ledger::default());
     let web = domain(&desired, "web");
-    assert_eq!((web.driver, web.driver_why.as_str()), (Driver::Qemu, "it has a network card of model rtl8139"));
+    assert_eq!(
+        (web.driver, web.driver_why.as_str()),
+        (Driver::Qemu, "it has a network card of model rtl8139")
+    );
 }
 
 #[test]
 fn a_kvm_that_cannot_run_kernels_takes_qemu() {
-    let facts = HostFacts { kvm_limits: Some("kvm_pvm runs no ordinary kernel".to_owned()), ..facts() };
+    let facts = HostFacts {
+        kvm_limits: Some("kvm_pvm runs no ordinary kernel".to_owned()),
+        ..facts()
+    };
     let desired = Desired::build(&documents(ALL), &Ledger::default(), &facts);
     assert_eq!(domain(&desired, "web").driver, Driver::Qemu);
 }
@@ -109,7 +145,11 @@ fn what_no_driver_can_do_is_refused_with_its_place() {
         <tpm model='tpm-crb'><backend type='emulator'/></tpm></devices></domain>";
     let files = [ALL[0], ALL[1], ALL[2], ("web.xml", guest)];
     let desired = build(&files, &Ledger::default());
-    let refusal = desired.problems.iter().find(|problem| problem.rule == "unsupported").unwrap_or_else(|| panic!("{:#?}", desired.problems));
+    let refusal = desired
+        .problems
+        .iter()
+        .find(|problem| problem.rule == "unsupported")
+        .unwrap_or_else(|| panic!("{:#?}", desired.problems));
     assert_eq!(refusal.location.as_ref().map(|place| place.line), Some(4));
     assert!(refusal.message.contains("<tpm>"), "{}", refusal.message);
     assert!(named(&desired, Kind::Domain, "web").is_none());
@@ -121,17 +161,28 @@ fn a_reference_to_nothing_names_the_nearest() {
     let files = [ALL[0], ALL[1], ALL[2], ("web.yaml", guest.as_str())];
     let desired = build(&files, &Ledger::default());
     let refusal = &desired.problems[0];
-    assert_eq!((refusal.rule.as_str(), refusal.help.as_deref()), ("unknown-reference", Some("did you mean default?")));
+    assert_eq!(
+        (refusal.rule.as_str(), refusal.help.as_deref()),
+        ("unknown-reference", Some("did you mean default?"))
+    );
 }
 
 #[test]
 fn a_broken_file_holds_its_objects_at_their_last_good_definition() {
     let ledger = applied(ALL);
-    let files = [ALL[0], ALL[1], ALL[2], ("web.yaml", "domain: web\n\tmemory: 1")];
+    let files = [
+        ALL[0],
+        ALL[1],
+        ALL[2],
+        ("web.yaml", "domain: web\n\tmemory: 1"),
+    ];
     let desired = build(&files, &ledger);
     assert_eq!(desired.held.len(), 1);
     assert!(desired.departed.is_empty());
-    assert_eq!(domain(&desired, "web").memory.maximum.to_string(), "512 MiB");
+    assert_eq!(
+        domain(&desired, "web").memory.maximum.to_string(),
+        "512 MiB"
+    );
 }
 
 #[test]
@@ -147,10 +198,25 @@ fn a_file_that_is_renamed_and_broken_at_once_still_holds() {
 fn two_files_that_claim_one_object_change_nothing() {
     let ledger = applied(ALL);
     let other = GUEST.replace("512", "1024");
-    let files = [ALL[0], ALL[1], ALL[2], ALL[3], ("other.yaml", other.as_str())];
+    let files = [
+        ALL[0],
+        ALL[1],
+        ALL[2],
+        ALL[3],
+        ("other.yaml", other.as_str()),
+    ];
     let desired = build(&files, &ledger);
-    assert!(rules(&desired).iter().all(|rule| rule.starts_with("duplicate-")), "{:?}", rules(&desired));
-    assert_eq!(domain(&desired, "web").memory.maximum.to_string(), "512 MiB");
+    assert!(
+        rules(&desired)
+            .iter()
+            .all(|rule| rule.starts_with("duplicate-")),
+        "{:?}",
+        rules(&desired)
+    );
+    assert_eq!(
+        domain(&desired, "web").memory.maximum.to_string(),
+        "512 MiB"
+    );
     let fresh = build(&files, &Ledger::default());
     assert!(named(&fresh, Kind::Domain, "web").is_none());
 }
@@ -170,7 +236,10 @@ fn what_is_in_no_file_departs() {
     let ledger = applied(ALL);
     let desired = build(&ALL[..3], &ledger);
     let gone: Vec<&ObjectId> = desired.departed.keys().collect();
-    assert_eq!(gone.iter().map(|id| id.name.as_str()).collect::<Vec<_>>(), ["web"]);
+    assert_eq!(
+        gone.iter().map(|id| id.name.as_str()).collect::<Vec<_>>(),
+        ["web"]
+    );
     assert!(!desired.empty && build(&[], &ledger).empty);
 }
 
@@ -186,11 +255,16 @@ fn every_seed_domain_resolves_under_qemu() {
     let mut files: Vec<(String, String)> = Vec::new();
     for item in listing.filter_map(Result::ok) {
         let name = item.file_name().to_string_lossy().into_owned();
-        if name.starts_with("domain-") || ["network-default.xml", "nwfilter-no-icmp.xml"].contains(&name.as_str()) {
+        if name.starts_with("domain-")
+            || ["network-default.xml", "nwfilter-no-icmp.xml"].contains(&name.as_str())
+        {
             files.push((name, std::fs::read_to_string(item.path()).unwrap()));
         }
     }
-    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()))
+        .collect();
     let desired = build(&files, &Ledger::default());
     for name in ["ubuntutest", "ubuntutest4", "centos7u2-1"] {
         assert_eq!(domain(&desired, name).driver, Driver::Qemu);

@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use vireo_tests::simulation;
 
 fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+    std::env::var(name)
+        .ok()
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(default)
 }
 
 #[test]
@@ -17,12 +20,21 @@ fn whatever_happens_the_host_becomes_as_defined_and_nothing_is_disturbed_without
     let next = AtomicU64::new(first);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let findings: Vec<_> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(&next, end))).collect();
-        let join = |worker: std::thread::ScopedJoinHandle<'_, _>| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let workers: Vec<_> = (0..threads)
+            .map(|_| scope.spawn(|| work(&next, end)))
+            .collect();
+        let join = |worker: std::thread::ScopedJoinHandle<'_, _>| {
+            worker
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
         workers.into_iter().filter_map(join).collect()
     });
     if let Some(finding) = findings.iter().min_by_key(|finding| finding.seed) {
-        panic!("{finding}\nrepeat it with VIREO_SEED={} VIREO_SIMULATIONS=1", finding.seed);
+        panic!(
+            "{finding}\nrepeat it with VIREO_SEED={} VIREO_SIMULATIONS=1",
+            finding.seed
+        );
     }
     println!("{} histories, nothing found", end - first);
 }

@@ -47,7 +47,9 @@ pub enum ClientError {
 impl Client {
     /// The agent that listens on this socket.
     pub fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+        Self {
+            socket: socket.to_owned(),
+        }
     }
 
     /// How every object does.
@@ -63,7 +65,11 @@ impl Client {
     /// # Errors
     /// When no agent listens, or it does not answer.
     pub async fn pass(&self, wait: u64) -> Result<AgentStatus, ClientError> {
-        self.decode(&self.ask(Method::POST, &format!("/v1/pass?wait={wait}")).await?)
+        self.decode(
+            &self
+                .ask(Method::POST, &format!("/v1/pass?wait={wait}"))
+                .await?,
+        )
     }
 
     /// Lets the plan of this digest (hexadecimal digits) be carried out.
@@ -71,15 +77,22 @@ impl Client {
     /// # Errors
     /// When no agent listens, or that is no longer its plan.
     pub async fn confirm(&self, digest: &str) -> Result<(), ClientError> {
-        self.ask(Method::POST, &format!("/v1/confirm?digest={digest}")).await.map(drop)
+        self.ask(Method::POST, &format!("/v1/confirm?digest={digest}"))
+            .await
+            .map(drop)
     }
 
     async fn ask(&self, method: Method, path: &str) -> Result<Bytes, ClientError> {
-        let stream = UnixStream::connect(&self.socket)
+        let stream =
+            UnixStream::connect(&self.socket)
+                .await
+                .map_err(|source| ClientError::Absent {
+                    socket: self.socket.clone(),
+                    source,
+                })?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(|source| ClientError::Absent { socket: self.socket.clone(), source })?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.broken(&e))?;
+            .map_err(|e| self.broken(&e))?;
         // Ends with the exchange; what goes wrong with it shows in the answer.
         let connection = tokio::spawn(connection);
         let request = Request::builder()
@@ -88,15 +101,25 @@ impl Client {
             .header("host", "vireo")
             .body(Empty::<Bytes>::new())
             .map_err(|e| self.broken(&e))?;
-        let response = sender.send_request(request).await.map_err(|e| self.broken(&e))?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|e| self.broken(&e))?;
         let status = response.status();
-        let body = response.into_body().collect().await.map_err(|e| self.broken(&e))?.to_bytes();
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .map_err(|e| self.broken(&e))?
+            .to_bytes();
         drop(sender);
         drop(connection.await);
         if status.is_success() {
             Ok(body)
         } else if status == StatusCode::CONFLICT || status == StatusCode::SERVICE_UNAVAILABLE {
-            Err(ClientError::Refused { why: String::from_utf8_lossy(&body).trim().to_owned() })
+            Err(ClientError::Refused {
+                why: String::from_utf8_lossy(&body).trim().to_owned(),
+            })
         } else {
             Err(self.broken(&format!("status {status}")))
         }
@@ -107,6 +130,9 @@ impl Client {
     }
 
     fn broken(&self, why: &impl std::fmt::Display) -> ClientError {
-        ClientError::Broken { socket: self.socket.clone(), why: why.to_string() }
+        ClientError::Broken {
+            socket: self.socket.clone(),
+            why: why.to_string(),
+        }
     }
 }

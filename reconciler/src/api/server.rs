@@ -47,7 +47,10 @@ pub async fn serve(
     snapshot: watch::Receiver<Snapshot>,
     stop: CancellationToken,
 ) -> Result<(), ListenError> {
-    let listen_error = |source| ListenError { path: path.to_owned(), source };
+    let listen_error = |source| ListenError {
+        path: path.to_owned(),
+        source,
+    };
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(listen_error(error)),
         _ => {}
@@ -91,7 +94,9 @@ async fn pass(State(mut agent): State<Agent>, Query(query): Query<Wait>) -> Resp
         return stopping();
     }
     // The time limit is no error: the status says that the agent has not settled.
-    let settled = agent.snapshot.wait_for(|snapshot| snapshot.settled || snapshot.error.is_some());
+    let settled = agent
+        .snapshot
+        .wait_for(|snapshot| snapshot.settled || snapshot.error.is_some());
     drop(tokio::time::timeout(limit, settled).await.map(drop));
     status(State(agent)).await.into_response()
 }
@@ -103,12 +108,21 @@ struct Confirm {
 
 async fn confirm(State(agent): State<Agent>, Query(query): Query<Confirm>) -> Response {
     let (asked, done) = oneshot::channel();
-    if agent.requests.send(Request::Confirm(query.digest, asked)).await.is_err() {
+    if agent
+        .requests
+        .send(Request::Confirm(query.digest, asked))
+        .await
+        .is_err()
+    {
         return stopping();
     }
     match done.await {
         Ok(true) => StatusCode::NO_CONTENT.into_response(),
-        Ok(false) => (StatusCode::CONFLICT, "the plan has changed; look at it again\n").into_response(),
+        Ok(false) => (
+            StatusCode::CONFLICT,
+            "the plan has changed; look at it again\n",
+        )
+            .into_response(),
         Err(_) => stopping(),
     }
 }

@@ -54,7 +54,9 @@ impl Apply {
         stop_on_signal(stop.clone())?;
         let executor = Executor::new(host.clone(), stop.clone());
         let first = look(&*host, &source).await.map_err(|error| plain(&error))?;
-        let Some(mut plan) = self.consented(common, &first)? else { return Ok(PROBLEM) };
+        let Some(mut plan) = self.consented(common, &first)? else {
+            return Ok(PROBLEM);
+        };
         let first_failed = self.shown_problem(&first);
         let mut reports: Vec<Report> = Vec::new();
         let mut last = first;
@@ -73,14 +75,27 @@ impl Apply {
             // Leave to remove was given for the plan that was shown, not for what follows from it.
             plan.leave_out(|step| matches!(step.verb, Verb::Delete | Verb::Release));
         }
-        self.finish(common, &reports, &last, first_failed || !plan.steps.is_empty())
+        self.finish(
+            common,
+            &reports,
+            &last,
+            first_failed || !plan.steps.is_empty(),
+        )
     }
 
     /// The plan that may be carried out: shown and agreed to. `None` when it was declined.
     fn consented(&self, common: &Common, look: &Look) -> miette::Result<Option<Plan>> {
         let mut plan = look.plan.clone();
         if common.output == Format::Text {
-            eprint!("{}", render::plan(&plan, Style { colour: coloured(common.color, &std::io::stderr()) }));
+            eprint!(
+                "{}",
+                render::plan(
+                    &plan,
+                    Style {
+                        colour: coloured(common.color, &std::io::stderr())
+                    }
+                )
+            );
         }
         if plan.steps.is_empty() {
             return Ok(Some(plan));
@@ -90,7 +105,10 @@ impl Apply {
             match &self.confirm {
                 Some(given) if given.len() >= 12 && digest.starts_with(given.as_str()) => {}
                 Some(_) => bail!(
-                    help = format!("the plan's digest is now {}; look at it again", &digest[..12]),
+                    help = format!(
+                        "the plan's digest is now {}; look at it again",
+                        &digest[..12]
+                    ),
                     "the plan is not the one that was confirmed"
                 ),
                 None => {
@@ -104,7 +122,10 @@ impl Apply {
             return Ok(Some(plan));
         }
         if !std::io::stdin().is_terminal() {
-            bail!(help = "say --yes to apply without being asked", "nobody is there to ask");
+            bail!(
+                help = "say --yes to apply without being asked",
+                "nobody is there to ask"
+            );
         }
         eprint!("Do this? [y/N] ");
         std::io::stderr().flush().into_diagnostic()?;
@@ -117,7 +138,13 @@ impl Apply {
         !look.plan.refusals.is_empty() || (look.plan.confirm.is_some() && self.confirm.is_none())
     }
 
-    fn finish(&self, common: &Common, reports: &[Report], last: &Look, problem: bool) -> miette::Result<u8> {
+    fn finish(
+        &self,
+        common: &Common,
+        reports: &[Report],
+        last: &Look,
+        problem: bool,
+    ) -> miette::Result<u8> {
         output::print(common.output, &reports, || summary(reports, last))?;
         let failed = reports.iter().any(|report| !report.outcome.succeeded());
         Ok(if failed || problem { PROBLEM } else { DONE })
@@ -135,13 +162,31 @@ impl Apply {
         };
         if let Some(digest) = &self.confirm {
             let full = before.plan.digest();
-            let digest = if digest.len() >= 12 && full.starts_with(digest.as_str()) { &full } else { digest };
-            client.confirm(digest).await.map_err(|error| plain(&error))?;
+            let digest = if digest.len() >= 12 && full.starts_with(digest.as_str()) {
+                &full
+            } else {
+                digest
+            };
+            client
+                .confirm(digest)
+                .await
+                .map_err(|error| plain(&error))?;
         }
-        eprintln!("an agent runs (pid {}); asking it and waiting until it has settled", before.pid);
-        let status = client.pass(self.wait).await.map_err(|error| plain(&error))?;
+        eprintln!(
+            "an agent runs (pid {}); asking it and waiting until it has settled",
+            before.pid
+        );
+        let status = client
+            .pass(self.wait)
+            .await
+            .map_err(|error| plain(&error))?;
         output::print(common.output, &status, || {
-            let mut text = render::plan(&status.plan, Style { colour: coloured(common.color, &std::io::stdout()) });
+            let mut text = render::plan(
+                &status.plan,
+                Style {
+                    colour: coloured(common.color, &std::io::stdout()),
+                },
+            );
             if let Some(error) = &status.error {
                 text.push_str(&format!("the agent cannot work: {error}\n"));
             } else if !status.settled {
@@ -158,7 +203,11 @@ impl Apply {
 }
 
 /// Runs a plan, telling on standard error what begins and ends.
-async fn execute(executor: &Executor<impl crate::host::Host>, plan: &Plan, common: &Common) -> Vec<Report> {
+async fn execute(
+    executor: &Executor<impl crate::host::Host>,
+    plan: &Plan,
+    common: &Common,
+) -> Vec<Report> {
     let bar = indicatif::ProgressBar::new(plan.steps.len() as u64);
     let style = indicatif::ProgressStyle::with_template("{spinner} {pos}/{len} {wide_msg}");
     bar.set_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()));
@@ -204,16 +253,25 @@ fn summary(reports: &[Report], last: &Look) -> String {
         let count = last.plan.unchanged;
         return match last.plan.pending.len() {
             0 => format!("Nothing to do: {count} objects are as defined.\n"),
-            waiting => format!("Nothing done: {count} objects are as defined, {waiting} changes wait for leave.\n"),
+            waiting => format!(
+                "Nothing done: {count} objects are as defined, {waiting} changes wait for leave.\n"
+            ),
         };
     }
-    let count = |wanted: fn(&Outcome) -> bool| reports.iter().filter(|report| wanted(&report.outcome)).count();
+    let count = |wanted: fn(&Outcome) -> bool| {
+        reports
+            .iter()
+            .filter(|report| wanted(&report.outcome))
+            .count()
+    };
     let done = count(Outcome::succeeded);
     let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
     let left = reports.len() - done - failed;
     match (failed, left) {
         (0, 0) => format!("{done} done.\n"),
-        _ => format!("{done} done, {failed} failed, {left} not begun. `vireo why OBJECT` tells more.\n"),
+        _ => format!(
+            "{done} done, {failed} failed, {left} not begun. `vireo why OBJECT` tells more.\n"
+        ),
     }
 }
 

@@ -3,7 +3,10 @@
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
-use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report, ReportHandler};
+use miette::{
+    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report,
+    ReportHandler,
+};
 use serde::Serialize;
 use vireo_schema::{Diagnostic, Source};
 
@@ -20,14 +23,22 @@ pub fn install(color: Color) {
             (false, true) => GraphicalTheme::unicode_nocolor(),
             (false, false) => GraphicalTheme::none(),
         };
-        Box::new(Handler(GraphicalReportHandler::new_themed(theme).with_width(100).with_links(false)))
+        Box::new(Handler(
+            GraphicalReportHandler::new_themed(theme)
+                .with_width(100)
+                .with_links(false),
+        ))
     }));
 }
 
 struct Handler(GraphicalReportHandler);
 
 impl ReportHandler for Handler {
-    fn debug(&self, error: &dyn miette::Diagnostic, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn debug(
+        &self,
+        error: &dyn miette::Diagnostic,
+        f: &mut std::fmt::Formatter<'_>,
+    ) -> std::fmt::Result {
         self.0.render_report(f, error)
     }
 }
@@ -40,14 +51,21 @@ pub fn plain(error: &dyn std::error::Error) -> Report {
 /// A problem of a definition, with its line shown.
 pub fn located(source: &Source, problem: &Diagnostic) -> Report {
     let length = problem.span.end.saturating_sub(problem.span.start).max(1);
-    let label = if problem.path.is_empty() { None } else { Some(problem.path.clone()) };
+    let label = if problem.path.is_empty() {
+        None
+    } else {
+        Some(problem.path.clone())
+    };
     let mut diagnostic = MietteDiagnostic::new(problem.message.clone())
         .with_code(problem.rule)
         .with_label(LabeledSpan::new(label, problem.span.start, length));
     if let Some(help) = &problem.help {
         diagnostic = diagnostic.with_help(help.clone());
     }
-    Report::new(diagnostic).with_source_code(NamedSource::new(source.path.display().to_string(), source.text.clone()))
+    Report::new(diagnostic).with_source_code(NamedSource::new(
+        source.path.display().to_string(),
+        source.text.clone(),
+    ))
 }
 
 /// A problem for programs.

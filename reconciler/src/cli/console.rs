@@ -23,22 +23,43 @@ impl Console {
     /// Exit status: 0 left, 1 there is no such guest or it does not run.
     pub async fn run(self, common: &Common) -> miette::Result<u8> {
         let host = common.host()?;
-        let inventory = host.observe(&Interest::default()).await.map_err(|error| plain(&error))?;
-        let is = |name: &str, uuid: &uuid::Uuid| name == self.guest || uuid.to_string() == self.guest;
-        let found = inventory.guests.iter().find(|(uuid, guest)| is(&guest.launch.domain.name, uuid));
+        let inventory = host
+            .observe(&Interest::default())
+            .await
+            .map_err(|error| plain(&error))?;
+        let is =
+            |name: &str, uuid: &uuid::Uuid| name == self.guest || uuid.to_string() == self.guest;
+        let found = inventory
+            .guests
+            .iter()
+            .find(|(uuid, guest)| is(&guest.launch.domain.name, uuid));
         let uuid = match found {
             Some((uuid, guest)) if !matches!(guest.state, GuestState::Ended { .. }) => *uuid,
-            Some(_) => bail!(help = format!("`vireo why {}` tells more", self.guest), "guest {} does not run", self.guest),
-            None => bail!(help = "`vireo get domain` lists guests", "there is no guest {}", self.guest),
+            Some(_) => bail!(
+                help = format!("`vireo why {}` tells more", self.guest),
+                "guest {} does not run",
+                self.guest
+            ),
+            None => bail!(
+                help = "`vireo get domain` lists guests",
+                "there is no guest {}",
+                self.guest
+            ),
         };
         let Some(path) = host.guests().console(uuid) else {
-            bail!(help = "its log is in the guest's directory", "guest {} has no console to attach to", self.guest)
+            bail!(
+                help = "its log is in the guest's directory",
+                "guest {} has no console to attach to",
+                self.guest
+            )
         };
         if std::io::stderr().is_terminal() {
             eprintln!("console of {}; leave with Ctrl-]", self.guest);
         }
         let (input, output) = (std::io::stdin(), std::io::stdout());
-        let farewell = attach(&path, input.as_fd(), output.as_fd()).await.map_err(|error| plain(&error))?;
+        let farewell = attach(&path, input.as_fd(), output.as_fd())
+            .await
+            .map_err(|error| plain(&error))?;
         match farewell {
             Farewell::Left => eprintln!(),
             Farewell::GuestEnded => eprintln!("\nthe guest has ended"),

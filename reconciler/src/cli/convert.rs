@@ -56,10 +56,17 @@ impl Convert {
                 self.file.display(),
                 document.definitions.len()
             ),
-            Syntax::Xml => Ok(document.definitions.iter().map(|one| to_xml(&one.definition, &one.policy)).collect()),
+            Syntax::Xml => Ok(document
+                .definitions
+                .iter()
+                .map(|one| to_xml(&one.definition, &one.policy))
+                .collect()),
             Syntax::Yaml => {
-                let texts: Vec<String> =
-                    document.definitions.iter().map(|one| to_yaml(&one.definition, &one.policy)).collect();
+                let texts: Vec<String> = document
+                    .definitions
+                    .iter()
+                    .map(|one| to_yaml(&one.definition, &one.policy))
+                    .collect();
                 Ok(texts.join("---\n"))
             }
         }
@@ -68,10 +75,18 @@ impl Convert {
 
 fn read(file: &Path) -> miette::Result<Vec<Arc<Document>>> {
     if file != Path::new("-") {
-        return Directories::new(vec![file.to_owned()]).read().map_err(|error| plain(&error));
+        return Directories::new(vec![file.to_owned()])
+            .read()
+            .map_err(|error| plain(&error));
     }
     let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text).into_diagnostic().wrap_err("cannot read standard input")?;
-    let source = Source { path: PathBuf::from("<standard input>"), text };
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .into_diagnostic()
+        .wrap_err("cannot read standard input")?;
+    let source = Source {
+        path: PathBuf::from("<standard input>"),
+        text,
+    };
     Ok(vec![Arc::new(vireo_schema::read(&Arc::new(source)))])
 }

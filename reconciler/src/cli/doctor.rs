@@ -15,8 +15,16 @@ impl Doctor {
     pub async fn run(self, common: &Common) -> miette::Result<u8> {
         let checks = doctor(&common.paths()).await;
         let colour = coloured(common.color, &std::io::stdout());
-        output::print(common.output, &checks, || checks.iter().map(|check| line(check, colour)).collect())?;
-        Ok(if checks.iter().any(|check| check.verdict == Verdict::Broken) { PROBLEM } else { DONE })
+        output::print(common.output, &checks, || {
+            checks.iter().map(|check| line(check, colour)).collect()
+        })?;
+        Ok(
+            if checks.iter().any(|check| check.verdict == Verdict::Broken) {
+                PROBLEM
+            } else {
+                DONE
+            },
+        )
     }
 }
 
@@ -27,7 +35,11 @@ fn line(check: &Check, colour: bool) -> String {
         Verdict::Broken => ("BROKEN", 31),
     };
     let word = format!("{word:<8}");
-    let word = if colour { format!("\x1b[{code}m{word}\x1b[0m") } else { word };
+    let word = if colour {
+        format!("\x1b[{code}m{word}\x1b[0m")
+    } else {
+        word
+    };
     let mut text = format!("{word} {}: {}\n", check.name, check.found);
     for (label, told) in [("costs", &check.costs), ("to fix", &check.fix)] {
         if !told.is_empty() {

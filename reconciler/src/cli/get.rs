@@ -56,17 +56,27 @@ struct Shown<'a> {
 impl Get {
     /// Exit status: 0 shown, 1 there is no such object.
     pub async fn run(self, common: &Common) -> miette::Result<u8> {
-        let look = look(&*common.host()?, &common.source()).await.map_err(|error| plain(&error))?;
+        let look = look(&*common.host()?, &common.source())
+            .await
+            .map_err(|error| plain(&error))?;
         let statuses = status::of(&look.desired, &look.plan, &[]);
-        let chosen: Vec<&ObjectStatus> = statuses.iter().filter(|status| self.chooses(&status.object)).collect();
+        let chosen: Vec<&ObjectStatus> = statuses
+            .iter()
+            .filter(|status| self.chooses(&status.object))
+            .collect();
         if let (Some(name), true) = (&self.name, chosen.is_empty()) {
             let kind = self.kind.0.map_or("object", Kind::as_str);
-            bail!(help = "`vireo get all` lists every object", "there is no {kind} {name}");
+            bail!(
+                help = "`vireo get all` lists every object",
+                "there is no {kind} {name}"
+            );
         }
         let shown: Vec<Shown<'_>> = chosen.iter().map(|status| show(&look, status)).collect();
         match (&self.name, shown.first()) {
             (Some(_), Some(only)) if shown.len() == 1 => match common.output {
-                Format::Text => output::print(Format::Text, &(), || definition(&look, &only.status.object))?,
+                Format::Text => {
+                    output::print(Format::Text, &(), || definition(&look, &only.status.object))?
+                }
                 format => output::print(format, only, String::new)?,
             },
             _ => output::print(common.output, &shown, || list(&look, &chosen))?,
@@ -76,7 +86,10 @@ impl Get {
 
     fn chooses(&self, object: &ObjectId) -> bool {
         self.kind.0.is_none_or(|kind| kind == object.kind)
-            && self.name.as_ref().is_none_or(|name| *name == object.name || *name == object.uuid.to_string())
+            && self
+                .name
+                .as_ref()
+                .is_none_or(|name| *name == object.name || *name == object.uuid.to_string())
     }
 }
 
@@ -91,8 +104,16 @@ fn show<'a>(look: &'a Look, status: &'a ObjectStatus) -> Shown<'a> {
 
 /// The definition as it is stated, or as it last was.
 fn definition(look: &Look, object: &ObjectId) -> String {
-    let stated = look.desired.objects.get(object).map(|wanted| wanted.xml.clone());
-    let last = || look.ledger.get(object).map(|entry| entry.definition.clone());
+    let stated = look
+        .desired
+        .objects
+        .get(object)
+        .map(|wanted| wanted.xml.clone());
+    let last = || {
+        look.ledger
+            .get(object)
+            .map(|entry| entry.definition.clone())
+    };
     stated.or_else(last).unwrap_or_default()
 }
 
@@ -106,12 +127,21 @@ fn list(look: &Look, chosen: &[&ObjectStatus]) -> String {
             facts.get("state").cloned().unwrap_or_default(),
             status.condition.to_string(),
             facts.get("detail").cloned().unwrap_or_default(),
-            wanted.map(|wanted| wanted.location.to_string()).unwrap_or_default(),
+            wanted
+                .map(|wanted| wanted.location.to_string())
+                .unwrap_or_default(),
         ]
     };
     let rows: Vec<Vec<String>> = chosen.iter().map(row).collect();
-    let text = output::table(&["KIND", "NAME", "STATE", "CONDITION", "DETAIL", "DEFINED IN"], &rows);
-    if text.is_empty() { "There are none.\n".to_owned() } else { text }
+    let text = output::table(
+        &["KIND", "NAME", "STATE", "CONDITION", "DETAIL", "DEFINED IN"],
+        &rows,
+    );
+    if text.is_empty() {
+        "There are none.\n".to_owned()
+    } else {
+        text
+    }
 }
 
 /// What the host shows of an object: its state in a word, and a detail.
@@ -126,14 +156,21 @@ fn facts(look: &Look, wanted: &Wanted) -> BTreeMap<&'static str, String> {
                 Some(GuestState::Ended { reason }) => format!("ended ({reason})"),
                 None => "stopped".to_owned(),
             };
-            let detail = format!("{} vcpus, {}, {}", domain.vcpus.current, domain.memory.current, domain.driver);
+            let detail = format!(
+                "{} vcpus, {}, {}",
+                domain.vcpus.current, domain.memory.current, domain.driver
+            );
             (state, detail)
         }
         Resolved::Network(network) => {
             let link = inventory.links.get(&network.bridge.name);
             let state = link.map_or("absent", |link| if link.up { "up" } else { "down" });
-            let addresses: Vec<String> = network.addresses.iter().map(ToString::to_string).collect();
-            (state.to_owned(), format!("{} {}", network.bridge.name, addresses.join(" ")))
+            let addresses: Vec<String> =
+                network.addresses.iter().map(ToString::to_string).collect();
+            (
+                state.to_owned(),
+                format!("{} {}", network.bridge.name, addresses.join(" ")),
+            )
         }
         Resolved::Pool(pool) => {
             let is = inventory.directories.contains_key(&pool.path);
@@ -141,7 +178,9 @@ fn facts(look: &Look, wanted: &Wanted) -> BTreeMap<&'static str, String> {
         }
         Resolved::Volume(volume) => {
             let file = inventory.files.get(&volume.path);
-            let size = file.and_then(|file| file.image.as_ref()).map(|image| format!("{}, ", image.capacity));
+            let size = file
+                .and_then(|file| file.image.as_ref())
+                .map(|image| format!("{}, ", image.capacity));
             let detail = format!("{}{}", size.unwrap_or_default(), volume.format);
             (present(file.is_some()).to_owned(), detail)
         }

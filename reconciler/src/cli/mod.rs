@@ -22,8 +22,8 @@ use std::sync::Arc;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
-use crate::host::real::RealHost;
 use crate::host::paths::Paths;
+use crate::host::real::RealHost;
 use crate::source::directory::Directories;
 
 /// Everything went as asked.
@@ -69,19 +69,43 @@ struct Common {
     )]
     desired: Vec<PathBuf>,
     /// Where vireo remembers what it owns
-    #[arg(long, global = true, value_name = "DIR", env = "VIREO_STATE_DIR", default_value = "/var/lib/vireo")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "VIREO_STATE_DIR",
+        default_value = "/var/lib/vireo"
+    )]
     state_dir: PathBuf,
     /// Where running guests have their sockets, consoles and logs
-    #[arg(long, global = true, value_name = "DIR", env = "VIREO_RUNTIME_DIR", default_value = "/run/vireo")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "VIREO_RUNTIME_DIR",
+        default_value = "/run/vireo"
+    )]
     runtime_dir: PathBuf,
     /// Where the hook scripts are
-    #[arg(long, global = true, value_name = "DIR", env = "VIREO_HOOKS_DIR", default_value = "/etc/vireo/hooks")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "VIREO_HOOKS_DIR",
+        default_value = "/etc/vireo/hooks"
+    )]
     hooks_dir: PathBuf,
     /// How to print objects
     #[arg(long, short, global = true, value_enum, default_value = "text")]
     output: Format,
     /// Colour in text output
-    #[arg(long, global = true, value_enum, default_value = "auto", env = "VIREO_COLOR")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        env = "VIREO_COLOR"
+    )]
     color: Color,
     /// Tell more on standard error; twice for everything
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
@@ -157,7 +181,9 @@ impl Common {
     }
 
     fn host(&self) -> miette::Result<Arc<RealHost>> {
-        RealHost::new(self.paths()).map(Arc::new).map_err(|error| complaint::plain(&error))
+        RealHost::new(self.paths())
+            .map(Arc::new)
+            .map_err(|error| complaint::plain(&error))
     }
 }
 
@@ -212,9 +238,12 @@ fn start_log(common: &Common, agent: bool) {
         (1, _) => "debug",
         _ => "trace",
     };
-    let filter = EnvFilter::try_from_env("VIREO_LOG")
-        .unwrap_or_else(|_| EnvFilter::new(format!("error,vireo={level},vireo_reconciler={level}")));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = EnvFilter::try_from_env("VIREO_LOG").unwrap_or_else(|_| {
+        EnvFilter::new(format!("error,vireo={level},vireo_reconciler={level}"))
+    });
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let log = log.with_ansi(output::coloured(common.color, &std::io::stderr()));
     if common.output == Format::Json && agent {
         log.json().init();

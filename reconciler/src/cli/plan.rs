@@ -15,7 +15,9 @@ pub struct Plan {}
 impl Plan {
     /// Exit status: 0 nothing to do, 2 changes, 1 a problem.
     pub async fn run(self, common: &Common) -> miette::Result<u8> {
-        let look = look(&*common.host()?, &common.source()).await.map_err(|error| plain(&error))?;
+        let look = look(&*common.host()?, &common.source())
+            .await
+            .map_err(|error| plain(&error))?;
         let plan = &look.plan;
         output::print(common.output, plan, || {
             let colour = coloured(common.color, &std::io::stdout());

@@ -36,7 +36,7 @@ impl Run {
     /// Exit status: 0 told to stop.
     pub async fn run(self, common: &Common) -> miette::Result<u8> {
         let _lock = Lock::take(&common.state_dir).map_err(|error| plain(&error))?;
-                std::fs::DirBuilder::new()
+        std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o755)
             .create(&common.runtime_dir)
@@ -50,8 +50,16 @@ impl Run {
         let (wake, wakes) = mpsc::channel(64);
         let (request, requests) = mpsc::channel(16);
         let _files = watch_files(common.desired.clone(), wake.clone())?;
-        let watch = Watch::start().into_diagnostic().wrap_err("cannot watch the kernel's events")?;
-        let events = tokio::spawn(forward_events(watch, host.clone(), snapshot.clone(), wake.clone(), stop.clone()));
+        let watch = Watch::start()
+            .into_diagnostic()
+            .wrap_err("cannot watch the kernel's events")?;
+        let events = tokio::spawn(forward_events(
+            watch,
+            host.clone(),
+            snapshot.clone(),
+            wake.clone(),
+            stop.clone(),
+        ));
         let signals = tokio::spawn(obey_signals(host.clone(), request.clone(), stop.clone()));
         let socket = common.socket();
         let api = tokio::spawn({
@@ -74,10 +82,7 @@ impl Run {
 }
 
 /// Wakes the loop when a definition may have changed. The returned watcher works as long as it lives.
-fn watch_files(
-    roots: Vec<PathBuf>,
-    wake: mpsc::Sender<()>,
-) -> miette::Result<impl Send> {
+fn watch_files(roots: Vec<PathBuf>, wake: mpsc::Sender<()>) -> miette::Result<impl Send> {
     let mut watcher = notify_debouncer_full::new_debouncer(GATHER, None, move |_| {
         // A full queue already holds a wake-up; a closed one belongs to a loop that has ended. Errors wake too: the pass will see what is wrong.
         let _ = wake.try_send(());
@@ -124,7 +129,11 @@ async fn obey_signals(
     requests: mpsc::Sender<Request>,
     stop: CancellationToken,
 ) {
-    let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+    let kinds = [
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::hangup(),
+    ];
     let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = kinds.map(signal) else {
         return warn!("signals cannot be received; only SIGKILL ends this agent");
     };
@@ -161,8 +170,11 @@ async fn daemon_hook(host: &RealHost, operation: &str, sub_operation: &str, extr
 
 /// Tells systemd, where it started us, how we do. Source: sd_notify(3).
 fn notify_manager(state: &str) {
-    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    let sent = std::os::unix::net::UnixDatagram::unbound().and_then(|datagram| datagram.send_to(state.as_bytes(), socket));
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
+    let sent = std::os::unix::net::UnixDatagram::unbound()
+        .and_then(|datagram| datagram.send_to(state.as_bytes(), socket));
     if let Err(error) = sent {
         warn!(%error, "the service manager cannot be told {state}");
     }

@@ -31,7 +31,9 @@ impl Status {
     /// Exit status: 0 every object is as defined or on its way, 1 something is degraded or held.
     pub async fn run(self, common: &Common) -> miette::Result<u8> {
         let answer = self.ask(common).await?;
-        let bad = |status: &ObjectStatus| matches!(status.condition, Condition::Degraded | Condition::Held);
+        let bad = |status: &ObjectStatus| {
+            matches!(status.condition, Condition::Degraded | Condition::Held)
+        };
         let problem = answer.error.is_some() || answer.objects.iter().any(bad);
         let colour = coloured(common.color, &std::io::stdout());
         output::print(common.output, &answer, || text(&answer, colour))?;
@@ -52,7 +54,9 @@ impl Status {
                 objects: status.objects,
             }),
             Err(ClientError::Absent { .. }) => {
-                let look = look(&*common.host()?, &common.source()).await.map_err(|error| plain(&error))?;
+                let look = look(&*common.host()?, &common.source())
+                    .await
+                    .map_err(|error| plain(&error))?;
                 Ok(Answer {
                     agent: None,
                     settled: look.plan.steps.is_empty(),
@@ -102,7 +106,10 @@ fn paint(text: &str) -> String {
     ];
     let mut painted = text.to_owned();
     for (condition, code) in colours {
-        painted = painted.replace(&format!("  {condition}"), &format!("  \x1b[{code}m{condition}\x1b[0m"));
+        painted = painted.replace(
+            &format!("  {condition}"),
+            &format!("  \x1b[{code}m{condition}\x1b[0m"),
+        );
     }
     painted
 }

@@ -26,11 +26,16 @@ impl Validate {
         let (mut files, mut definitions) = (0, 0);
         for path in self.paths {
             let is_directory = path.is_dir();
-            let documents = Directories::new(vec![path]).read().map_err(|error| plain(&error))?;
+            let documents = Directories::new(vec![path])
+                .read()
+                .map_err(|error| plain(&error))?;
             files += documents.len();
             for document in &documents {
                 definitions += document.definitions.len() + document.broken.len();
-                let own = document.problems.iter().map(|problem| (document.source.clone(), problem.clone()));
+                let own = document
+                    .problems
+                    .iter()
+                    .map(|problem| (document.source.clone(), problem.clone()));
                 problems.extend(own);
             }
             if is_directory {
@@ -43,7 +48,10 @@ impl Validate {
                 eprintln!("{:?}", located(source, problem));
             }
         }
-        let listed: Vec<Problem> = problems.iter().map(|(source, problem)| Problem::new(source, problem)).collect();
+        let listed: Vec<Problem> = problems
+            .iter()
+            .map(|(source, problem)| Problem::new(source, problem))
+            .collect();
         output::print(common.output, &listed, || match listed.len() {
             0 => format!("{definitions} definitions in {files} files, no problems"),
             1 => format!("{definitions} definitions in {files} files, 1 problem"),

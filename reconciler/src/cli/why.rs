@@ -36,15 +36,28 @@ struct Answer {
 impl Why {
     /// Exit status: 0 explained, 1 there is no such object.
     pub async fn run(self, common: &Common) -> miette::Result<u8> {
-        let look = look(&*common.host()?, &common.source()).await.map_err(|error| plain(&error))?;
+        let look = look(&*common.host()?, &common.source())
+            .await
+            .map_err(|error| plain(&error))?;
         let agent = Client::new(&common.socket()).status().await.ok();
         let objects = self.matching(&look);
         let object = match objects.as_slice() {
-            [] => bail!(help = "`vireo get all` lists every object", "there is no object {}", self.object),
+            [] => bail!(
+                help = "`vireo get all` lists every object",
+                "there is no object {}",
+                self.object
+            ),
             [one] => one.clone(),
             many => {
-                let names: Vec<String> = many.iter().map(|o| format!("{}/{}", o.kind, o.name)).collect();
-                bail!(help = format!("say one of {}", names.join(", ")), "{} names several objects", self.object)
+                let names: Vec<String> = many
+                    .iter()
+                    .map(|o| format!("{}/{}", o.kind, o.name))
+                    .collect();
+                bail!(
+                    help = format!("say one of {}", names.join(", ")),
+                    "{} names several objects",
+                    self.object
+                )
             }
         };
         let own = status::of(&look.desired, &look.plan, &[]);
@@ -52,13 +65,43 @@ impl Why {
         let history = agent.iter().flat_map(|agent| &agent.history);
         let plan = &look.plan;
         let answer = Answer {
-            defined: look.desired.objects.get(&object).map(|wanted| wanted.location.to_string()),
-            status: statuses.iter().find(|status| status.object == object).cloned(),
-            steps: plan.steps.iter().filter(|step| step.object == object).cloned().collect(),
-            pending: plan.pending.iter().filter(|pending| pending.object == object).cloned().collect(),
-            refusals: plan.refusals.iter().filter(|refusal| refusal.object.as_ref() == Some(&object)).cloned().collect(),
-            held: plan.held.iter().filter(|held| held.object == object).cloned().collect(),
-            history: history.filter(|report| report.object == object).cloned().collect(),
+            defined: look
+                .desired
+                .objects
+                .get(&object)
+                .map(|wanted| wanted.location.to_string()),
+            status: statuses
+                .iter()
+                .find(|status| status.object == object)
+                .cloned(),
+            steps: plan
+                .steps
+                .iter()
+                .filter(|step| step.object == object)
+                .cloned()
+                .collect(),
+            pending: plan
+                .pending
+                .iter()
+                .filter(|pending| pending.object == object)
+                .cloned()
+                .collect(),
+            refusals: plan
+                .refusals
+                .iter()
+                .filter(|refusal| refusal.object.as_ref() == Some(&object))
+                .cloned()
+                .collect(),
+            held: plan
+                .held
+                .iter()
+                .filter(|held| held.object == object)
+                .cloned()
+                .collect(),
+            history: history
+                .filter(|report| report.object == object)
+                .cloned()
+                .collect(),
             object,
         };
         let colour = coloured(common.color, &std::io::stdout());
@@ -68,7 +111,8 @@ impl Why {
 
     fn matching(&self, look: &Look) -> Vec<ObjectId> {
         let owned = look.ledger.entries.values().map(|entry| &entry.object);
-        let all: std::collections::BTreeSet<&ObjectId> = look.desired.objects.keys().chain(owned).collect();
+        let all: std::collections::BTreeSet<&ObjectId> =
+            look.desired.objects.keys().chain(owned).collect();
         let is = |object: &&ObjectId| {
             self.object == object.name
                 || self.object == object.uuid.to_string()
@@ -82,7 +126,8 @@ fn text(answer: &Answer, plan: &Plan, colour: bool) -> String {
     let mut text = format!("{} (uuid {})\n", answer.object, answer.object.uuid);
     match &answer.defined {
         Some(place) => text.push_str(&format!("  defined in {place}\n")),
-        None => text.push_str("  in no definition any more; what is known of it comes from the ledger\n"),
+        None => text
+            .push_str("  in no definition any more; what is known of it comes from the ledger\n"),
     }
     if let Some(status) = &answer.status {
         text.push_str(&format!("  {}: {}\n", status.condition, status.message));

@@ -70,7 +70,8 @@ impl Directories {
             let document = match seen.remove(&path) {
                 Some((before, document)) if before == stamp => document,
                 _ if metadata.is_symlink() => {
-                    let why = "is a symbolic link that leads nowhere, or out of the watched directory";
+                    let why =
+                        "is a symbolic link that leads nowhere, or out of the watched directory";
                     Arc::new(Document::unreadable(&path, why))
                 }
                 _ => Arc::new(read_file(&path)),
@@ -78,7 +79,10 @@ impl Directories {
             current.insert(path, (stamp, document));
         }
         *seen = current;
-        Ok(seen.values().map(|(_, document)| document.clone()).collect())
+        Ok(seen
+            .values()
+            .map(|(_, document)| document.clone())
+            .collect())
     }
 }
 
@@ -100,8 +104,11 @@ fn stamp(metadata: &fs::Metadata) -> Stamp {
 
 /// Whether a file of this name is a definition.
 fn is_definition(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| ["xml", "yaml", "yml"].iter().any(|known| extension == *known))
+    path.extension().is_some_and(|extension| {
+        ["xml", "yaml", "yml"]
+            .iter()
+            .any(|known| extension == *known)
+    })
 }
 
 fn find(
@@ -111,7 +118,10 @@ fn find(
     files: &mut BTreeMap<PathBuf, fs::Metadata>,
 ) -> Result<(), SourceError> {
     if depth > DEPTH_MAX {
-        return Err(bounds(directory, format!("is nested more than {DEPTH_MAX} directories deep")));
+        return Err(bounds(
+            directory,
+            format!("is nested more than {DEPTH_MAX} directories deep"),
+        ));
     }
     for item in fs::read_dir(directory).map_err(io_error(directory))? {
         let item = item.map_err(io_error(directory))?;
@@ -128,7 +138,10 @@ fn find(
             files.insert(path, metadata);
         }
         if files.len() > FILES_MAX {
-            return Err(bounds(root, format!("holds more than {FILES_MAX} definition files")));
+            return Err(bounds(
+                root,
+                format!("holds more than {FILES_MAX} definition files"),
+            ));
         }
     }
     Ok(())
@@ -140,7 +153,11 @@ fn metadata_within(path: &Path, root: &Path) -> io::Result<Option<fs::Metadata>>
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         own => own?,
     };
-    if own.is_symlink() && path.canonicalize().is_ok_and(|target| target.starts_with(root)) {
+    if own.is_symlink()
+        && path
+            .canonicalize()
+            .is_ok_and(|target| target.starts_with(root))
+    {
         return fs::metadata(path).map(Some);
     }
     Ok(Some(own))
@@ -160,7 +177,11 @@ fn read_text(path: &Path) -> io::Result<String> {
     use rustix::fs::{Mode, OFlags, open};
     let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     // Not blocking: a FIFO in the directory must not stop the agent.
-    let file = open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
+    let file = open(
+        path,
+        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     let file = fs::File::from(file);
     if !file.metadata()?.is_file() {
         return Err(invalid("is not a regular file".to_owned()));
@@ -204,10 +225,19 @@ mod tests {
     fn definitions_are_found_below_and_everything_else_is_passed_over() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("guests/.git")).unwrap();
-        for name in ["a.xml", "guests/b.yaml", "guests/.git/c.xml", ".d.xml", "README.md", "e.xml~"] {
+        for name in [
+            "a.xml",
+            "guests/b.yaml",
+            "guests/.git/c.xml",
+            ".d.xml",
+            "README.md",
+            "e.xml~",
+        ] {
             fs::write(root.path().join(name), "").unwrap();
         }
-        let documents = Directories::new(vec![root.path().to_owned()]).read().unwrap();
+        let documents = Directories::new(vec![root.path().to_owned()])
+            .read()
+            .unwrap();
         assert_eq!(names(&documents), ["a.xml", "b.yaml"]);
     }
 
@@ -235,9 +265,19 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("binary.xml"), [0xff, 0xfe, 0]).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", root.path().join("link.xml")).unwrap();
-        let documents = Directories::new(vec![root.path().to_owned()]).read().unwrap();
+        let documents = Directories::new(vec![root.path().to_owned()])
+            .read()
+            .unwrap();
         assert_eq!(documents.len(), 2);
-        assert!(documents.iter().all(|document| !document.problems.is_empty()));
-        assert!(documents.iter().all(|document| document.definitions.is_empty()));
+        assert!(
+            documents
+                .iter()
+                .all(|document| !document.problems.is_empty())
+        );
+        assert!(
+            documents
+                .iter()
+                .all(|document| document.definitions.is_empty())
+        );
     }
 }

@@ -31,15 +31,20 @@ pub struct Auditor {
 impl Auditor {
     /// Knows what the world was before the agent came, and what the first files allow.
     pub fn new(model: &Model) -> Self {
-        let mut auditor = Self { foreign: damage::first_world().inventory.links, ..Self::default() };
+        let mut auditor = Self {
+            foreign: damage::first_world().inventory.links,
+            ..Self::default()
+        };
         auditor.learn(model);
         auditor
     }
 
     /// The files have changed: what they allow is allowed from now on.
     pub fn learn(&mut self, model: &Model) {
-        let allows = |guest: &&Guest| !guest.present || guest.state == State::Stopped || guest.may_restart;
-        self.may_stop.extend(model.guests.iter().filter(allows).map(Guest::uuid));
+        let allows =
+            |guest: &&Guest| !guest.present || guest.state == State::Stopped || guest.may_restart;
+        self.may_stop
+            .extend(model.guests.iter().filter(allows).map(Guest::uuid));
     }
 
     /// The host has settled: only what the files allow now is allowed.
@@ -50,7 +55,9 @@ impl Auditor {
 
     /// Effects fail from now on, and so undoing is expected.
     pub fn expect_undoing(&mut self) {
-        self.trouble.values_mut().for_each(|trouble| *trouble = true);
+        self.trouble
+            .values_mut()
+            .for_each(|trouble| *trouble = true);
     }
 
     /// Sees an effect before it is done.
@@ -59,21 +66,29 @@ impl Auditor {
             Effect::StartGuest(launch) => {
                 let uuid = launch.domain.uuid;
                 if runs(world, uuid) {
-                    self.violations.push(format!("guest {uuid} is started while it runs"));
+                    self.violations
+                        .push(format!("guest {uuid} is started while it runs"));
                 }
                 self.trouble.insert(uuid, false);
             }
             Effect::ShutdownGuest { guest, .. } | Effect::RemoveCgroup { guest } => {
                 let undone = self.trouble.get(guest).copied().unwrap_or(true);
                 if runs(world, *guest) && !self.may_stop.contains(guest) && !undone {
-                    self.violations.push(format!("guest {guest} is stopped without leave"));
+                    self.violations
+                        .push(format!("guest {guest} is stopped without leave"));
                 }
             }
             Effect::CreateVolume(volume) if self.lost.contains(&volume.path) => {
-                self.violations.push(format!("{} was lost and is silently made again", volume.path.display()));
+                self.violations.push(format!(
+                    "{} was lost and is silently made again",
+                    volume.path.display()
+                ));
             }
             Effect::DeleteVolume { path } => {
-                self.violations.push(format!("{} is deleted, and nobody gave leave", path.display()));
+                self.violations.push(format!(
+                    "{} is deleted, and nobody gave leave",
+                    path.display()
+                ));
             }
             _ => {}
         }
@@ -83,11 +98,17 @@ impl Auditor {
     pub fn look(&mut self, world: &World) {
         for (name, link) in &self.foreign {
             if world.inventory.links.get(name) != Some(link) {
-                self.violations.push(format!("link {name}, which is not ours, was changed"));
+                self.violations
+                    .push(format!("link {name}, which is not ours, was changed"));
             }
         }
-        if !world.inventory.files.contains_key(&PathBuf::from("/images/somebody-elses.qcow2")) {
-            self.violations.push("a file that is not ours was removed".to_owned());
+        if !world
+            .inventory
+            .files
+            .contains_key(&PathBuf::from("/images/somebody-elses.qcow2"))
+        {
+            self.violations
+                .push("a file that is not ours was removed".to_owned());
         }
     }
 
@@ -95,14 +116,22 @@ impl Auditor {
     pub fn only_waits(snapshot: &Snapshot) -> bool {
         let plan = &snapshot.look.plan;
         let removal = |verb| matches!(verb, Verb::Delete | Verb::Release);
-        plan.steps.iter().all(|step| plan.confirm.is_some() && removal(step.verb))
+        plan.steps
+            .iter()
+            .all(|step| plan.confirm.is_some() && removal(step.verb))
     }
 
     /// What is not as the model wants it although nothing stands against it.
     pub fn unmet(&self, model: &Model, world: &World) -> Vec<String> {
         let mut unmet = Vec::new();
-        for guest in model.guests.iter().filter(|guest| guest.present && model.is_whole(guest)) {
-            let volume = guest.volume.and_then(|n| model.volumes.iter().find(|volume| volume.number == n));
+        for guest in model
+            .guests
+            .iter()
+            .filter(|guest| guest.present && model.is_whole(guest))
+        {
+            let volume = guest
+                .volume
+                .and_then(|n| model.volumes.iter().find(|volume| volume.number == n));
             if volume.is_some_and(|volume| self.lost.contains(&volume.path())) {
                 continue;
             }
@@ -110,7 +139,9 @@ impl Auditor {
         }
         for network in model.networks.iter().filter(|network| network.present) {
             let link = world.inventory.links.get(&network.bridge());
-            if !link.is_some_and(|link| link.up && link.owner == Some(network.uuid()) && !link.addresses.is_empty()) {
+            if !link.is_some_and(|link| {
+                link.up && link.owner == Some(network.uuid()) && !link.addresses.is_empty()
+            }) {
                 unmet.push(format!("network {} has no working bridge", network.number));
             }
             if !world.inventory.dnsmasq.contains_key(&network.uuid()) {
@@ -130,22 +161,43 @@ fn unmet_guest(guest: &Guest, world: &World) -> Vec<String> {
     let mut unmet = Vec::new();
     let observed = world.inventory.guests.get(&guest.uuid());
     let as_wanted = match (guest.state, observed.map(|observed| &observed.state)) {
-        (State::Running, Some(GuestState::Running { .. })) | (State::Paused, Some(GuestState::Paused { .. })) => true,
-        (State::Stopped, state) => !matches!(state, Some(GuestState::Running { .. } | GuestState::Paused { .. })),
+        (State::Running, Some(GuestState::Running { .. }))
+        | (State::Paused, Some(GuestState::Paused { .. })) => true,
+        (State::Stopped, state) => !matches!(
+            state,
+            Some(GuestState::Running { .. } | GuestState::Paused { .. })
+        ),
         _ => false,
     };
     // A guest that may not be restarted keeps running although it should not, until leave is given.
     if !as_wanted {
-        unmet.push(format!("{} is wanted {:?} and is {:?}", guest.name(), guest.state, observed.map(|o| &o.state)));
+        unmet.push(format!(
+            "{} is wanted {:?} and is {:?}",
+            guest.name(),
+            guest.state,
+            observed.map(|o| &o.state)
+        ));
     }
     if let (Some(observed), true) = (observed, guest.state != State::Stopped) {
-        let shares = world.inventory.cgroups.get(&guest.uuid()).and_then(|tuning| tuning.shares);
+        let shares = world
+            .inventory
+            .cgroups
+            .get(&guest.uuid())
+            .and_then(|tuning| tuning.shares);
         if shares != guest.shares.map(u64::from) {
-            unmet.push(format!("{} should have shares {:?} and has {shares:?}", guest.name(), guest.shares));
+            unmet.push(format!(
+                "{} should have shares {:?} and has {shares:?}",
+                guest.name(),
+                guest.shares
+            ));
         }
         let memory = observed.launch.domain.memory.maximum;
         if guest.may_restart && memory != Bytes::mib(u64::from(guest.memory)) {
-            unmet.push(format!("{} may be restarted, should have {} MiB and has {memory}", guest.name(), guest.memory));
+            unmet.push(format!(
+                "{} may be restarted, should have {} MiB and has {memory}",
+                guest.name(),
+                guest.memory
+            ));
         }
     }
     unmet

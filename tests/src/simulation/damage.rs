@@ -14,16 +14,27 @@ use super::auditor::Auditor;
 
 /// A host with KVM and all tools, a network card, a bridge of somebody else's, and a kernel to boot.
 pub fn first_world() -> World {
-    let tools = ["qemu-system-x86_64", "qemu-img", "nft", "dnsmasq", "vireo-vmm", "tc"];
+    let tools = [
+        "qemu-system-x86_64",
+        "qemu-img",
+        "nft",
+        "dnsmasq",
+        "vireo-vmm",
+        "tc",
+    ];
     let host = HostFacts {
         cpus: 8,
         memory: Bytes::gib(64),
         kvm: true,
         cgroup: CgroupVersion::V2,
-        cgroup_controllers: ["cpu", "cpuset", "io", "memory", "pids"].map(str::to_owned).into(),
+        cgroup_controllers: ["cpu", "cpuset", "io", "memory", "pids"]
+            .map(str::to_owned)
+            .into(),
         bridge_ct: true,
         bridge_reject: true,
-        tools: tools.map(|tool| (tool.to_owned(), PathBuf::from(format!("/usr/bin/{tool}")))).into(),
+        tools: tools
+            .map(|tool| (tool.to_owned(), PathBuf::from(format!("/usr/bin/{tool}"))))
+            .into(),
         ..HostFacts::default()
     };
     let links = BTreeMap::from([
@@ -32,7 +43,11 @@ pub fn first_world() -> World {
         ("tap9".to_owned(), foreign(LinkKind::Tap)),
     ]);
     let kernel = File {
-        permissions: Permissions { owner: Some(0), group: Some(0), mode: Some(0o644) },
+        permissions: Permissions {
+            owner: Some(0),
+            group: Some(0),
+            mode: Some(0o644),
+        },
         size: Bytes::mib(8),
         image: None,
     };
@@ -40,7 +55,15 @@ pub fn first_world() -> World {
         (PathBuf::from("/boot/vmlinuz"), kernel.clone()),
         (PathBuf::from("/images/somebody-elses.qcow2"), kernel),
     ]);
-    World { inventory: Inventory { host, links, files, ..Inventory::default() }, ..World::default() }
+    World {
+        inventory: Inventory {
+            host,
+            links,
+            files,
+            ..Inventory::default()
+        },
+        ..World::default()
+    }
 }
 
 /// A link that is not ours.
@@ -62,22 +85,31 @@ pub fn foreign(kind: LinkKind) -> Link {
 
 /// Does one random damage; told in a sentence.
 pub fn strike(world: &mut World, rng: &mut fastrand::Rng, auditor: &Mutex<Auditor>) -> String {
-    let ours: Vec<String> =
-        world.inventory.links.iter().filter(|(_, link)| link.owner.is_some()).map(|(name, _)| name.clone()).collect();
+    let ours: Vec<String> = world
+        .inventory
+        .links
+        .iter()
+        .filter(|(_, link)| link.owner.is_some())
+        .map(|(name, _)| name.clone())
+        .collect();
     match rng.u32(0..10) {
         0..3 => kill_guest(world, rng),
         3 => delete_link(world, rng, &ours),
         4 => change_link(world, rng, &ours),
         5 => {
             let tables: Vec<_> = world.inventory.tables.keys().cloned().collect();
-            let Some(name) = rng.choice(&tables) else { return "there is no table to delete".to_owned() };
+            let Some(name) = rng.choice(&tables) else {
+                return "there is no table to delete".to_owned();
+            };
             world.inventory.tables.remove(name);
             format!("table {name} is deleted")
         }
         6 => tear_chain(world, rng),
         7 => {
             let uuids: Vec<_> = world.inventory.cgroups.keys().copied().collect();
-            let Some(uuid) = rng.choice(&uuids) else { return "there is no control group to change".to_owned() };
+            let Some(uuid) = rng.choice(&uuids) else {
+                return "there is no control group to change".to_owned();
+            };
             if let Some(tuning) = world.inventory.cgroups.get_mut(uuid) {
                 tuning.shares = Some(17);
             }
@@ -85,7 +117,9 @@ pub fn strike(world: &mut World, rng: &mut fastrand::Rng, auditor: &Mutex<Audito
         }
         8 => {
             let uuids: Vec<_> = world.inventory.dnsmasq.keys().copied().collect();
-            let Some(uuid) = rng.choice(&uuids) else { return "there is no dnsmasq to kill".to_owned() };
+            let Some(uuid) = rng.choice(&uuids) else {
+                return "there is no dnsmasq to kill".to_owned();
+            };
             world.inventory.dnsmasq.remove(uuid);
             format!("the dnsmasq of {uuid} is killed")
         }
@@ -95,14 +129,18 @@ pub fn strike(world: &mut World, rng: &mut fastrand::Rng, auditor: &Mutex<Audito
 
 fn kill_guest(world: &mut World, rng: &mut fastrand::Rng) -> String {
     let uuids: Vec<_> = world.inventory.guests.keys().copied().collect();
-    let Some(uuid) = rng.choice(uuids) else { return "there is no guest to kill".to_owned() };
+    let Some(uuid) = rng.choice(uuids) else {
+        return "there is no guest to kill".to_owned();
+    };
     let reason = ["killed", "power-off", "crash"][rng.usize(0..3)];
     world.end(uuid, reason);
     format!("guest {uuid} ends: {reason}")
 }
 
 fn delete_link(world: &mut World, rng: &mut fastrand::Rng, ours: &[String]) -> String {
-    let Some(name) = rng.choice(ours) else { return "there is no link to delete".to_owned() };
+    let Some(name) = rng.choice(ours) else {
+        return "there is no link to delete".to_owned();
+    };
     world.inventory.links.remove(name);
     for link in world.inventory.links.values_mut() {
         if link.master.as_ref() == Some(name) {
@@ -113,8 +151,12 @@ fn delete_link(world: &mut World, rng: &mut fastrand::Rng, ours: &[String]) -> S
 }
 
 fn change_link(world: &mut World, rng: &mut fastrand::Rng, ours: &[String]) -> String {
-    let Some(name) = rng.choice(ours) else { return "there is no link to change".to_owned() };
-    let Some(link) = world.inventory.links.get_mut(name) else { return String::new() };
+    let Some(name) = rng.choice(ours) else {
+        return "there is no link to change".to_owned();
+    };
+    let Some(link) = world.inventory.links.get_mut(name) else {
+        return String::new();
+    };
     match rng.u32(0..4) {
         0 => link.up = !link.up,
         1 => link.master = None,
@@ -125,7 +167,12 @@ fn change_link(world: &mut World, rng: &mut fastrand::Rng, ours: &[String]) -> S
 }
 
 fn tear_chain(world: &mut World, rng: &mut fastrand::Rng) -> String {
-    let mut chains: Vec<_> = world.inventory.tables.values_mut().flat_map(|table| table.chains.iter_mut()).collect();
+    let mut chains: Vec<_> = world
+        .inventory
+        .tables
+        .values_mut()
+        .flat_map(|table| table.chains.iter_mut())
+        .collect();
     let count = chains.len();
     if count == 0 {
         return "there is no chain to tear".to_owned();
@@ -137,14 +184,29 @@ fn tear_chain(world: &mut World, rng: &mut fastrand::Rng) -> String {
 
 /// Only the file of a volume that no running guest has open.
 fn lose_volume(world: &mut World, rng: &mut fastrand::Rng, auditor: &Mutex<Auditor>) -> String {
-    let paths: Vec<PathBuf> =
-        world.inventory.files.keys().filter(|path| path.starts_with("/images")).cloned().collect();
+    let paths: Vec<PathBuf> = world
+        .inventory
+        .files
+        .keys()
+        .filter(|path| path.starts_with("/images"))
+        .cloned()
+        .collect();
     let made = |path: &&PathBuf| {
-        world.ledger.entries.values().any(|entry| entry.made && entry.holds.path.as_ref() == Some(*path))
+        world
+            .ledger
+            .entries
+            .values()
+            .any(|entry| entry.made && entry.holds.path.as_ref() == Some(*path))
     };
     let paths: Vec<&PathBuf> = paths.iter().filter(made).collect();
-    let Some(path) = rng.choice(&paths) else { return "there is no volume to lose".to_owned() };
+    let Some(path) = rng.choice(&paths) else {
+        return "there is no volume to lose".to_owned();
+    };
     world.inventory.files.remove(*path);
-    auditor.lock().unwrap_or_else(PoisonError::into_inner).lost.insert((*path).clone());
+    auditor
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .lost
+        .insert((*path).clone());
     format!("{} is deleted by somebody", path.display())
 }

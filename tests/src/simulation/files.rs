@@ -29,9 +29,16 @@ impl Source for Files {
         let shared = self.lock();
         if shared.away {
             let source = std::io::Error::from(std::io::ErrorKind::NotFound);
-            return Err(SourceError::Io { path: PathBuf::from("/desired"), source });
+            return Err(SourceError::Io {
+                path: PathBuf::from("/desired"),
+                source,
+            });
         }
-        Ok(shared.documents.values().map(|(_, document)| document.clone()).collect())
+        Ok(shared
+            .documents
+            .values()
+            .map(|(_, document)| document.clone())
+            .collect())
     }
 }
 
@@ -64,8 +71,12 @@ impl Files {
                 self.lock().broken.clear();
                 "broken files are mended".to_owned()
             }
-            92..95 => self.toggle("the directory is emptied, or filled again", |shared| &mut shared.emptied),
-            _ => self.toggle("the directory goes away, or comes back", |shared| &mut shared.away),
+            92..95 => self.toggle("the directory is emptied, or filled again", |shared| {
+                &mut shared.emptied
+            }),
+            _ => self.toggle("the directory goes away, or comes back", |shared| {
+                &mut shared.away
+            }),
         };
         self.write(model);
         told
@@ -74,7 +85,9 @@ impl Files {
     fn break_one(&self, rng: &mut fastrand::Rng) -> String {
         let mut shared = self.lock();
         let names: Vec<String> = shared.documents.keys().cloned().collect();
-        let Some(name) = rng.choice(&names).cloned() else { return "nothing is left to break".to_owned() };
+        let Some(name) = rng.choice(&names).cloned() else {
+            return "nothing is left to break".to_owned();
+        };
         shared.broken.insert(name.clone());
         format!("{name} is broken")
     }
@@ -88,11 +101,20 @@ impl Files {
 
     fn write(&self, model: &Model) {
         let mut shared = self.lock();
-        let mut wanted = if shared.emptied { BTreeMap::new() } else { model.files() };
+        let mut wanted = if shared.emptied {
+            BTreeMap::new()
+        } else {
+            model.files()
+        };
         for name in &shared.broken {
             if let Some(text) = wanted.get_mut(name) {
                 let half = text.len() / 2;
-                text.truncate((0..=half).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0));
+                text.truncate(
+                    (0..=half)
+                        .rev()
+                        .find(|at| text.is_char_boundary(*at))
+                        .unwrap_or(0),
+                );
                 text.push_str("<&: [");
             }
         }
@@ -102,7 +124,10 @@ impl Files {
                 Some((old, document)) if old == text => document,
                 _ => {
                     let path = PathBuf::from(format!("/desired/{name}"));
-                    Arc::new(vireo_schema::read(&Arc::new(vireo_schema::Source { path, text: text.clone() })))
+                    Arc::new(vireo_schema::read(&Arc::new(vireo_schema::Source {
+                        path,
+                        text: text.clone(),
+                    })))
                 }
             };
             shared.documents.insert(name, (text, document));
@@ -122,7 +147,9 @@ fn edit_guest(model: &mut Model, rng: &mut fastrand::Rng) -> String {
         model.guests.push(guest);
         return told;
     }
-    let Some(guest) = rng.choice(&mut model.guests) else { return "there is no guest to edit".to_owned() };
+    let Some(guest) = rng.choice(&mut model.guests) else {
+        return "there is no guest to edit".to_owned();
+    };
     change_guest(guest, rng);
     format!("{} is edited: {guest:?}", guest.name())
 }
@@ -135,7 +162,12 @@ fn change_guest(guest: &mut Guest, rng: &mut fastrand::Rng) {
         3 => guest.memory = [256, 512, 1024][rng.usize(0..3)],
         4 | 5 => guest.shares = rng.bool().then(|| rng.u32(2..4096)),
         6 | 7 => guest.filter = guest.network.filter(|_| rng.bool()).map(|_| rng.u32(0..2)),
-        8 => guest.bandwidth = guest.network.filter(|_| rng.bool()).map(|_| rng.u32(100..100_000)),
+        8 => {
+            guest.bandwidth = guest
+                .network
+                .filter(|_| rng.bool())
+                .map(|_| rng.u32(100..100_000))
+        }
         9 => guest.edition += 1,
         _ => guest.yaml = !guest.yaml,
     }
@@ -144,7 +176,9 @@ fn change_guest(guest: &mut Guest, rng: &mut fastrand::Rng) {
 fn edit_others(model: &mut Model, rng: &mut fastrand::Rng) -> String {
     match rng.u32(0..4) {
         0 => {
-            let Some(network) = rng.choice(&mut model.networks) else { return String::new() };
+            let Some(network) = rng.choice(&mut model.networks) else {
+                return String::new();
+            };
             match rng.u32(0..3) {
                 0 => network.present = !network.present,
                 1 => network.nat = !network.nat,
@@ -153,12 +187,16 @@ fn edit_others(model: &mut Model, rng: &mut fastrand::Rng) -> String {
             format!("a network is edited: {network:?}")
         }
         1 => {
-            let Some(volume) = rng.choice(&mut model.volumes) else { return String::new() };
+            let Some(volume) = rng.choice(&mut model.volumes) else {
+                return String::new();
+            };
             volume.size += 1;
             format!("a volume is edited: {volume:?}")
         }
         _ => {
-            let Some(filter) = rng.choice(&mut model.filters) else { return String::new() };
+            let Some(filter) = rng.choice(&mut model.filters) else {
+                return String::new();
+            };
             match rng.u32(0..4) {
                 0 => filter.present = !filter.present,
                 _ => filter.ports = (0..rng.usize(0..4)).map(|_| rng.u16(1..=65535)).collect(),

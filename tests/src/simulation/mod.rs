@@ -44,8 +44,15 @@ pub struct Finding {
 
 impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "seed {}: after event {}: {}", self.seed, self.event, self.what)?;
-        self.history.iter().enumerate().try_for_each(|(n, line)| writeln!(f, "  {n:>3} {line}"))
+        writeln!(
+            f,
+            "seed {}: after event {}: {}",
+            self.seed, self.event, self.what
+        )?;
+        self.history
+            .iter()
+            .enumerate()
+            .try_for_each(|(n, line)| writeln!(f, "  {n:>3} {line}"))
     }
 }
 
@@ -54,13 +61,21 @@ impl std::fmt::Display for Finding {
 /// # Errors
 /// What happened that must not.
 pub fn run(seed: u64) -> Result<(), Box<Finding>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build();
     let runtime = runtime.map_err(|error| finding(seed, 0, format!("no runtime: {error}"), &[]))?;
     runtime.block_on(History::new(seed).play())
 }
 
 fn finding(seed: u64, event: usize, what: String, history: &[String]) -> Box<Finding> {
-    Box::new(Finding { seed, event, what, history: history.to_vec() })
+    Box::new(Finding {
+        seed,
+        event,
+        what,
+        history: history.to_vec(),
+    })
 }
 
 /// How likely an effect comes to harm just now, in thousandths.
@@ -111,12 +126,19 @@ impl History {
 
     /// Before each effect the auditor sees it and the world; then the dice decide.
     fn install_fates(&self) {
-        let (auditor, faults, host) = (self.auditor.clone(), self.faults.clone(), Arc::downgrade(&self.host));
+        let (auditor, faults, host) = (
+            self.auditor.clone(),
+            self.faults.clone(),
+            Arc::downgrade(&self.host),
+        );
         let mut dice = fastrand::Rng::with_seed(self.seed ^ 0x5eed);
         self.host.decide(move |effect: &Effect| {
             let faults = *faults.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(host) = host.upgrade() {
-                auditor.lock().unwrap_or_else(PoisonError::into_inner).see(effect, &host.world());
+                auditor
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .see(effect, &host.world());
             }
             match dice.u32(0..1000) {
                 roll if roll < faults.crash / 2 => Fate::CrashBefore,
@@ -149,11 +171,20 @@ impl History {
     }
 
     fn start(&self) -> Agent {
-        let (controller, snapshot) = Controller::new(self.host.clone(), self.files.clone(), CancellationToken::new());
+        let (controller, snapshot) = Controller::new(
+            self.host.clone(),
+            self.files.clone(),
+            CancellationToken::new(),
+        );
         let (wake, wakes) = mpsc::channel(8);
         let (requests, inbox) = mpsc::channel(8);
         let task = tokio::spawn(controller.run(wakes, inbox));
-        Agent { task, wake, _requests: requests, snapshot }
+        Agent {
+            task,
+            wake,
+            _requests: requests,
+            snapshot,
+        }
     }
 
     /// The agent's process is gone with everything it was doing; a new one begins.
@@ -170,17 +201,29 @@ impl History {
             0..40 => self.files.edit(&mut self.model, &mut self.rng),
             40..75 => damage::strike(&mut self.host.world(), &mut self.rng, &self.auditor),
             75..90 => {
-                let faults = Faults { fail: self.rng.u32(0..200), crash: self.rng.u32(0..60) };
+                let faults = Faults {
+                    fail: self.rng.u32(0..200),
+                    crash: self.rng.u32(0..60),
+                };
                 *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
-                self.auditor.lock().unwrap_or_else(PoisonError::into_inner).expect_undoing();
-                format!("effects begin to fail ({} in a thousand) and the agent to crash ({})", faults.fail, faults.crash)
+                self.auditor
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .expect_undoing();
+                format!(
+                    "effects begin to fail ({} in a thousand) and the agent to crash ({})",
+                    faults.fail, faults.crash
+                )
             }
             _ => {
                 *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = Faults::default();
                 "all is well for a while".to_owned()
             }
         };
-        self.auditor.lock().unwrap_or_else(PoisonError::into_inner).learn(&self.model);
+        self.auditor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .learn(&self.model);
         self.told.push(told);
     }
 
@@ -188,7 +231,10 @@ impl History {
     fn renew_leave(&self, agent: &Agent) {
         let snapshot = agent.snapshot.borrow();
         if snapshot.settled && Auditor::only_waits(&snapshot) {
-            self.auditor.lock().unwrap_or_else(PoisonError::into_inner).forget_leave(&self.model);
+            self.auditor
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .forget_leave(&self.model);
         }
     }
 
@@ -204,7 +250,11 @@ impl History {
         self.settle(&mut agent, EVENTS).await?;
         self.audit(EVENTS)?;
         let world = self.host.world().clone();
-        let auditor = self.auditor.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let auditor = self
+            .auditor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         for missing in auditor.unmet(&self.model, &world) {
             return Err(finding(self.seed, EVENTS, missing, &self.told));
         }
@@ -232,13 +282,28 @@ impl History {
         });
         match tokio::time::timeout(SETTLE, quiet).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(finding(self.seed, event, "the agent's loop ended".to_owned(), &self.told)),
+            Ok(Err(_)) => Err(finding(
+                self.seed,
+                event,
+                "the agent's loop ended".to_owned(),
+                &self.told,
+            )),
             Err(_) => {
                 let snapshot = agent.snapshot.borrow();
                 let what = format!(
                     "the host does not settle: steps {:#?}, failing {:#?}, error {:?}",
-                    snapshot.look.plan.steps.iter().map(|step| (&step.object.name, step.verb, &step.why)).collect::<Vec<_>>(),
-                    snapshot.statuses.iter().map(|status| (&status.object.name, status.condition, &status.message)).collect::<Vec<_>>(),
+                    snapshot
+                        .look
+                        .plan
+                        .steps
+                        .iter()
+                        .map(|step| (&step.object.name, step.verb, &step.why))
+                        .collect::<Vec<_>>(),
+                    snapshot
+                        .statuses
+                        .iter()
+                        .map(|status| (&status.object.name, status.condition, &status.message))
+                        .collect::<Vec<_>>(),
                     snapshot.error,
                 );
                 Err(finding(self.seed, event, what, &self.told))
@@ -250,7 +315,13 @@ impl History {
         let world = self.host.world();
         let mut auditor = self.auditor.lock().unwrap_or_else(PoisonError::into_inner);
         auditor.look(&world);
-        let first = world.violations.first().or_else(|| auditor.violations.first()).cloned();
-        first.map_or(Ok(()), |what| Err(finding(self.seed, event, what, &self.told)))
+        let first = world
+            .violations
+            .first()
+            .or_else(|| auditor.violations.first())
+            .cloned();
+        first.map_or(Ok(()), |what| {
+            Err(finding(self.seed, event, what, &self.told))
+        })
     }
 }

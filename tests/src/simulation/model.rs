@@ -119,11 +119,18 @@ impl Guest {
 
     /// Its definition.
     pub fn text(&self) -> String {
-        if self.yaml { self.as_yaml() } else { self.as_xml() }
+        if self.yaml {
+            self.as_yaml()
+        } else {
+            self.as_xml()
+        }
     }
 
     fn as_xml(&self) -> String {
-        let shares = self.shares.map(|n| format!("<cputune><shares>{n}</shares></cputune>")).unwrap_or_default();
+        let shares = self
+            .shares
+            .map(|n| format!("<cputune><shares>{n}</shares></cputune>"))
+            .unwrap_or_default();
         let disk = self.volume.map(|n| {
             format!(
                 "<disk type='volume' device='disk'><driver name='qemu' type='qcow2'/><source pool='images' volume='vol{n}.qcow2'/><target dev='vda' bus='virtio'/></disk>"
@@ -164,12 +171,22 @@ impl Guest {
             text.push_str(&format!("cputune: {{shares: {n}}}\n"));
         }
         if let Some(n) = self.volume {
-            text.push_str(&format!("disks: [{{volume: images/vol{n}.qcow2, driver: {{name: qemu, type: qcow2}}}}]\n"));
+            text.push_str(&format!(
+                "disks: [{{volume: images/vol{n}.qcow2, driver: {{name: qemu, type: qcow2}}}}]\n"
+            ));
         }
         if let Some(n) = self.network {
-            let filter = self.filter.map(|n| format!(", filter: filter{n}")).unwrap_or_default();
-            let limit = self.bandwidth.map(|n| format!(", bandwidth: {{inbound: {{average: {n}}}}}"));
-            text.push_str(&format!("interfaces: [{{network: net{n}{filter}{}}}]\n", limit.unwrap_or_default()));
+            let filter = self
+                .filter
+                .map(|n| format!(", filter: filter{n}"))
+                .unwrap_or_default();
+            let limit = self
+                .bandwidth
+                .map(|n| format!(", bandwidth: {{inbound: {{average: {n}}}}}"));
+            text.push_str(&format!(
+                "interfaces: [{{network: net{n}{filter}{}}}]\n",
+                limit.unwrap_or_default()
+            ));
         }
         text
     }
@@ -192,7 +209,11 @@ impl Network {
 
     fn text(&self) -> String {
         let n = self.number;
-        let forward = if self.nat { "<forward mode='nat'/>" } else { "" };
+        let forward = if self.nat {
+            "<forward mode='nat'/>"
+        } else {
+            ""
+        };
         format!(
             "<network><name>net{n}</name><uuid>{}</uuid>{forward}<bridge name='{}'/>\
              <ip address='192.168.{}.1' netmask='255.255.255.0'><dhcp><range start='192.168.{}.2' end='192.168.{}.{}'/></dhcp></ip></network>\n",
@@ -226,7 +247,9 @@ impl Filter {
         let rules: String = self
             .ports
             .iter()
-            .map(|port| format!("<rule action='drop' direction='in'><tcp dstportstart='{port}'/></rule>"))
+            .map(|port| {
+                format!("<rule action='drop' direction='in'><tcp dstportstart='{port}'/></rule>")
+            })
             .collect();
         let n = self.number;
         let uuid = Uuid::from_u128(0xf000_0000_0000_4000_8000_0000_0000_0000 | u128::from(n));
@@ -237,11 +260,37 @@ impl Filter {
 impl Model {
     /// Two networks, two filters, two volumes, and one to four guests.
     pub fn random(rng: &mut fastrand::Rng) -> Self {
-        let networks = (0..2).map(|number| Network { present: true, number, last: 200, nat: rng.bool() }).collect();
-        let volumes = (0..2).map(|number| Volume { present: true, number, size: 1 }).collect();
-        let filters = (0..2).map(|number| Filter { present: true, number, ports: vec![25] }).collect();
-        let guests = (0..rng.u32(1..=4)).map(|number| Self::guest(number, rng)).collect();
-        Self { guests, networks, volumes, filters }
+        let networks = (0..2)
+            .map(|number| Network {
+                present: true,
+                number,
+                last: 200,
+                nat: rng.bool(),
+            })
+            .collect();
+        let volumes = (0..2)
+            .map(|number| Volume {
+                present: true,
+                number,
+                size: 1,
+            })
+            .collect();
+        let filters = (0..2)
+            .map(|number| Filter {
+                present: true,
+                number,
+                ports: vec![25],
+            })
+            .collect();
+        let guests = (0..rng.u32(1..=4))
+            .map(|number| Self::guest(number, rng))
+            .collect();
+        Self {
+            guests,
+            networks,
+            volumes,
+            filters,
+        }
     }
 
     /// A guest with random traits. Guests do not share volumes.
@@ -250,7 +299,11 @@ impl Model {
         Guest {
             present: true,
             number,
-            state: if rng.u32(0..8) == 0 { State::Stopped } else { State::Running },
+            state: if rng.u32(0..8) == 0 {
+                State::Stopped
+            } else {
+                State::Running
+            },
             may_restart: rng.bool(),
             memory: 256,
             shares: None,
@@ -268,16 +321,23 @@ impl Model {
         let mut files = std::collections::BTreeMap::new();
         files.insert(
             "pools/images.xml".to_owned(),
-            "<pool type='dir'><name>images</name><target><path>/images</path></target></pool>\n".to_owned(),
+            "<pool type='dir'><name>images</name><target><path>/images</path></target></pool>\n"
+                .to_owned(),
         );
         for network in self.networks.iter().filter(|network| network.present) {
-            files.insert(format!("networks/net{}.xml", network.number), network.text());
+            files.insert(
+                format!("networks/net{}.xml", network.number),
+                network.text(),
+            );
         }
         for volume in self.volumes.iter().filter(|volume| volume.present) {
             files.insert(format!("volumes/vol{}.xml", volume.number), volume.text());
         }
         for filter in self.filters.iter().filter(|filter| filter.present) {
-            files.insert(format!("filters/filter{}.xml", filter.number), filter.text());
+            files.insert(
+                format!("filters/filter{}.xml", filter.number),
+                filter.text(),
+            );
         }
         for guest in self.guests.iter().filter(|guest| guest.present) {
             files.insert(guest.file(), guest.text());
@@ -287,9 +347,23 @@ impl Model {
 
     /// Whether everything that a guest refers to is defined.
     pub fn is_whole(&self, guest: &Guest) -> bool {
-        let network = |n: u32| self.networks.iter().any(|network| network.number == n && network.present);
-        let filter = |n: u32| self.filters.iter().any(|filter| filter.number == n && filter.present);
-        let volume = |n: u32| self.volumes.iter().any(|volume| volume.number == n && volume.present);
-        guest.network.is_none_or(network) && guest.filter.is_none_or(filter) && guest.volume.is_none_or(volume)
+        let network = |n: u32| {
+            self.networks
+                .iter()
+                .any(|network| network.number == n && network.present)
+        };
+        let filter = |n: u32| {
+            self.filters
+                .iter()
+                .any(|filter| filter.number == n && filter.present)
+        };
+        let volume = |n: u32| {
+            self.volumes
+                .iter()
+                .any(|volume| volume.number == n && volume.present)
+        };
+        guest.network.is_none_or(network)
+            && guest.filter.is_none_or(filter)
+            && guest.volume.is_none_or(volume)
     }
 }

@@ -24,7 +24,10 @@ fn missing(what: &str, name: impl std::fmt::Display) -> EffectError {
 }
 
 fn not_ours(link: &str) -> EffectError {
-    EffectError::lasting(format!("link {link} exists and is not ours"), "rename it or choose another name")
+    EffectError::lasting(
+        format!("link {link} exists and is not ours"),
+        "rename it or choose another name",
+    )
 }
 
 impl World {
@@ -56,31 +59,55 @@ impl World {
                 self.link(link)?.routes.remove(route);
             }
             Effect::SetLink { link, up } => self.link(link)?.up = *up,
-            Effect::EnsureTap { tap, owner, bridge, mtu, .. } => {
+            Effect::EnsureTap {
+                tap,
+                owner,
+                bridge,
+                mtu,
+                ..
+            } => {
                 return self.ensure_tap(tap, *owner, bridge.as_deref(), *mtu);
             }
             Effect::DeleteLink { link, owner } => return self.delete_link(link, *owner),
             Effect::EnableForwarding { ipv6: false } => self.inventory.host.ip_forward = true,
             Effect::EnableForwarding { ipv6: true } => self.inventory.host.ip6_forward = true,
             Effect::Nft(ops) => return self.nft(ops),
-            Effect::SetBandwidth { link, bandwidth } => self.link(link)?.bandwidth = bandwidth.clone(),
-            Effect::EnsureDnsmasq { network, bridge, digest, .. } => {
+            Effect::SetBandwidth { link, bandwidth } => {
+                self.link(link)?.bandwidth = bandwidth.clone()
+            }
+            Effect::EnsureDnsmasq {
+                network,
+                bridge,
+                digest,
+                ..
+            } => {
                 self.link(bridge)?;
                 let pid = self.pid();
-                let running = DnsmasqProcess { pid, digest: digest.clone() };
+                let running = DnsmasqProcess {
+                    pid,
+                    digest: digest.clone(),
+                };
                 self.inventory.dnsmasq.insert(*network, running);
             }
             Effect::StopDnsmasq { network } => {
                 self.inventory.dnsmasq.remove(network);
             }
             Effect::EnsureDirectory { path, permissions } => {
-                let present = self.inventory.directories.entry(path.clone()).or_insert(default_permissions());
+                let present = self
+                    .inventory
+                    .directories
+                    .entry(path.clone())
+                    .or_insert(default_permissions());
                 set_permissions(present, permissions);
             }
             Effect::CreateVolume(volume) => return self.create_volume(volume),
             Effect::GrowVolume { path, capacity } => return self.grow_volume(path, *capacity),
             Effect::SetPermissions { path, permissions } => {
-                let file = self.inventory.files.get_mut(path).ok_or_else(|| missing("file", path.display()))?;
+                let file = self
+                    .inventory
+                    .files
+                    .get_mut(path)
+                    .ok_or_else(|| missing("file", path.display()))?;
                 set_permissions(&mut file.permissions, permissions);
             }
             Effect::DeleteVolume { path } => {
@@ -96,12 +123,18 @@ impl World {
             }
             Effect::StartGuest(launch) => return self.start(launch),
             Effect::ShutdownGuest { guest, .. } => self.end(*guest, "power-off"),
-            Effect::PauseGuest { guest, .. } => return self.set_state(*guest, |pid| GuestState::Paused { pid }),
-            Effect::ResumeGuest { guest, .. } => return self.set_state(*guest, |pid| GuestState::Running { pid }),
+            Effect::PauseGuest { guest, .. } => {
+                return self.set_state(*guest, |pid| GuestState::Paused { pid });
+            }
+            Effect::ResumeGuest { guest, .. } => {
+                return self.set_state(*guest, |pid| GuestState::Running { pid });
+            }
             Effect::SetBalloon { guest, size, .. } => {
                 self.running(*guest)?.balloon = Some(*size);
             }
-            Effect::RecordLaunch(launch) => self.running(launch.domain.uuid)?.launch = launch.clone(),
+            Effect::RecordLaunch(launch) => {
+                self.running(launch.domain.uuid)?.launch = launch.clone()
+            }
             Effect::ReleaseGuest { guest } => return self.release(*guest),
         }
         Ok(())
@@ -113,9 +146,14 @@ impl World {
     }
 
     fn link(&mut self, name: &str) -> Result<&mut Link, EffectError> {
-        let link = self.inventory.links.get_mut(name).ok_or_else(|| missing("link", name))?;
+        let link = self
+            .inventory
+            .links
+            .get_mut(name)
+            .ok_or_else(|| missing("link", name))?;
         if link.owner.is_none() {
-            self.violations.push(format!("an effect changes link {name}, which is not ours"));
+            self.violations
+                .push(format!("an effect changes link {name}, which is not ours"));
             return Err(not_ours(name));
         }
         Ok(link)
@@ -138,9 +176,21 @@ impl World {
         Ok(())
     }
 
-    fn ensure_tap(&mut self, tap: &str, owner: Uuid, bridge: Option<&str>, mtu: Option<u32>) -> Done {
+    fn ensure_tap(
+        &mut self,
+        tap: &str,
+        owner: Uuid,
+        bridge: Option<&str>,
+        mtu: Option<u32>,
+    ) -> Done {
         let bridge_mtu = match bridge {
-            Some(name) => Some(self.inventory.links.get(name).ok_or_else(|| missing("bridge", name))?.mtu),
+            Some(name) => Some(
+                self.inventory
+                    .links
+                    .get(name)
+                    .ok_or_else(|| missing("bridge", name))?
+                    .mtu,
+            ),
             None => None,
         };
         let mut link = match self.inventory.links.get(tap) {
@@ -193,7 +243,9 @@ impl World {
         }
         for op in ops {
             if let NftOp::DeleteElement { table, element } = op {
-                let table = tables.get_mut(table).ok_or_else(|| missing("table", table))?;
+                let table = tables
+                    .get_mut(table)
+                    .ok_or_else(|| missing("table", table))?;
                 if !table.elements.remove(element) {
                     return Err(missing("map element", element.key.as_str()));
                 }
@@ -201,14 +253,22 @@ impl World {
         }
         for op in ops {
             if let NftOp::SetElement { table, element } = op {
-                let table = tables.get_mut(table).ok_or_else(|| missing("table", table))?;
+                let table = tables
+                    .get_mut(table)
+                    .ok_or_else(|| missing("table", table))?;
                 set_element(table, element)?;
             }
         }
         for op in ops {
             if let NftOp::DeleteChain { table, name } = op {
-                let table = tables.get_mut(table).ok_or_else(|| missing("table", table))?;
-                if table.elements.iter().any(|element| element.verdict.target() == Some(name)) {
+                let table = tables
+                    .get_mut(table)
+                    .ok_or_else(|| missing("table", table))?;
+                if table
+                    .elements
+                    .iter()
+                    .any(|element| element.verdict.target() == Some(name))
+                {
                     return Err(EffectError::passing(format!("chain {name} is in use")));
                 }
                 table.chains.remove(name);
@@ -221,14 +281,20 @@ impl World {
     fn create_volume(&mut self, volume: &Volume) -> Done {
         if self.inventory.files.contains_key(&volume.path) {
             let path = volume.path.display();
-            self.violations.push(format!("an effect would write over {path}"));
-            return Err(EffectError::lasting(format!("{path} exists"), "move it away"));
+            self.violations
+                .push(format!("an effect would write over {path}"));
+            return Err(EffectError::lasting(
+                format!("{path} exists"),
+                "move it away",
+            ));
         }
         let below = match &volume.backing {
             Some(backing) => {
                 let file = self.inventory.files.get(&backing.path);
                 let file = file.ok_or_else(|| missing("backing file", backing.path.display()))?;
-                file.image.as_ref().map_or(file.size, |image| image.capacity)
+                file.image
+                    .as_ref()
+                    .map_or(file.size, |image| image.capacity)
             }
             None => Bytes(0),
         };
@@ -240,17 +306,39 @@ impl World {
             capacity,
             backing: volume.backing.as_ref().map(|backing| backing.path.clone()),
         };
-        let size = if volume.format == ImageFormat::Raw { capacity } else { Bytes::kib(192) };
-        self.inventory.files.insert(volume.path.clone(), File { permissions, size, image: Some(image) });
+        let size = if volume.format == ImageFormat::Raw {
+            capacity
+        } else {
+            Bytes::kib(192)
+        };
+        self.inventory.files.insert(
+            volume.path.clone(),
+            File {
+                permissions,
+                size,
+                image: Some(image),
+            },
+        );
         Ok(())
     }
 
     fn grow_volume(&mut self, path: &Path, capacity: Bytes) -> Done {
-        let file = self.inventory.files.get_mut(path).ok_or_else(|| missing("file", path.display()))?;
-        let image = file.image.as_mut().ok_or_else(|| missing("image", path.display()))?;
+        let file = self
+            .inventory
+            .files
+            .get_mut(path)
+            .ok_or_else(|| missing("file", path.display()))?;
+        let image = file
+            .image
+            .as_mut()
+            .ok_or_else(|| missing("image", path.display()))?;
         if image.capacity > capacity {
-            self.violations.push(format!("an effect would shrink {}", path.display()));
-            return Err(EffectError::lasting(format!("{} is larger", path.display()), "grow it only"));
+            self.violations
+                .push(format!("an effect would shrink {}", path.display()));
+            return Err(EffectError::lasting(
+                format!("{} is larger", path.display()),
+                "grow it only",
+            ));
         }
         image.capacity = capacity;
         Ok(())
@@ -267,7 +355,9 @@ impl World {
             return Err(missing("control group of guest", &domain.name));
         }
         for interface in &domain.interfaces {
-            if interface.source != InterfaceSource::User && !self.inventory.links.contains_key(&interface.tap) {
+            if interface.source != InterfaceSource::User
+                && !self.inventory.links.contains_key(&interface.tap)
+            {
                 return Err(missing("tap", &interface.tap));
             }
         }
@@ -293,7 +383,9 @@ impl World {
         if let Some(guest) = self.inventory.guests.get_mut(&guest)
             && !matches!(guest.state, GuestState::Ended { .. })
         {
-            guest.state = GuestState::Ended { reason: reason.to_owned() };
+            guest.state = GuestState::Ended {
+                reason: reason.to_owned(),
+            };
             guest.balloon = None;
         }
     }
@@ -316,7 +408,8 @@ impl World {
 
     fn release(&mut self, guest: Uuid) -> Done {
         if self.running(guest).is_ok() {
-            self.violations.push(format!("an effect forgets guest {guest}, which runs"));
+            self.violations
+                .push(format!("an effect forgets guest {guest}, which runs"));
             return Err(EffectError::passing(format!("guest {guest} still runs")));
         }
         self.inventory.guests.remove(&guest);
@@ -328,14 +421,23 @@ fn set_element(table: &mut Table, element: &crate::compile::nft::MapElement) -> 
     if table.skeleton.is_none() {
         return Err(missing("map", element.map.as_str()));
     }
-    if let Some(chain) = element.verdict.target().filter(|chain| !table.chains.contains_key(*chain)) {
+    if let Some(chain) = element
+        .verdict
+        .target()
+        .filter(|chain| !table.chains.contains_key(*chain))
+    {
         return Err(missing("chain", chain));
     }
     let clash = |present: &&crate::compile::nft::MapElement| {
-        present.map == element.map && present.key == element.key && present.verdict != element.verdict
+        present.map == element.map
+            && present.key == element.key
+            && present.verdict != element.verdict
     };
     if let Some(present) = table.elements.iter().find(clash) {
-        return Err(EffectError::passing(format!("{} has another verdict", present.key)));
+        return Err(EffectError::passing(format!(
+            "{} has another verdict",
+            present.key
+        )));
     }
     table.elements.insert(element.clone());
     Ok(())
@@ -358,7 +460,11 @@ fn new_link(kind: LinkKind, owner: Uuid) -> Link {
 }
 
 fn default_permissions() -> Permissions {
-    Permissions { owner: Some(0), group: Some(0), mode: Some(0o644) }
+    Permissions {
+        owner: Some(0),
+        group: Some(0),
+        mode: Some(0o644),
+    }
 }
 
 fn set_permissions(present: &mut Permissions, wanted: &Permissions) {

@@ -71,17 +71,27 @@ impl SimulatedHost {
             fate: Mutex::new(Box::new(|_| Fate::Done)),
             present: watch::Sender::new((0, false)),
         };
-        Self { shared: Arc::new(shared), life: 0 }
+        Self {
+            shared: Arc::new(shared),
+            life: 0,
+        }
     }
 
     /// From now on this decides what becomes of each effect. It is asked before the effect is done, and may look at the world.
     pub fn decide(&self, fate: impl FnMut(&Effect) -> Fate + Send + 'static) {
-        *self.shared.fate.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(fate);
+        *self
+            .shared
+            .fate
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Box::new(fate);
     }
 
     /// The world, to look at or to damage.
     pub fn world(&self) -> MutexGuard<'_, World> {
-        self.shared.world.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .world
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the present life has crashed.
@@ -92,14 +102,22 @@ impl SimulatedHost {
     /// Resolves when the present life has crashed. Whoever drives the simulation then goes on with [`SimulatedHost::next_life`].
     pub async fn crash(&self) {
         // The sender lives as long as this host, so waiting cannot fail.
-        let _ = self.shared.present.subscribe().wait_for(|(_, crashed)| *crashed).await;
+        let _ = self
+            .shared
+            .present
+            .subscribe()
+            .wait_for(|(_, crashed)| *crashed)
+            .await;
     }
 
     /// The same world for a new process. What the old one still does is never answered.
     pub fn next_life(&self) -> Self {
         let life = self.shared.present.borrow().0 + 1;
         self.shared.present.send_replace((life, false));
-        Self { shared: self.shared.clone(), life }
+        Self {
+            shared: self.shared.clone(),
+            life,
+        }
     }
 }
 
@@ -114,8 +132,12 @@ impl Host for SimulatedHost {
 
     async fn observe(&self, interest: &Interest) -> Result<Inventory, ObserveError> {
         let mut inventory = self.world().inventory.clone();
-        inventory.files.retain(|path, _| interest.files.contains(path));
-        inventory.directories.retain(|path, _| interest.directories.contains(path));
+        inventory
+            .files
+            .retain(|path, _| interest.files.contains(path));
+        inventory
+            .directories
+            .retain(|path, _| interest.directories.contains(path));
         Ok(inventory)
     }
 
@@ -125,14 +147,20 @@ impl Host for SimulatedHost {
         if *self.shared.present.borrow() != (self.life, false) {
             std::future::pending::<()>().await;
         }
-        let fate = (self.shared.fate.lock().unwrap_or_else(PoisonError::into_inner))(effect);
+        let fate = (self
+            .shared
+            .fate
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner))(effect);
         let result = match fate {
             Fate::Fails | Fate::CrashBefore => Ok(()),
             Fate::Done | Fate::FailsAfter | Fate::CrashAfter => self.world().apply(effect),
         };
         match fate {
             Fate::Done => result,
-            Fate::Fails | Fate::FailsAfter => Err(EffectError::passing("the simulated host was told to fail")),
+            Fate::Fails | Fate::FailsAfter => {
+                Err(EffectError::passing("the simulated host was told to fail"))
+            }
             Fate::CrashBefore | Fate::CrashAfter => {
                 self.shared.present.send_replace((self.life, true));
                 std::future::pending().await
