@@ -13,7 +13,7 @@ use crate::ledger::{Entry, Ledger};
 use crate::object::{Kind, ObjectId};
 use crate::resolve::domain::{Domain, InterfaceSource};
 
-use super::rules::Kept;
+use super::rules::{Frame, Kept};
 
 /// The inputs of a plan, indexed.
 pub(super) struct Context<'a> {
@@ -32,6 +32,8 @@ pub(super) struct Context<'a> {
     pub changed_filters: BTreeSet<&'a str>,
     /// What the objects planned so far want in our tables.
     pub kept: RefCell<Kept>,
+    pub filter_frame: Frame,
+    pub network_frame: Frame,
 }
 
 impl<'a> Context<'a> {
@@ -76,6 +78,8 @@ impl<'a> Context<'a> {
             filters: BTreeMap::new(),
             changed_filters: BTreeSet::new(),
             kept: RefCell::default(),
+            filter_frame: Frame::filters(),
+            network_frame: Frame::networks(),
         };
         context.note_wanted();
         context

@@ -31,11 +31,12 @@ mod tests;
 use crate::desired::{Desired, Resolved};
 use crate::inventory::Inventory;
 use crate::ledger::Ledger;
+use crate::object::{Kind, ObjectId};
 
 use self::context::Context;
 use self::draft::Found;
 pub use self::interest::interest;
-use self::step::{Held, Plan};
+use self::step::{Held, Plan, Refusal};
 
 /// What has to be done to the host, what will not be, and why.
 pub fn plan(desired: &Desired, inventory: &Inventory, ledger: &Ledger) -> Plan {
@@ -65,11 +66,35 @@ pub fn plan(desired: &Desired, inventory: &Inventory, ledger: &Ledger) -> Plan {
     for (object, departed) in &desired.departed {
         take(&mut plan, removal::plan(&context, object, departed));
     }
+    plan.refusals.extend(orphans(desired, inventory));
     graph::block(&mut plan, &context);
     sweep::sweep(&mut plan, &context);
     graph::settle(&mut plan);
     guard::guard(&mut plan, desired, ledger);
     plan
+}
+
+/// Guests that are marked as ours and that neither a definition nor the ledger knows: nobody says what they should be, so they are told of and left alone.
+fn orphans(desired: &Desired, inventory: &Inventory) -> Vec<Refusal> {
+    let known = |id: &ObjectId| {
+        desired.objects.contains_key(id)
+            || desired.departed.contains_key(id)
+            || desired.keep.contains(id)
+    };
+    inventory
+        .guests
+        .values()
+        .map(|guest| &guest.launch.domain)
+        .map(|domain| ObjectId::new(Kind::Domain, domain.uuid, &domain.name))
+        .filter(|id| !known(id))
+        .map(|id| Refusal {
+            location: None,
+            message: format!("{id} is on the host and marked as vireo's, and no definition and no ledger entry knows it"),
+            help: Some(format!("state its definition (uuid {}) to have it kept, or to have it removed afterwards", id.uuid)),
+            rule: "orphan".to_owned(),
+            object: Some(id),
+        })
+        .collect()
 }
 
 /// Adds what was found about one object.

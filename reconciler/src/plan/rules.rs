@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::compile::filter::ir::{Entry, Filter, Reference};
 use crate::compile::filter::{self, Binding, Features};
-use crate::compile::nft::{ChainName, IfName, MapElement, NftOp, Skeleton, TableName};
+use crate::compile::nft::{ChainName, Digest, IfName, MapElement, NftOp, Skeleton, TableName};
 use crate::compile::{dnsmasq as dnsmasq_files, network as network_rules};
 use crate::execute::effect::Effect;
 use crate::inventory::Table;
@@ -50,18 +50,45 @@ impl Kept {
     }
 }
 
+/// A skeleton with its digest, made once a plan.
+#[derive(Debug)]
+pub(super) struct Frame {
+    skeleton: Skeleton,
+    digest: Digest,
+}
+
+impl Frame {
+    fn new(skeleton: Skeleton) -> Self {
+        Self {
+            digest: skeleton.digest(),
+            skeleton,
+        }
+    }
+
+    /// Of the table of guests' filters.
+    pub fn filters() -> Self {
+        Self::new(filter::skeleton())
+    }
+
+    /// Of the table of networks.
+    pub fn networks() -> Self {
+        Self::new(network_rules::skeleton())
+    }
+}
+
 /// The operations that make `want` true in a skeleton's table, the skeleton first where the host shows another.
 fn ops(
     context: &Context<'_>,
-    skeleton: &Skeleton,
+    frame: &Frame,
     want: &Rules,
     keys: &BTreeSet<IfName>,
 ) -> Vec<NftOp> {
+    let skeleton = &frame.skeleton;
     let nothing = Table::default();
     let observed = context.inventory.tables.get(&skeleton.table);
     let observed = observed.unwrap_or(&nothing);
     let mut ops = tables::make_true(&skeleton.table, observed, want, keys);
-    let intact = observed.skeleton.as_deref() == Some(skeleton.digest().as_str());
+    let intact = observed.skeleton.as_deref() == Some(frame.digest.as_str());
     if !intact && !want.is_empty() {
         ops.insert(0, NftOp::EnsureSkeleton(skeleton.clone()));
     }
@@ -82,10 +109,9 @@ pub(super) fn network_ops(
         chains: compiled.chains,
         elements: compiled.elements,
     };
-    let skeleton = network_rules::skeleton();
     let mut kept = context.kept.borrow_mut();
-    kept.note(network.uuid, &skeleton.table, &want);
-    Ok(ops(context, &skeleton, &want, keys))
+    kept.note(network.uuid, &TableName::networks(), &want);
+    Ok(ops(context, &context.network_frame, &want, keys))
 }
 
 /// A file set and its digest.
@@ -163,21 +189,21 @@ pub(super) fn guest_ops(
     domain: &Domain,
     starts: bool,
 ) -> Result<Vec<NftOp>, RulesError> {
-    let skeleton = filter::skeleton();
+    let table = TableName::filters();
     let mut want = Rules::default();
     let mut keys = BTreeSet::new();
     for interface in with_tap(domain) {
         let name = tap(interface)?;
         let rules = interface_rules(context, interface, &name)?;
         let mut kept = context.kept.borrow_mut();
-        kept.note(domain.uuid, &skeleton.table, &rules);
+        kept.note(domain.uuid, &table, &rules);
         if starts || written_by(context, interface).is_none() {
             want.extend(rules);
             keys.insert(name);
         }
     }
     context.kept.borrow_mut().owners.insert(domain.uuid);
-    Ok(ops(context, &skeleton, &want, &keys))
+    Ok(ops(context, &context.filter_frame, &want, &keys))
 }
 
 /// The operations of a changed filter: for all interfaces of these guests whose rules it writes. An interface whose rules cannot be made is left as it is; its
@@ -200,7 +226,10 @@ pub(super) fn filter_ops(
             keys.insert(name);
         }
     }
-    (ops(context, &filter::skeleton(), &want, &keys), keys.len())
+    (
+        ops(context, &context.filter_frame, &want, &keys),
+        keys.len(),
+    )
 }
 
 fn with_tap(domain: &Domain) -> impl Iterator<Item = &Interface> {

@@ -520,6 +520,17 @@ fn a_network_change_that_would_cut_guests_off_waits_and_the_old_one_is_kept_true
 }
 
 #[test]
+fn a_guest_that_nobody_knows_is_told_of_and_left_alone() {
+    let mut case = Case::made(make::small());
+    let id = make::id(Kind::Domain, "web");
+    case.desired.objects.remove(&id);
+    case.ledger.forget(&id);
+    let plan = case.plan();
+    assert_eq!(plan.steps, []);
+    assert_eq!(plan.refusals[0].rule, "orphan");
+}
+
+#[test]
 fn a_suspended_object_is_not_touched() {
     let mut case = Case::made(make::small());
     case.wanted(Kind::Network, "default").policy.suspend = true;
