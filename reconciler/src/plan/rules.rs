@@ -77,12 +77,7 @@ impl Frame {
 }
 
 /// The operations that make `want` true in a skeleton's table, the skeleton first where the host shows another.
-fn ops(
-    context: &Context<'_>,
-    frame: &Frame,
-    want: &Rules,
-    keys: &BTreeSet<IfName>,
-) -> Vec<NftOp> {
+fn ops(context: &Context<'_>, frame: &Frame, want: &Rules, keys: &BTreeSet<IfName>) -> Vec<NftOp> {
     let skeleton = &frame.skeleton;
     let nothing = Table::default();
     let observed = context.inventory.tables.get(&skeleton.table);
