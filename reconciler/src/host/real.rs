@@ -75,6 +75,7 @@ impl Host for RealHost {
             ip_forward: facts::forwarding(false),
             ip6_forward: facts::forwarding(true),
             tools: facts::tools(),
+            runtime: self.paths.runtime.clone(),
             ..facts
         })
     }

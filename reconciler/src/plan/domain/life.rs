@@ -55,7 +55,7 @@ pub(super) fn start(
         tuning: domain.tuning.clone(),
     });
     let around = surroundings::of(context, domain, true)?;
-    work.effects.extend(around.from_nothing(context));
+    work.effects.extend(around.made(context));
     work.also(qemu("start"));
     work.also(Effect::StartGuest(Box::new(launch.clone())));
     work.also(qemu("started"));

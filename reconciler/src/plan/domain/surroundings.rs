@@ -30,7 +30,7 @@ pub(super) fn of<'a>(
 
 impl Surroundings<'_> {
     /// Makes all of it, for a guest about to start. Taps come up last, when their rules and limits are in place.
-    pub fn from_nothing(&self, context: &Context<'_>) -> Vec<Effect> {
+    pub fn made(&self, context: &Context<'_>) -> Vec<Effect> {
         let left = |interface: &Interface| context.inventory.links.get(&interface.tap);
         let mut effects: Vec<Effect> = taps(self.domain).map(|i| self.ensure_tap(i)).collect();
         if !self.rules.is_empty() {

@@ -6,7 +6,6 @@ use crate::inventory::{DnsmasqProcess, File, Guest, GuestState, Image, Inventory
 use crate::ledger::Ledger;
 use crate::plan::step::Plan;
 use crate::resolve::domain::Bandwidth;
-use crate::resolve::storage::Permissions;
 use crate::units::Bytes;
 
 /// Does all that a plan says, in its order.
