@@ -280,8 +280,10 @@ impl History {
         let quiet = agent.snapshot.wait_for(|snapshot| {
             snapshot.passes > passes + 1 && snapshot.settled && Auditor::only_waits(snapshot)
         });
-        match tokio::time::timeout(SETTLE, quiet).await {
-            Ok(Ok(_)) => Ok(()),
+        // What was waited for is a borrow of the snapshot: let it go before another look.
+        let ended = tokio::time::timeout(SETTLE, quiet).await.map(|quiet| quiet.map(drop));
+        match ended {
+            Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(finding(
                 self.seed,
                 event,
