@@ -281,7 +281,9 @@ impl History {
             snapshot.passes > passes + 1 && snapshot.settled && Auditor::only_waits(snapshot)
         });
         // What was waited for is a borrow of the snapshot: let it go before another look.
-        let ended = tokio::time::timeout(SETTLE, quiet).await.map(|quiet| quiet.map(drop));
+        let ended = tokio::time::timeout(SETTLE, quiet)
+            .await
+            .map(|quiet| quiet.map(drop));
         match ended {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(finding(
