@@ -44,7 +44,8 @@ pub struct World {
     pub starts: BTreeMap<Uuid, u32>,
     /// What must never happen and did: an invariant broken by an effect, told in a sentence.
     pub violations: Vec<String>,
-    next_pid: u32,
+    /// The next process that is started gets this number.
+    pub next_pid: u32,
 }
 
 /// The simulated host, as one life of the agent has it in hand. What an earlier life left running reaches it no more.
