@@ -1,0 +1,253 @@
+//! The devices as a guest sees them: the test guest under the monitor, on this machine's KVM.
+//!
+//! The test guest (`testguest/`) is built with the Rust compiler that is there. Skipped with a reason where there is no KVM, and the
+//! network test where no private network namespace can be made.
+
+mod tap;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use imago::qcow2::Qcow2;
+use imago::raw::Raw;
+use imago::{
+    DenyImplicitOpenGate, FormatAccess, FormatCreateBuilder, FormatDriverBuilder, Storage,
+    StorageCreateOptions, file,
+};
+use tempfile::TempDir;
+
+/// Longest wait for a guest; it takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+const SECTORS: u64 = 128;
+
+/// Whether there is a KVM to test with; says so if not.
+fn kvm() -> bool {
+    let opened = File::options().read(true).write(true).open("/dev/kvm");
+    if let Err(error) = &opened {
+        eprintln!("skipped: cannot open /dev/kvm: {error}");
+    }
+    opened.is_ok()
+}
+
+/// The test guest, built once a run.
+fn kernel() -> &'static Path {
+    static KERNEL: OnceLock<PathBuf> = OnceLock::new();
+    KERNEL.get_or_init(|| {
+        let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("testguest");
+        let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("testguest/build");
+        let status = Command::new(build).arg(&out).status().unwrap();
+        assert!(status.success(), "the test guest does not build");
+        out
+    })
+}
+
+/// A monitor's end: what the guest said, and what the state file says last.
+struct Ran {
+    console: String,
+    last_words: String,
+    errors: String,
+}
+
+impl Ran {
+    /// The guest ran these tests, all went well, and it powered off.
+    fn assert_ok(&self, tests: &[&str]) {
+        let verdicts: Vec<_> = self.console.lines().filter(|line| line.starts_with("ok ") || line.starts_with("FAIL ")).collect();
+        let expected: Vec<_> = tests.iter().map(|test| format!("ok {test}")).collect();
+        assert_eq!(verdicts, expected, "console: {}\nerrors: {}", self.console, self.errors);
+        assert!(self.last_words.contains("power-off"), "{} {}", self.last_words, self.errors);
+    }
+}
+
+/// A monitor that runs the test guest.
+struct Monitor {
+    dir: TempDir,
+    child: std::process::Child,
+}
+
+impl Monitor {
+    /// Starts it with a command line for the guest and more lines of configuration. `prefix` is what to run it under.
+    fn start(cmdline: &str, more: &str, prefix: &[&str]) -> Self {
+        let dir = TempDir::new().unwrap();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let config = format!(
+            "name: test\nuuid: 7b3f0f9c-5f0e-4d5a-9a54-0c8ad6c7d0a1\nmemory: {{size: 33554432}}\nvcpus: {{count: 1}}\n\
+             boot: {{kernel: {}, cmdline: {cmdline}}}\nserial: {{log: {}}}\ncontrol: {}\nstate: {}\n{more}\n",
+            kernel().display(),
+            path("log"),
+            path("control"),
+            path("state"),
+        );
+        fs::write(path("config"), config).unwrap();
+        let errors = File::create(path("errors")).unwrap();
+        let words: Vec<_> = prefix.iter().copied().chain([env!("CARGO_BIN_EXE_vireo-vmm")]).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg("--config").arg(path("config"));
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).spawn().unwrap();
+        Self { dir, child }
+    }
+
+    /// Waits until it ends.
+    fn wait(&mut self) -> Ran {
+        let end = Instant::now() + PATIENCE;
+        while self.child.try_wait().unwrap().is_none() {
+            if Instant::now() > end {
+                panic!("the guest does not end: {:?} {:?}", self.read("log"), self.read("errors"));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let last_words = self.read("state").lines().last().unwrap_or_default().to_owned();
+        Ran { console: self.read("log"), last_words, errors: self.read("errors") }
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.dir.path().join(name)).unwrap_or_default()
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn run(cmdline: &str, more: &str) -> Ran {
+    Monitor::start(cmdline, more, &[]).wait()
+}
+
+/// What the disks of these tests hold: each sector is full of its own number.
+fn pattern() -> Vec<u8> {
+    (0..SECTORS).flat_map(|sector| [sector as u8; 512]).collect()
+}
+
+/// What the guest leaves on them.
+fn pattern_after() -> Vec<u8> {
+    let mut bytes = pattern();
+    bytes[5 * 512..6 * 512].fill(0xa5);
+    bytes
+}
+
+fn raw_disk(dir: &TempDir) -> PathBuf {
+    let path = dir.path().join("disk.raw");
+    fs::write(&path, pattern()).unwrap();
+    path
+}
+
+fn disk(path: &Path, format: &str, more: &str) -> String {
+    format!("disks: [{{id: vda, path: {}, format: {format}{more}}}]", path.display())
+}
+
+#[test]
+fn the_guest_boots_finds_the_bus_and_powers_off() {
+    if kvm() {
+        let ran = run("test=boot,scan", "");
+        ran.assert_ok(&["boot", "scan"]);
+        assert!(ran.console.contains("slot 0 1b36:0008"), "{}", ran.console);
+    }
+}
+
+#[test]
+fn the_guest_gets_random_bytes_but_only_by_the_rules() {
+    if kvm() {
+        run("test=rng,version,rng", "rng: {}").assert_ok(&["rng", "version", "rng"]);
+    }
+}
+
+#[test]
+fn the_guest_reads_and_writes_a_raw_disk() {
+    if !kvm() {
+        return;
+    }
+    for cache in ["writeback", "writethrough"] {
+        let dir = TempDir::new().unwrap();
+        let path = raw_disk(&dir);
+        run("test=block", &disk(&path, "raw", &format!(", cache: {cache}"))).assert_ok(&["block"]);
+        assert!(fs::read(&path).unwrap() == pattern_after(), "{cache}: the host sees something else");
+    }
+}
+
+#[test]
+fn the_guest_reads_through_qcow2_and_writes_on_top() {
+    if !kvm() {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let base = raw_disk(&dir);
+    let top = dir.path().join("top.qcow2");
+    let created = file::File::create_open(StorageCreateOptions::new().filename(&top)).unwrap();
+    let builder = Qcow2::<file::File>::create_builder(created).size(SECTORS * 512);
+    builder.backing("disk.raw".into(), "raw".into()).create().unwrap();
+
+    run("test=block,block", &disk(&top, "qcow2", "")).assert_ok(&["block", "block"]);
+    assert!(fs::read(&base).unwrap() == pattern(), "the backing file was written");
+    let behind = Raw::<file::File>::builder_path(&base).open(DenyImplicitOpenGate::default()).unwrap();
+    let image = Qcow2::<file::File>::builder_path(&top).backing(Some(std::sync::Arc::new(FormatAccess::new(behind))));
+    let image = FormatAccess::new(image.open(imago::PermissiveImplicitOpenGate::default()).unwrap());
+    let mut seen = vec![0; pattern().len()];
+    image.read(&mut seen, 0).unwrap();
+    assert!(seen == pattern_after(), "the host sees something else in the qcow2 image");
+}
+
+#[test]
+fn a_readonly_disk_refuses_the_guests_writes() {
+    if !kvm() {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let path = raw_disk(&dir);
+    run("test=readonly", &disk(&path, "raw", ", readonly: true")).assert_ok(&["readonly"]);
+    assert!(fs::read(&path).unwrap() == pattern(), "a read-only disk was written");
+}
+
+#[test]
+fn a_malformed_request_harms_neither_monitor_nor_disk() {
+    if !kvm() {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let path = raw_disk(&dir);
+    run("test=malformed,block", &disk(&path, "raw", "")).assert_ok(&["malformed", "block"]);
+    assert!(fs::read(&path).unwrap() == pattern_after());
+}
+
+#[test]
+fn the_balloon_takes_pages_and_gives_them_back() {
+    if kvm() {
+        run("test=balloon", "balloon: {}").assert_ok(&["balloon"]);
+    }
+}
+
+#[test]
+fn a_reset_machine_has_fresh_devices() {
+    if !kvm() {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let path = raw_disk(&dir);
+    let more = format!("{}\nrng: {{}}", disk(&path, "raw", ""));
+    let mut monitor = Monitor::start("test=block,rng end=reboot", &more, &[]);
+    let end = Instant::now() + PATIENCE;
+    while monitor.read("log").matches("ok rng").count() < 3 {
+        assert!(Instant::now() < end, "{} {}", monitor.read("log"), monitor.read("errors"));
+        assert!(monitor.child.try_wait().unwrap().is_none(), "{}", monitor.read("errors"));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(!monitor.read("log").contains("FAIL"), "{}", monitor.read("log"));
+}
+
+#[test]
+fn frames_pass_both_ways_between_guest_and_tap() {
+    if !kvm() {
+        return;
+    }
+    let Some(namespace) = tap::Namespace::new() else { return };
+    let more = "interfaces: [{id: net0, tap: vtest0, mac: '52:54:00:12:34:56'}]";
+    let mut monitor = Monitor::start("test=net", more, &namespace.prefix());
+    let pong = namespace.answer_ping("vtest0", PATIENCE);
+    let ran = monitor.wait();
+    assert_eq!(pong, Ok([0x52, 0x54, 0, 0x12, 0x34, 0x56]), "{} {}", ran.console, ran.errors);
+    ran.assert_ok(&["net"]);
+}
