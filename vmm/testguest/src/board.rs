@@ -51,10 +51,15 @@ pub fn cycles() -> u64 {
 }
 
 /// Waits until `done`, for some seconds at most; says whether it came.
-pub fn wait(mut done: impl FnMut() -> bool) -> bool {
+pub fn wait(done: impl FnMut() -> bool) -> bool {
+    wait_for(20_000_000_000, done)
+}
+
+/// Waits until `done`, for so many cycles at most; says whether it came.
+pub fn wait_for(patience: u64, mut done: impl FnMut() -> bool) -> bool {
     let start = cycles();
     while !done() {
-        if cycles() - start > 20_000_000_000 {
+        if cycles() - start > patience {
             return false;
         }
         core::hint::spin_loop();

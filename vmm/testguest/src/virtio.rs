@@ -168,11 +168,17 @@ impl Queue {
 
     /// Waits for the next answer: how many bytes the device wrote.
     pub fn answer(&mut self) -> Option<u32> {
-        let (index, taken) = (self.base + 0x802, self.taken);
-        if !wait(|| read::<u16>(index) != taken) {
-            return None;
-        }
-        self.taken = taken.wrapping_add(1);
-        Some(read(self.base + 0x804 + u64::from(taken % SIZE) * 8 + 4))
+        wait(|| self.answered()).then(|| self.take())
+    }
+
+    /// Whether there is an answer that was not taken.
+    pub fn answered(&self) -> bool {
+        read::<u16>(self.base + 0x802) != self.taken
+    }
+
+    fn take(&mut self) -> u32 {
+        let slot = self.base + 0x804 + u64::from(self.taken % SIZE) * 8;
+        self.taken = self.taken.wrapping_add(1);
+        read(slot + 4)
     }
 }

@@ -12,9 +12,8 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use imago::qcow2::Qcow2;
-use imago::raw::Raw;
 use imago::{
-    DenyImplicitOpenGate, FormatAccess, FormatCreateBuilder, FormatDriverBuilder, Storage,
+    FormatAccess, FormatCreateBuilder, FormatDriverBuilder, PermissiveImplicitOpenGate, Storage,
     StorageCreateOptions, file,
 };
 use tempfile::TempDir;
@@ -54,10 +53,23 @@ struct Ran {
 impl Ran {
     /// The guest ran these tests, all went well, and it powered off.
     fn assert_ok(&self, tests: &[&str]) {
-        let verdicts: Vec<_> = self.console.lines().filter(|line| line.starts_with("ok ") || line.starts_with("FAIL ")).collect();
+        let verdicts: Vec<_> = self
+            .console
+            .lines()
+            .filter(|line| line.starts_with("ok ") || line.starts_with("FAIL "))
+            .collect();
         let expected: Vec<_> = tests.iter().map(|test| format!("ok {test}")).collect();
-        assert_eq!(verdicts, expected, "console: {}\nerrors: {}", self.console, self.errors);
-        assert!(self.last_words.contains("power-off"), "{} {}", self.last_words, self.errors);
+        assert_eq!(
+            verdicts, expected,
+            "console: {}\nerrors: {}",
+            self.console, self.errors
+        );
+        assert!(
+            self.last_words.contains("power-off"),
+            "{} {}",
+            self.last_words,
+            self.errors
+        );
     }
 }
 
@@ -74,7 +86,7 @@ impl Monitor {
         let path = |name: &str| dir.path().join(name).display().to_string();
         let config = format!(
             "name: test\nuuid: 7b3f0f9c-5f0e-4d5a-9a54-0c8ad6c7d0a1\nmemory: {{size: 33554432}}\nvcpus: {{count: 1}}\n\
-             boot: {{kernel: {}, cmdline: {cmdline}}}\nserial: {{log: {}}}\ncontrol: {}\nstate: {}\n{more}\n",
+             boot: {{kernel: {}, cmdline: '{cmdline}'}}\nserial: {{log: {}}}\ncontrol: {}\nstate: {}\n{more}\n",
             kernel().display(),
             path("log"),
             path("control"),
@@ -82,10 +94,22 @@ impl Monitor {
         );
         fs::write(path("config"), config).unwrap();
         let errors = File::create(path("errors")).unwrap();
-        let words: Vec<_> = prefix.iter().copied().chain([env!("CARGO_BIN_EXE_vireo-vmm")]).collect();
+        let words: Vec<_> = prefix
+            .iter()
+            .copied()
+            .chain([env!("CARGO_BIN_EXE_vireo-vmm")])
+            .collect();
         let mut command = Command::new(words[0]);
-        command.args(&words[1..]).arg("--config").arg(path("config"));
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).spawn().unwrap();
+        command
+            .args(&words[1..])
+            .arg("--config")
+            .arg(path("config"));
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(errors)
+            .spawn()
+            .unwrap();
         Self { dir, child }
     }
 
@@ -94,12 +118,25 @@ impl Monitor {
         let end = Instant::now() + PATIENCE;
         while self.child.try_wait().unwrap().is_none() {
             if Instant::now() > end {
-                panic!("the guest does not end: {:?} {:?}", self.read("log"), self.read("errors"));
+                panic!(
+                    "the guest does not end: {:?} {:?}",
+                    self.read("log"),
+                    self.read("errors")
+                );
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        let last_words = self.read("state").lines().last().unwrap_or_default().to_owned();
-        Ran { console: self.read("log"), last_words, errors: self.read("errors") }
+        let last_words = self
+            .read("state")
+            .lines()
+            .last()
+            .unwrap_or_default()
+            .to_owned();
+        Ran {
+            console: self.read("log"),
+            last_words,
+            errors: self.read("errors"),
+        }
     }
 
     fn read(&self, name: &str) -> String {
@@ -120,7 +157,9 @@ fn run(cmdline: &str, more: &str) -> Ran {
 
 /// What the disks of these tests hold: each sector is full of its own number.
 fn pattern() -> Vec<u8> {
-    (0..SECTORS).flat_map(|sector| [sector as u8; 512]).collect()
+    (0..SECTORS)
+        .flat_map(|sector| [sector as u8; 512])
+        .collect()
 }
 
 /// What the guest leaves on them.
@@ -137,7 +176,10 @@ fn raw_disk(dir: &TempDir) -> PathBuf {
 }
 
 fn disk(path: &Path, format: &str, more: &str) -> String {
-    format!("disks: [{{id: vda, path: {}, format: {format}{more}}}]", path.display())
+    format!(
+        "disks: [{{id: vda, path: {}, format: {format}{more}}}]",
+        path.display()
+    )
 }
 
 #[test]
@@ -164,8 +206,15 @@ fn the_guest_reads_and_writes_a_raw_disk() {
     for cache in ["writeback", "writethrough"] {
         let dir = TempDir::new().unwrap();
         let path = raw_disk(&dir);
-        run("test=block", &disk(&path, "raw", &format!(", cache: {cache}"))).assert_ok(&["block"]);
-        assert!(fs::read(&path).unwrap() == pattern_after(), "{cache}: the host sees something else");
+        run(
+            "test=block",
+            &disk(&path, "raw", &format!(", cache: {cache}")),
+        )
+        .assert_ok(&["block"]);
+        assert!(
+            fs::read(&path).unwrap() == pattern_after(),
+            "{cache}: the host sees something else"
+        );
     }
 }
 
@@ -179,16 +228,24 @@ fn the_guest_reads_through_qcow2_and_writes_on_top() {
     let top = dir.path().join("top.qcow2");
     let created = file::File::create_open(StorageCreateOptions::new().filename(&top)).unwrap();
     let builder = Qcow2::<file::File>::create_builder(created).size(SECTORS * 512);
-    builder.backing("disk.raw".into(), "raw".into()).create().unwrap();
+    builder
+        .backing("disk.raw".into(), "raw".into())
+        .create()
+        .unwrap();
 
     run("test=block,block", &disk(&top, "qcow2", "")).assert_ok(&["block", "block"]);
-    assert!(fs::read(&base).unwrap() == pattern(), "the backing file was written");
-    let behind = Raw::<file::File>::builder_path(&base).open(DenyImplicitOpenGate::default()).unwrap();
-    let image = Qcow2::<file::File>::builder_path(&top).backing(Some(std::sync::Arc::new(FormatAccess::new(behind))));
-    let image = FormatAccess::new(image.open(imago::PermissiveImplicitOpenGate::default()).unwrap());
+    assert!(
+        fs::read(&base).unwrap() == pattern(),
+        "the backing file was written"
+    );
+    let image = Qcow2::<file::File>::builder_path(&top);
+    let image = FormatAccess::new(image.open(PermissiveImplicitOpenGate::default()).unwrap());
     let mut seen = vec![0; pattern().len()];
     image.read(&mut seen, 0).unwrap();
-    assert!(seen == pattern_after(), "the host sees something else in the qcow2 image");
+    assert!(
+        seen == pattern_after(),
+        "the host sees something else in the qcow2 image"
+    );
 }
 
 #[test]
@@ -199,7 +256,10 @@ fn a_readonly_disk_refuses_the_guests_writes() {
     let dir = TempDir::new().unwrap();
     let path = raw_disk(&dir);
     run("test=readonly", &disk(&path, "raw", ", readonly: true")).assert_ok(&["readonly"]);
-    assert!(fs::read(&path).unwrap() == pattern(), "a read-only disk was written");
+    assert!(
+        fs::read(&path).unwrap() == pattern(),
+        "a read-only disk was written"
+    );
 }
 
 #[test]
@@ -231,11 +291,24 @@ fn a_reset_machine_has_fresh_devices() {
     let mut monitor = Monitor::start("test=block,rng end=reboot", &more, &[]);
     let end = Instant::now() + PATIENCE;
     while monitor.read("log").matches("ok rng").count() < 3 {
-        assert!(Instant::now() < end, "{} {}", monitor.read("log"), monitor.read("errors"));
-        assert!(monitor.child.try_wait().unwrap().is_none(), "{}", monitor.read("errors"));
+        assert!(
+            Instant::now() < end,
+            "{} {}",
+            monitor.read("log"),
+            monitor.read("errors")
+        );
+        assert!(
+            monitor.child.try_wait().unwrap().is_none(),
+            "{}",
+            monitor.read("errors")
+        );
         std::thread::sleep(Duration::from_millis(2));
     }
-    assert!(!monitor.read("log").contains("FAIL"), "{}", monitor.read("log"));
+    assert!(
+        !monitor.read("log").contains("FAIL"),
+        "{}",
+        monitor.read("log")
+    );
 }
 
 #[test]
@@ -243,11 +316,19 @@ fn frames_pass_both_ways_between_guest_and_tap() {
     if !kvm() {
         return;
     }
-    let Some(namespace) = tap::Namespace::new() else { return };
+    let Some(namespace) = tap::Namespace::new() else {
+        return;
+    };
     let more = "interfaces: [{id: net0, tap: vtest0, mac: '52:54:00:12:34:56'}]";
     let mut monitor = Monitor::start("test=net", more, &namespace.prefix());
     let pong = namespace.answer_ping("vtest0", PATIENCE);
     let ran = monitor.wait();
-    assert_eq!(pong, Ok([0x52, 0x54, 0, 0x12, 0x34, 0x56]), "{} {}", ran.console, ran.errors);
+    assert_eq!(
+        pong,
+        Ok([0x52, 0x54, 0, 0x12, 0x34, 0x56]),
+        "{} {}",
+        ran.console,
+        ran.errors
+    );
     ran.assert_ok(&["net"]);
 }

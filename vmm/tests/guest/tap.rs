@@ -12,7 +12,9 @@ impl Namespace {
     /// Makes one; says why not where it cannot.
     pub fn new() -> Option<Self> {
         let mut command = Command::new("unshare");
-        command.args(["--net", "sleep", "600"]).stderr(Stdio::null());
+        command
+            .args(["--net", "sleep", "600"])
+            .stderr(Stdio::null());
         let keeper = match command.spawn() {
             Ok(keeper) => keeper,
             Err(error) => {
@@ -36,7 +38,12 @@ impl Namespace {
 
     /// The command that runs another inside.
     fn enter(&self) -> [String; 4] {
-        ["nsenter".into(), "--target".into(), self.keeper.id().to_string(), "--net".into()]
+        [
+            "nsenter".into(),
+            "--target".into(),
+            self.keeper.id().to_string(),
+            "--net".into(),
+        ]
     }
 
     /// The same, as words before a command.
@@ -50,11 +57,20 @@ impl Namespace {
         let script = include_str!("pong.py");
         let [nsenter, rest @ ..] = self.enter();
         let seconds = patience.as_secs().to_string();
-        let output = Command::new(nsenter).args(rest).args(["python3", "-c", script, interface, &seconds]).output();
+        let output = Command::new(nsenter)
+            .args(rest)
+            .args(["python3", "-c", script, interface, &seconds])
+            .output();
         let output = output.map_err(|error| error.to_string())?;
         let text = String::from_utf8_lossy(&output.stdout);
-        let bytes: Vec<u8> = text.trim().split(':').filter_map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
-        bytes.try_into().map_err(|_| format!("{text} {}", String::from_utf8_lossy(&output.stderr)))
+        let bytes: Vec<u8> = text
+            .trim()
+            .split(':')
+            .filter_map(|byte| u8::from_str_radix(byte, 16).ok())
+            .collect();
+        bytes
+            .try_into()
+            .map_err(|_| format!("{text} {}", String::from_utf8_lossy(&output.stderr)))
     }
 }
 
