@@ -15,13 +15,13 @@ pub const SCENARIO: Scenario = Scenario {
 
 fn run(host: &Lab) -> Outcome {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    program("mkdir", ["-p", "/var/lib/vireo"])?.exits(0)?;
+    program("mkdir", ["-p", "/var/lib/vireo/quickstart"])?.exits(0)?;
     program(
         "ln",
         [
             "-sfn",
             &host.path("boot").to_string_lossy(),
-            "/var/lib/vireo/boot",
+            "/var/lib/vireo/quickstart/boot",
         ],
     )?
     .exits(0)?;
