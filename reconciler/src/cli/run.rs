@@ -44,7 +44,7 @@ impl Run {
             .wrap_err_with(|| format!("cannot make {}", common.runtime_dir.display()))?;
         let stop = CancellationToken::new();
         let host = common.host()?;
-        daemon_hook(&*host, "start", "-", "start").await;
+        daemon_hook(&host, "start", "-", "start").await;
 
         let (controller, snapshot) = Controller::new(host.clone(), common.source(), stop.clone());
         let (wake, wakes) = mpsc::channel(64);
@@ -75,7 +75,7 @@ impl Run {
             warn!(error = crate::status::chain(&error), "the interface ended");
         }
         drop((events.await, signals.await));
-        daemon_hook(&*host, "shutdown", "-", "shutdown").await;
+        daemon_hook(&host, "shutdown", "-", "shutdown").await;
         info!("the agent ends; guests run on");
         Ok(DONE)
     }
@@ -144,7 +144,7 @@ async fn obey_signals(
             _ = interrupt.recv() => return stop.cancel(),
             _ = hangup.recv() => {
                 info!("told to reload");
-                daemon_hook(&*host, "reload", "begin", "SIGHUP").await;
+                daemon_hook(&host, "reload", "begin", "SIGHUP").await;
                 let (asked, _) = tokio::sync::oneshot::channel();
                 drop(requests.send(Request::Pass(asked)).await);
             }

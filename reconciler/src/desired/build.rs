@@ -154,7 +154,7 @@ impl Build<'_> {
                 .map(|located| object(&located.definition));
             // References are judged when they are resolved, where it is also known which object suffers.
             if problem.rule == "unknown-reference"
-                && !id.as_ref().is_some_and(|id| id.kind == Kind::NwFilter)
+                && id.as_ref().is_none_or(|id| id.kind != Kind::NwFilter)
             {
                 continue;
             }

@@ -127,7 +127,7 @@ impl<'a> Person<'a> {
 
     async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(fd) => Ok(rustix::io::read(&*fd, buffer)?),
+            Self::Plain(fd) => Ok(rustix::io::read(*fd, buffer)?),
             Self::Waited(fd) => {
                 let mut ready = fd.readable().await?;
                 // The descriptor may be in blocking mode, shared with a shell: one read a readiness does not block.

@@ -255,7 +255,7 @@ impl History {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        for missing in auditor.unmet(&self.model, &world) {
+        if let Some(missing) = auditor.unmet(&self.model, &world).into_iter().next() {
             return Err(finding(self.seed, EVENTS, missing, &self.told));
         }
         self.nothing_more(&mut agent, world.journal.len()).await
