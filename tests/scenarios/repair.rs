@@ -73,7 +73,9 @@ fn mended<T>(
         "         mended after {:.2} s",
         took.as_secs_f64()
     ));
-    ensure(took <= SOON, || {
+    // Where the lab itself is emulated, its processors are many times slower than any that vireo is for.
+    let allowed = if kernel::emulated()? { SOON * 3 } else { SOON };
+    ensure(took <= allowed, || {
         format!("{what}: took {:.2} s", took.as_secs_f64())
     })?;
     Ok(value)

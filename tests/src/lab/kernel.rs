@@ -78,6 +78,11 @@ impl Process {
     }
 }
 
+/// Whether this host's processors are software: its times are then many times those of a machine.
+pub fn emulated() -> Outcome<bool> {
+    Ok(fs::read_to_string("/proc/cpuinfo")?.contains("QEMU TCG"))
+}
+
 /// The program's file name, or nothing for a process that has gone or is the kernel's.
 pub fn program(pid: u32) -> String {
     fs::read_link(format!("/proc/{pid}/exe"))
