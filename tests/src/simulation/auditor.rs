@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::Duration;
 
+use tokio::time::Instant;
 use uuid::Uuid;
 use vireo_reconciler::controller::Snapshot;
 use vireo_reconciler::execute::effect::Effect;
@@ -14,6 +16,9 @@ use vireo_reconciler::units::Bytes;
 use super::damage;
 use super::model::{Guest, Model, State};
 
+/// How long a start may be under way.
+const STARTING: Duration = Duration::from_secs(10);
+
 /// Watches effects and the world.
 #[derive(Debug, Clone, Default)]
 pub struct Auditor {
@@ -23,8 +28,8 @@ pub struct Auditor {
     pub lost: BTreeSet<PathBuf>,
     /// Guests that may be stopped: by the files as they are, or as they were since the host last settled.
     may_stop: BTreeSet<Uuid>,
-    /// Faults seen by effects since the guest was started: a start that failed half way may be undone.
-    trouble: BTreeMap<Uuid, bool>,
+    /// When each guest was last started, and whether an effect failed soon after: a start that failed half way may be undone.
+    started: BTreeMap<Uuid, (Instant, bool)>,
     foreign: BTreeMap<String, Link>,
 }
 
@@ -53,11 +58,11 @@ impl Auditor {
         self.learn(model);
     }
 
-    /// Effects fail from now on, and so undoing is expected.
+    /// An effect fails: starts that are under way may be undone.
     pub fn expect_undoing(&mut self) {
-        self.trouble
-            .values_mut()
-            .for_each(|trouble| *trouble = true);
+        for (when, trouble) in self.started.values_mut() {
+            *trouble |= when.elapsed() < STARTING;
+        }
     }
 
     /// Sees an effect before it is done.
@@ -69,10 +74,10 @@ impl Auditor {
                     self.violations
                         .push(format!("guest {uuid} is started while it runs"));
                 }
-                self.trouble.insert(uuid, false);
+                self.started.insert(uuid, (Instant::now(), false));
             }
             Effect::ShutdownGuest { guest, .. } | Effect::RemoveCgroup { guest } => {
-                let undone = self.trouble.get(guest).copied().unwrap_or(true);
+                let undone = self.started.get(guest).is_none_or(|(_, trouble)| *trouble);
                 if runs(world, *guest) && !self.may_stop.contains(guest) && !undone {
                     self.violations
                         .push(format!("guest {guest} is stopped without leave"));

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use vireo_reconciler::controller::{Controller, Request, Snapshot};
 use vireo_reconciler::execute::effect::Effect;
-use vireo_reconciler::host::simulated::{Fate, SimulatedHost};
+use vireo_reconciler::host::simulated::{Fate, SimulatedHost, World};
 
 use auditor::Auditor;
 use files::Files;
@@ -126,27 +126,23 @@ impl History {
 
     /// Before each effect the auditor sees it and the world; then the dice decide.
     fn install_fates(&self) {
-        let (auditor, faults, host) = (
-            self.auditor.clone(),
-            self.faults.clone(),
-            Arc::downgrade(&self.host),
-        );
+        let (auditor, faults) = (self.auditor.clone(), self.faults.clone());
         let mut dice = fastrand::Rng::with_seed(self.seed ^ 0x5eed);
-        self.host.decide(move |effect: &Effect| {
+        self.host.decide(move |effect: &Effect, world: &World| {
             let faults = *faults.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(host) = host.upgrade() {
-                auditor
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .see(effect, &host.world());
-            }
-            match dice.u32(0..1000) {
+            let fate = match dice.u32(0..1000) {
                 roll if roll < faults.crash / 2 => Fate::CrashBefore,
                 roll if roll < faults.crash => Fate::CrashAfter,
                 roll if roll < faults.crash + faults.fail / 2 => Fate::Fails,
                 roll if roll < faults.crash + faults.fail => Fate::FailsAfter,
                 _ => Fate::Done,
+            };
+            let mut auditor = auditor.lock().unwrap_or_else(PoisonError::into_inner);
+            auditor.see(effect, world);
+            if matches!(fate, Fate::Fails | Fate::FailsAfter) {
+                auditor.expect_undoing();
             }
+            fate
         });
     }
 
@@ -206,10 +202,6 @@ impl History {
                     crash: self.rng.u32(0..60),
                 };
                 *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
-                self.auditor
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .expect_undoing();
                 format!(
                     "effects begin to fail ({} in a thousand) and the agent to crash ({})",
                     faults.fail, faults.crash

@@ -62,14 +62,14 @@ struct Shared {
 }
 
 /// Decides what becomes of an effect.
-type Decide = Box<dyn FnMut(&Effect) -> Fate + Send>;
+type Decide = Box<dyn FnMut(&Effect, &World) -> Fate + Send>;
 
 impl SimulatedHost {
     /// A host that begins as this world, whose effects all succeed.
     pub fn new(world: World) -> Self {
         let shared = Shared {
             world: Mutex::new(world),
-            fate: Mutex::new(Box::new(|_| Fate::Done)),
+            fate: Mutex::new(Box::new(|_, _| Fate::Done)),
             present: watch::Sender::new((0, false)),
         };
         Self {
@@ -78,8 +78,8 @@ impl SimulatedHost {
         }
     }
 
-    /// From now on this decides what becomes of each effect. It is asked before the effect is done, and may look at the world.
-    pub fn decide(&self, fate: impl FnMut(&Effect) -> Fate + Send + 'static) {
+    /// From now on this decides what becomes of each effect. It is asked before the effect is done, and sees the world.
+    pub fn decide(&self, fate: impl FnMut(&Effect, &World) -> Fate + Send + 'static) {
         *self
             .shared
             .fate
@@ -148,11 +148,14 @@ impl Host for SimulatedHost {
         if *self.shared.present.borrow() != (self.life, false) {
             std::future::pending::<()>().await;
         }
-        let fate = (self
-            .shared
-            .fate
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner))(effect);
+        let fate = {
+            let mut decide = self
+                .shared
+                .fate
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            decide(effect, &self.world())
+        };
         let result = match fate {
             Fate::Fails | Fate::CrashBefore => Ok(()),
             Fate::Done | Fate::FailsAfter | Fate::CrashAfter => self.world().apply(effect),
