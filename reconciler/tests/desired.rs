@@ -222,6 +222,25 @@ fn two_files_that_claim_one_object_change_nothing() {
 }
 
 #[test]
+fn a_second_name_for_an_owned_uuid_changes_nothing() {
+    let own = NETWORK.replace(
+        "</name>",
+        "</name><uuid>86891d0f-b6bb-49f8-a013-bae443c08d82</uuid>",
+    );
+    let ledger = applied(&[("net.xml", &own)]);
+    let other = own.replace("default", "zecond").replace("virbr0", "virbr9");
+    let desired = build(&[("net.xml", &own), ("other.xml", &other)], &ledger);
+    let Some(Resolved::Network(network)) = named(&desired, Kind::Network, "default") else {
+        panic!("{:#?}", desired.objects)
+    };
+    assert_eq!(
+        (network.name.as_str(), network.bridge.name.as_str()),
+        ("default", "virbr0")
+    );
+    assert_eq!(desired.objects.len(), 1);
+}
+
+#[test]
 fn an_object_whose_reference_broke_is_kept_as_it_was() {
     let ledger = applied(ALL);
     let files = [("net.xml", "<network>"), ALL[1], ALL[2], ALL[3]];

@@ -232,22 +232,24 @@ impl Build<'_> {
             }
         }
         let Some(entry) = entry else { return };
+        // Whoever claims it may call it otherwise: it is kept under the name that it has.
+        let id = &entry.object;
         self.desired.held.push(Held {
-            object: claim.id.clone(),
+            object: id.clone(),
             why: why.unwrap_or_default(),
         });
         let last = self.last_good.of(entry);
         let wanted = last
             .as_ref()
             .and_then(|document| document.definitions.first())
-            .map(|located| self.wanted(&claim.id, located));
+            .map(|located| self.wanted(id, located));
         match wanted {
             Some(Ok(mut wanted)) => {
                 wanted.file.clone_from(&entry.file);
                 self.admit(wanted);
             }
             _ => {
-                self.desired.keep.insert(claim.id.clone());
+                self.desired.keep.insert(id.clone());
             }
         }
     }

@@ -18,6 +18,7 @@ pub mod nft;
 pub mod paths;
 pub mod process;
 pub mod real;
+mod reattach;
 pub mod rows;
 pub mod simulated;
 mod sysctl;

@@ -6,10 +6,13 @@
 //! A look at the host runs every collector at once, each one list a kind, so that it costs about the same for one guest and for a thousand.
 
 use tokio::sync::OnceCell;
+use uuid::Uuid;
 
 use super::cgroup::{CgroupError, Cgroups};
 use super::netlink::{NetlinkError, NetlinkSocket};
 use super::paths::Paths;
+use super::reattach;
+use super::tap::Attachment;
 use super::{
     Host, ObserveError, blocking, directory, dnsmasq, facts, hooks, links, nft, tc, volume,
 };
@@ -18,6 +21,8 @@ use crate::execute::effect::{Effect, EffectError};
 use crate::inventory::{self, HostFacts, Interest, Inventory};
 use crate::ledger::Ledger;
 use crate::ledger::store::Store;
+use crate::resolve::Driver;
+use crate::resolve::domain::InterfaceSource;
 
 /// This machine.
 pub struct RealHost {
@@ -60,6 +65,40 @@ impl RealHost {
     /// The control groups, for [`super::watch::Targets::of`].
     pub fn cgroups(&self) -> &Cgroups {
         &self.cgroups
+    }
+}
+
+impl RealHost {
+    /// Attaches a tap to the monitor of its guest, where one runs and has lost it.
+    fn give_back(&self, guest: Uuid, tap: &str, multi_queue: bool) -> Result<(), EffectError> {
+        let directory = self.guests.dir(guest);
+        let (Some(monitor), Ok(Some(launch))) = (directory.process(), directory.launch()) else {
+            return Ok(());
+        };
+        let domain = &launch.domain;
+        let interfaces = domain
+            .interfaces
+            .iter()
+            .filter(|it| it.source != InterfaceSource::User);
+        let taps: Vec<&str> = interfaces.map(|it| it.tap.as_str()).collect();
+        let merges = domain.driver == Driver::Builtin
+            || domain
+                .interfaces
+                .iter()
+                .any(|it| it.tap == tap && it.model == "virtio");
+        let attachment = Attachment {
+            multi_queue,
+            header: if merges { 12 } else { 10 },
+        };
+        match reattach::reattach(monitor, &taps, tap, attachment) {
+            Ok(_) => Ok(()),
+            // It ended meanwhile: the next plan starts it with the tap that is there.
+            Err(_) if !monitor.alive() => Ok(()),
+            Err(error) => Err(EffectError::passing(format!(
+                "cannot give tap {tap} back to the monitor of guest {}: {error}",
+                domain.name
+            ))),
+        }
     }
 }
 
@@ -148,6 +187,7 @@ impl Host for RealHost {
                 mtu,
                 multi_queue,
             } => {
+                let name = tap.clone();
                 net(move |socket| {
                     let tap = links::Tap {
                         name: &tap,
@@ -157,7 +197,8 @@ impl Host for RealHost {
                     };
                     links::ensure_tap(socket, &tap, owner)
                 })
-                .await
+                .await?;
+                self.give_back(owner, &name, multi_queue)
             }
             Effect::DeleteLink { link, owner } => {
                 net(move |s| links::delete_link(s, &link, owner)).await

@@ -14,6 +14,7 @@ const IFF_VNET_HDR: i16 = 0x4000;
 const IFF_MULTI_QUEUE: i16 = 0x0100;
 const IFF_TUN_EXCL: i16 = i16::MIN;
 const TUNSETIFF: rustix::ioctl::Opcode = 0x4004_54ca;
+const TUNSETVNETHDRSZ: rustix::ioctl::Opcode = 0x4004_54d8;
 const TUNSETPERSIST: rustix::ioctl::Opcode = 0x4004_54cb;
 
 /// `struct ifreq` with the flags member of its union in use.
@@ -65,6 +66,40 @@ impl NewTap {
         }
         Ok(())
     }
+}
+
+/// How a descriptor is attached to a tap that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attachment {
+    /// The tap has several queues.
+    pub multi_queue: bool,
+    /// Length of the header before each frame, in bytes: 10, or 12 for whoever merges buffers. Source: virtio 1.2, 5.1.6.
+    pub header: i32,
+}
+
+/// Attaches a descriptor of `/dev/net/tun` that has no link to an existing tap. Offloads begin turned off.
+///
+/// # Errors
+/// The kernel's: the descriptor is attached, the tap is absent or of another kind.
+pub fn attach(device: &File, name: &str, attachment: Attachment) -> io::Result<()> {
+    let mut request = InterfaceRequest {
+        name: [0; 16],
+        flags: IFF_TAP | IFF_NO_PI | IFF_VNET_HDR,
+        rest: [0; 22],
+    };
+    if attachment.multi_queue {
+        request.flags |= IFF_MULTI_QUEUE;
+    }
+    for (to, from) in request.name.iter_mut().take(15).zip(name.bytes()) {
+        *to = from;
+    }
+    set_interface(device, &mut request)?;
+    // SAFETY: TUNSETVNETHDRSZ reads one int, which `Setter` holds through the call.
+    unsafe {
+        let header = rustix::ioctl::Setter::<TUNSETVNETHDRSZ, i32>::new(attachment.header);
+        rustix::ioctl::ioctl(device, header)?;
+    }
+    Ok(())
 }
 
 fn set_interface(device: &File, request: &mut InterfaceRequest) -> io::Result<()> {
