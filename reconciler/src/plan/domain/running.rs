@@ -140,10 +140,7 @@ fn wait(wanted: &Wanted, heavy: &[fields::Found]) -> Pending {
     let why = if allowed == Disruption::NextBoot {
         format!("{notes}; it takes effect when the guest next starts, as its policy says")
     } else {
-        format!(
-            "{notes}; allow it with `policy: {{disruption: restart}}`, or run `vireo restart {}`",
-            wanted.id.name
-        )
+        format!("{notes}; allow it with `policy: {{disruption: restart}}`")
     };
     Pending {
         object: wanted.id.clone(),

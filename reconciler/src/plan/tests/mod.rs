@@ -274,7 +274,7 @@ fn a_live_change_is_written_and_what_needs_a_restart_waits() {
     domain web  pending   needs restart, allowed: live
         memory  - <memory>512 MiB</memory>
                 + <memory>1 GiB</memory>
-        a guest is built with it when it starts; allow it with `policy: {disruption: restart}`, or run `vireo restart web`
+        a guest is built with it when it starts; allow it with `policy: {disruption: restart}`
 
     1 to change live, 1 waits for leave. Nothing will be stopped or removed.
     ");
