@@ -1,6 +1,6 @@
 //! Random histories on the simulated host.
 //!
-//! `VIREO_SIMULATIONS` says how many (1,000 by default), `VIREO_SEED` where they begin: a failure prints the seed that repeats it.
+//! `VIREO_SIMULATIONS` says how many (2,000 by default), `VIREO_SEED` where they begin: a failure prints the seed that repeats it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,7 +16,7 @@ fn number(name: &str, default: u64) -> u64 {
 #[test]
 fn whatever_happens_the_host_becomes_as_defined_and_nothing_is_disturbed_without_leave() {
     let first = number("VIREO_SEED", 0);
-    let end = first + number("VIREO_SIMULATIONS", 1_000);
+    let end = first + number("VIREO_SIMULATIONS", 2_000);
     let next = AtomicU64::new(first);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let findings: Vec<_> = std::thread::scope(|scope| {

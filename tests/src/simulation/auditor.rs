@@ -77,7 +77,7 @@ impl Auditor {
                 self.started.insert(uuid, (Instant::now(), false));
             }
             Effect::ShutdownGuest { guest, .. } | Effect::RemoveCgroup { guest } => {
-                let undone = self.started.get(guest).is_none_or(|(_, trouble)| *trouble);
+                let undone = self.started.get(guest).is_some_and(|(_, trouble)| *trouble);
                 if runs(world, *guest) && !self.may_stop.contains(guest) && !undone {
                     self.violations
                         .push(format!("guest {guest} is stopped without leave"));

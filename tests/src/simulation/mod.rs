@@ -5,10 +5,10 @@
 //! the files are made good, and the host must become as they say, with nothing left to do. Time is virtual, so that a minute of backoff costs nothing.
 //! A failure names its seed; the same seed gives the same history.
 //!
-//! The test runs 1,000 histories by default, which is what two minutes of two cores allow with room to spare in the dev profile. To run more:
+//! The test runs 2,000 histories by default: two to four minutes of two cores in the dev profile. To run fewer or more:
 //!
 //! ```text
-//! VIREO_SIMULATIONS=2000 cargo test -p vireo-tests --test simulation
+//! VIREO_SIMULATIONS=50 cargo test -p vireo-tests --test simulation
 //! VIREO_SIMULATIONS=100000 cargo test --release -p vireo-tests --test simulation
 //! ```
 
