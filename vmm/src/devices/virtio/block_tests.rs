@@ -88,12 +88,24 @@ fn what_is_on_the_disk_is_read() {
     assert!(!rig.told.broken());
 }
 
+/// Whether the file system takes O_DIRECT; a tmpfs below an overlay does not.
+fn has_direct_access(path: &Path) -> bool {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::File::options();
+    options.read(true).custom_flags(libc::O_DIRECT);
+    options.open(path).is_ok()
+}
+
 #[test]
 fn what_is_written_is_in_the_file() {
     for cache in [Cache::Writeback, Cache::Writethrough, Cache::None] {
         // Not the usual temporary directory, which may be a tmpfs that cannot do direct access.
         let dir = TempDir::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let spec = Spec { cache, ..raw(&dir) };
+        if cache == Cache::None && !has_direct_access(&spec.path) {
+            println!("skipped cache none: this file system has no direct access");
+            continue;
+        }
         let mut rig = rig(&spec);
         rig.write(DATA, &[0xab; 1024]);
         assert_eq!(
