@@ -108,6 +108,8 @@ fn a_paused_guest_stands_still() {
     guest.until("counting", |g| g.log().len() > 10);
     client.ask("pause");
     client.ask("pause");
+    // What was said before the pause is gathered for a few milliseconds on its way to the log.
+    std::thread::sleep(Duration::from_millis(250));
     let before = guest.log().len();
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(guest.log().len(), before);
