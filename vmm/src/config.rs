@@ -70,15 +70,30 @@ pub struct Guest {
     /// What follows when the guest crashes (a triple fault).
     #[serde(default = "Then::destroy")]
     pub on_crash: Then,
-    /// Numeric user that the monitor becomes once everything is open; it stays who it is if left out.
+    /// Numeric user that the monitor becomes once everything is open. If left out, a monitor that root started becomes a user of its own, derived
+    /// from the UUID, and another one stays who it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<u32>,
-    /// Numeric group that the monitor becomes once everything is open; it keeps its own if left out.
+    /// Numeric group that the monitor becomes once everything is open; like `user` if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<u32>,
+    /// How much of the sandbox must be there.
+    #[serde(default)]
+    pub sandbox: Containment,
     /// The guest's clock.
     #[serde(default)]
     pub clock: Clock,
+}
+
+/// How much of the sandbox must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Containment {
+    /// As much as the host gives; what is missing is told.
+    #[default]
+    BestEffort,
+    /// All of it: the guest does not start where the host lacks a layer.
+    Strict,
 }
 
 /// A number of bytes; a plain integer on the wire.

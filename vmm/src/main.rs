@@ -169,6 +169,7 @@ fn live(arguments: &Arguments, guest: &Guest, journal: &mut Journal) -> Result<E
         notices,
         listener,
         signals: signals_descriptor,
+        layers: sandbox.layers().cloned(),
     };
     let owner = Owner::new(guest, estate, journal)?;
     sandbox.enter(Role::Owner)?;

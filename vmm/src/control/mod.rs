@@ -26,6 +26,7 @@ use crate::config::{Bytes, Guest};
 use crate::console::{Console, Port};
 use crate::machine::{BalloonError, Machine};
 use crate::notice::{Notice, Notices};
+use crate::sandbox::Layers;
 use clients::Client;
 use life::{Action, Policy, Wish};
 use poll::{Poll, Source};
@@ -65,6 +66,7 @@ pub struct Owner<'a> {
     notices: Notices,
     listener: UnixListener,
     signals: RawFd,
+    layers: Option<Layers>,
     journal: &'a mut Journal,
     poll: Poll,
     clients: BTreeMap<u32, Client>,
@@ -89,6 +91,8 @@ pub struct Estate {
     pub listener: UnixListener,
     /// Readable when the process is told to end (a signalfd).
     pub signals: RawFd,
+    /// What holds the monitor.
+    pub layers: Option<Layers>,
 }
 
 impl<'a> Owner<'a> {
@@ -104,6 +108,7 @@ impl<'a> Owner<'a> {
             notices,
             listener,
             signals,
+            layers,
         } = estate;
         let poll = Poll::new().map_err(ControlError::Poll)?;
         let owner = Self {
@@ -113,6 +118,7 @@ impl<'a> Owner<'a> {
             notices,
             listener,
             signals,
+            layers,
             journal,
             poll,
             clients: BTreeMap::new(),
@@ -151,6 +157,12 @@ impl<'a> Owner<'a> {
 
     /// Lets the guest run, and serves until it has ended.
     pub fn serve(mut self) -> Result<End, ControlError> {
+        let held = match &self.layers {
+            Some(layers) => layers.to_string(),
+            None => "not held by anything".to_owned(),
+        };
+        tracing::info!("the monitor is {held}");
+        self.event(EventKind::Contained, Some(held));
         self.machine.run();
         self.event(EventKind::Started, None);
         self.enter(Life::Running);
@@ -467,6 +479,7 @@ impl<'a> Owner<'a> {
             vcpus: self.guest.vcpus.count,
             memory: self.guest.memory.size,
             seq: self.journal.seq(),
+            sandbox: self.layers.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
         }
     }

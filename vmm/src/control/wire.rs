@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::life::Reason;
 use crate::config::Bytes;
+use crate::sandbox::Layers;
 
 /// A request. `id` is the client's own number and comes back in the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,6 +177,9 @@ pub struct Status {
     pub memory: Bytes,
     /// Number of the last event.
     pub seq: u64,
+    /// What holds the monitor, and what does not; nothing does with `--no-sandbox`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<Layers>,
     /// The monitor's version.
     pub version: String,
 }
@@ -223,6 +227,8 @@ pub struct Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventKind {
+    /// The monitor has given up what it does not need; the message says what holds it and what does not.
+    Contained,
     /// The guest began to run, for the first time.
     Started,
     /// Its vcpus rest.

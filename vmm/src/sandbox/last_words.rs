@@ -3,10 +3,12 @@
 //! In comes the state file's descriptor; out goes, at the end, one line in it and one on the error stream, so that nobody has to guess. The
 //! handler of the signal runs in the middle of anything, so it calls nothing but `write` and `_exit`.
 
+use std::cell::Cell;
 use std::io;
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use super::{Role, calls};
 use serde_json::json;
 use vmm_sys_util::signal::register_signal_handler;
 
@@ -36,52 +38,82 @@ fn on_panic(info: &PanicHookInfo<'_>) {
     unsafe { libc::_exit(STATUS) }
 }
 
+thread_local! {
+    /// What this thread is, for the message.
+    static ROLE: Cell<&'static str> = const { Cell::new("main") };
+}
+
+/// Says what the calling thread is.
+pub(super) fn this_is(role: Role) {
+    ROLE.set(role.word());
+}
+
 extern "C" fn on_forbidden(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     /// Where the kernel's `siginfo_t` has the number of the system call, in words of 32 bits.
     const SYSCALL: usize = 6;
     // SAFETY: the kernel hands a whole `siginfo_t`, which has 32 words; for SIGSYS this one is `si_syscall`.
     let number = unsafe { info.cast::<i32>().add(SYSCALL).read() };
     let mut digits = [0; 10];
+    let name = calls::name(number.into()).unwrap_or("unknown");
     let number = decimal(number.unsigned_abs(), &mut digits);
-    let err = libc::STDERR_FILENO;
+    // A thread-local without a destructor and with a constant first value is a plain load: allowed in a signal handler.
+    let role = ROLE.get();
+    let mut message = Line::default();
     for part in [
-        b"vireo-vmm: system call ".as_slice(),
+        "system call ",
+        name,
+        " (",
         number,
-        b" is not on the sandbox's list\n",
+        ") is not on the sandbox's list for the ",
+        role,
+        " thread",
     ] {
-        say(err, part);
+        message.push(part);
     }
-    let mut line = Line {
-        bytes: [0; 160],
-        len: 0,
-    };
-    line.push(b"{\"state\":\"ended\",\"reason\":\"error\",\"message\":\"system call ");
-    line.push(number);
-    line.push(b" is not on the sandbox's list\"}\n");
-    say(
-        STATE.load(Ordering::Acquire),
-        line.bytes.get(..line.len).unwrap_or_default(),
-    );
+    let mut line = Line::default();
+    line.push("vireo-vmm: ");
+    line.push(message.text());
+    line.push("\n");
+    say(libc::STDERR_FILENO, line.text().as_bytes());
+    let mut line = Line::default();
+    line.push("{\"state\":\"ended\",\"reason\":\"error\",\"message\":\"");
+    line.push(message.text());
+    line.push("\"}\n");
+    say(STATE.load(Ordering::Acquire), line.text().as_bytes());
     // SAFETY: ends the process and does not return.
     unsafe { libc::_exit(STATUS) }
 }
 
-/// A line that is put together without memory from the heap.
+/// A line that is put together without memory from the heap. What does not fit is left out.
 struct Line {
-    bytes: [u8; 160],
+    bytes: [u8; 240],
     len: usize,
 }
 
+impl Default for Line {
+    fn default() -> Self {
+        Self {
+            bytes: [0; 240],
+            len: 0,
+        }
+    }
+}
+
 impl Line {
-    fn push(&mut self, text: &[u8]) {
-        for (place, &byte) in self.bytes.iter_mut().skip(self.len).zip(text) {
+    fn push(&mut self, text: &str) {
+        for (place, &byte) in self.bytes.iter_mut().skip(self.len).zip(text.as_bytes()) {
             *place = byte;
         }
         self.len = (self.len + text.len()).min(self.bytes.len());
     }
+
+    fn text(&self) -> &str {
+        let bytes = self.bytes.get(..self.len).unwrap_or_default();
+        str::from_utf8(bytes).unwrap_or_default()
+    }
 }
 
-fn decimal(mut value: u32, digits: &mut [u8; 10]) -> &[u8] {
+fn decimal(mut value: u32, digits: &mut [u8; 10]) -> &str {
     let mut first = digits.len();
     for (at, digit) in digits.iter_mut().enumerate().rev() {
         *digit = b'0' + (value % 10) as u8;
@@ -91,7 +123,7 @@ fn decimal(mut value: u32, digits: &mut [u8; 10]) -> &[u8] {
             break;
         }
     }
-    digits.get(first..).unwrap_or_default()
+    str::from_utf8(digits.get(first..).unwrap_or_default()).unwrap_or_default()
 }
 
 fn say(descriptor: i32, text: &[u8]) {
@@ -108,7 +140,7 @@ mod tests {
     #[test]
     fn numbers_are_written_in_decimal() {
         for value in [0, 7, 10, 257, u32::MAX] {
-            assert_eq!(decimal(value, &mut [0; 10]), value.to_string().as_bytes());
+            assert_eq!(decimal(value, &mut [0; 10]), value.to_string());
         }
     }
 }

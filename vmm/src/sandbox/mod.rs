@@ -1,16 +1,23 @@
 //! Giving up what a guest's monitor does not need, once everything is open.
 //!
-//! In comes the user to become; each thread then calls [`Sandbox::enter`] for its [`Role`] before it does anything for the guest. A
-//! thread that is inside has no new privileges to gain, no supplementary groups, the configured user and group (if the monitor was started by root),
-//! no capabilities, and may make only the system calls of its role ([`filter`]). Credentials belong to threads on Linux; each
-//! thread gives up its own.
+//! In comes the configuration; [`Sandbox::new`] makes what there is to enter, and each thread then calls [`Sandbox::enter`] for its [`Role`] before it
+//! does anything for the guest. A thread that is inside
 //!
-//! A system call outside the list ends the process; [`last_words`] tells which it was.
+//! - has an empty root directory, a network without links and its own message objects ([`enclosure`]),
+//! - is a user of its own, without groups and capabilities ([`identity`]), and can gain no privileges,
+//! - opens no file and connects to nothing, by Landlock ([`landlock`]),
+//! - makes only the system calls of its role ([`filter`]); one outside the list ends the process, and [`last_words`] names it.
 //!
-//! Namespaces of its own and Landlock, which need nothing of the other threads, have their place in [`Sandbox::limit`].
+//! Credentials, namespaces and filters belong to threads on Linux; each thread enters by itself. What belongs to the process (limits) is in
+//! [`Sandbox::limit`]. What a host cannot give is in [`Sandbox::layers`], with the reason.
 
+mod calls;
+mod enclosure;
 mod filter;
+mod identity;
+mod landlock;
 pub mod last_words;
+mod layers;
 
 use std::io;
 use std::sync::Arc;
@@ -23,7 +30,12 @@ use rustix::thread::{
 use seccompiler::BpfProgram;
 use thiserror::Error;
 
-use crate::config::Guest;
+use crate::config::{Containment, Guest};
+use enclosure::Enclosure;
+use identity::Identity;
+use landlock::Rules;
+
+pub use layers::{Layer, Layers, Missing};
 
 /// What a thread does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +46,17 @@ pub enum Role {
     Vcpu,
     /// Serves devices.
     Device,
+}
+
+impl Role {
+    /// For messages.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Owner => "owner's",
+            Self::Vcpu => "vcpu",
+            Self::Device => "device",
+        }
+    }
 }
 
 /// Why a thread is not inside. None of them may go on then.
@@ -55,6 +78,9 @@ pub enum SandboxError {
         /// The configured group, or the present one.
         group: u32,
     },
+    /// The configuration is strict, and this host cannot give everything.
+    #[error("the configuration says sandbox: strict, and this host does not give the monitor{}", list(.0))]
+    Incomplete(Vec<Missing>),
     /// The list of system calls could not be translated.
     #[error("could not make the list of allowed system calls")]
     Filter(#[from] seccompiler::BackendError),
@@ -66,6 +92,10 @@ pub enum SandboxError {
     Ended,
 }
 
+fn list(missing: &[Missing]) -> String {
+    missing.iter().map(|m| format!("\n  {m}")).collect()
+}
+
 fn refused(what: &'static str) -> impl Fn(rustix::io::Errno) -> SandboxError {
     move |errno| SandboxError::Refused {
         what,
@@ -75,9 +105,15 @@ fn refused(what: &'static str) -> impl Fn(rustix::io::Errno) -> SandboxError {
 
 /// What threads give up, made once and cloned for each.
 #[derive(Debug, Clone)]
-pub struct Sandbox {
+pub struct Sandbox(Option<Arc<Walls>>);
+
+#[derive(Debug)]
+struct Walls {
+    layers: Layers,
     become_: Option<(Uid, Gid)>,
-    filters: Option<Arc<Filters>>,
+    enclosure: Enclosure,
+    rules: Rules,
+    filters: Filters,
 }
 
 #[derive(Debug)]
@@ -87,52 +123,78 @@ struct Filters {
     device: BpfProgram,
 }
 
-/// Descriptors that a monitor can have open: far more than its devices need.
-const DESCRIPTORS: u64 = 4096;
-
-impl Sandbox {
-    /// What this guest's monitor gives up.
-    ///
-    /// # Errors
-    /// A user that this process cannot become.
-    pub fn new(guest: &Guest) -> Result<Self, SandboxError> {
-        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-        let user = guest.user.map_or(uid, Uid::from_raw);
-        let group = guest.group.map_or(gid, Gid::from_raw);
-        let become_ = if uid.is_root() {
-            Some((user, group))
-        } else if (user, group) == (uid, gid) {
-            None
-        } else {
-            return Err(SandboxError::NotRoot {
-                user: user.as_raw(),
-                group: group.as_raw(),
-            });
-        };
-        let filters = Filters {
+impl Filters {
+    fn new() -> Result<Self, SandboxError> {
+        Ok(Self {
             owner: filter::program(Role::Owner)?,
             vcpu: filter::program(Role::Vcpu)?,
             device: filter::program(Role::Device)?,
-        };
-        Ok(Self {
-            become_,
-            filters: Some(Arc::new(filters)),
         })
+    }
+
+    fn of(&self, role: Role) -> &BpfProgram {
+        match role {
+            Role::Owner => &self.owner,
+            Role::Vcpu => &self.vcpu,
+            Role::Device => &self.device,
+        }
+    }
+}
+
+/// Descriptors that a monitor can have open: far more than its devices need.
+const DESCRIPTORS: u64 = 4096;
+/// Threads that a monitor can have, those included that the kernel starts for its devices.
+const THREADS: u64 = 1024;
+/// Memory that a monitor can lock, beside what was locked for the guest before it was inside.
+const LOCKED: u64 = 8 << 20;
+
+impl Sandbox {
+    /// Makes what this guest's monitor enters. To be called while the process has one thread.
+    ///
+    /// # Errors
+    /// A user that this process cannot become; a layer that is not there while the configuration is strict.
+    pub fn new(guest: &Guest) -> Result<Self, SandboxError> {
+        let mut layers = Layers::default();
+        let identity = Identity::choose(guest)?;
+        enclosure::become_able()?;
+        layers.note(Identity::LAYER, identity.own);
+        let enclosure = Enclosure::make(&mut layers).map_err(|source| SandboxError::Refused {
+            what: "make namespaces",
+            source,
+        })?;
+        layers.note(Layer::Pid, alone());
+        let (rules, made) = match Rules::make() {
+            Ok(rules) => (rules, Ok(())),
+            Err(reason) => (Rules::none(), Err(reason)),
+        };
+        layers.note(Layer::Landlock, made);
+        if guest.sandbox == Containment::Strict && !layers.missing.is_empty() {
+            return Err(SandboxError::Incomplete(layers.missing));
+        }
+        Ok(Self(Some(Arc::new(Walls {
+            layers,
+            become_: identity.become_,
+            enclosure,
+            rules,
+            filters: Filters::new()?,
+        }))))
     }
 
     /// Gives nothing up: for debugging only.
     pub fn none() -> Self {
-        Self {
-            become_: None,
-            filters: None,
-        }
+        Self(None)
+    }
+
+    /// What holds the monitor, and what does not. `None` if nothing does.
+    pub fn layers(&self) -> Option<&Layers> {
+        self.0.as_ref().map(|walls| &walls.layers)
     }
 
     /// Gives up what belongs to the whole process. To be called once, when everything is open.
     pub fn limit(&self) -> Result<(), SandboxError> {
-        if self.filters.is_none() {
+        let Some(walls) = &self.0 else {
             return Ok(());
-        }
+        };
         let lower = |resource, to: u64| {
             let now = getrlimit(resource).maximum.unwrap_or(u64::MAX);
             let to = Some(to.min(now));
@@ -147,15 +209,33 @@ impl Sandbox {
         // A core file would hold the guest's memory.
         lower(Resource::Core, 0).map_err(refused("forbid core files"))?;
         lower(Resource::Nofile, DESCRIPTORS).map_err(refused("bound the number of descriptors"))?;
+        lower(Resource::Memlock, LOCKED).map_err(refused("bound the locked memory"))?;
+        if walls.layers.held.contains(&Layer::User) {
+            // Threads are counted by user: of one that is not the monitor's own, others' would count too.
+            lower(Resource::Nproc, THREADS).map_err(refused("bound the number of threads"))?;
+        }
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
             .map_err(refused("forbid others to look into the process"))
     }
 
     /// Gives up what belongs to this thread. There is no way back.
     pub fn enter(&self, role: Role) -> Result<(), SandboxError> {
-        let Some(filters) = &self.filters else {
+        let Some(walls) = &self.0 else {
             return Ok(());
         };
+        walls.enter()?;
+        last_words::this_is(role);
+        seccompiler::apply_filter(walls.filters.of(role))?;
+        Ok(())
+    }
+}
+
+impl Walls {
+    /// All but the filter.
+    fn enter(&self) -> Result<(), SandboxError> {
+        self.enclosure
+            .enter()
+            .map_err(refused("enter its own namespaces"))?;
         set_no_new_privs(true).map_err(refused("renounce new privileges"))?;
         if let Some((user, group)) = self.become_ {
             set_thread_groups(&[]).map_err(refused("leave supplementary groups"))?;
@@ -170,16 +250,25 @@ impl Sandbox {
             inheritable: CapabilitySet::empty(),
         };
         set_capabilities(None, none).map_err(refused("give up capabilities"))?;
-        let program = match role {
-            Role::Owner => &filters.owner,
-            Role::Vcpu => &filters.vcpu,
-            Role::Device => &filters.device,
-        };
-        seccompiler::apply_filter(program)?;
-        Ok(())
+        self.rules.enter().map_err(|source| SandboxError::Refused {
+            what: "bind itself by landlock",
+            source,
+        })
     }
 }
 
+/// Whether there is nobody else in the process's namespace of processes. Only whoever starts the monitor can arrange that: a process that makes
+/// such a namespace stays outside it.
+fn alone() -> Result<(), String> {
+    if std::process::id() == 1 {
+        Ok(())
+    } else {
+        Err("it was not started as the first process of a namespace (unshare --pid --fork)".into())
+    }
+}
+
+#[cfg(test)]
+mod compromised_tests;
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::ExitStatusExt;
@@ -190,14 +279,13 @@ mod tests {
     const CHILD: &str = "VIREO_TEST_SANDBOX_CHILD";
 
     fn enter(role: Role) {
-        let sandbox = Sandbox {
+        let sandbox = Sandbox(Some(Arc::new(Walls {
+            layers: Layers::default(),
             become_: None,
-            filters: Some(Arc::new(Filters {
-                owner: filter::program(Role::Owner).unwrap(),
-                vcpu: filter::program(Role::Vcpu).unwrap(),
-                device: filter::program(Role::Device).unwrap(),
-            })),
-        };
+            enclosure: Enclosure::none(),
+            rules: Rules::none(),
+            filters: Filters::new().unwrap(),
+        })));
         sandbox.limit().unwrap();
         sandbox.enter(role).unwrap();
     }
@@ -237,8 +325,12 @@ mod tests {
             output.status.signal().unwrap_or(0)
         );
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let number = libc::SYS_openat.to_string();
-        assert!(said.contains(&format!("system call {number}")), "{said}");
+        assert!(
+            said.contains(
+                "system call openat (257) is not on the sandbox's list for the vcpu thread"
+            ),
+            "{said}"
+        );
         let line: serde_json::Value =
             serde_json::from_str(&std::fs::read_to_string(state.path()).unwrap()).unwrap();
         assert_eq!(
