@@ -171,6 +171,7 @@ impl Guests {
                 .cgroups
                 .entrances(domain.uuid)
                 .map_err(|error| failed(&error))?,
+            alone: invocation.alone,
         };
         let spawned = detached.spawn();
         let identity =

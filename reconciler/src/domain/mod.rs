@@ -78,6 +78,8 @@ pub struct Invocation {
     pub program: PathBuf,
     /// Arguments, without the program's name. No secret is among them: every process of the host can read them.
     pub arguments: Vec<OsString>,
+    /// It needs to see no other process of the host.
+    pub alone: bool,
 }
 
 /// How a guest does, as its monitor says.

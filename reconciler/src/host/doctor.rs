@@ -92,6 +92,7 @@ pub async fn doctor(paths: &Paths) -> Vec<Check> {
     checks.push(bridged_traffic());
     checks.push(name_servers());
     checks.push(vhost());
+    checks.extend(containment());
     checks
 }
 
@@ -397,6 +398,48 @@ fn vhost() -> Check {
             "`modprobe vhost_net`",
         )
     }
+}
+
+/// What the builtin driver's monitors are held by, beside what every kernel has.
+fn containment() -> [Check; 2] {
+    const NAMESPACES: &str = "namespaces";
+    let lacking: Vec<_> = ["ipc", "mnt", "net", "pid"]
+        .into_iter()
+        .filter(|kind| !Path::new("/proc/self/ns").join(kind).exists())
+        .collect();
+    let namespaces = if lacking.is_empty() {
+        Check::ok(NAMESPACES, "of files, links, processes and messages")
+    } else {
+        let found = format!("this kernel has none of kind {}", lacking.join(", "));
+        let costs =
+            "a guest that breaks out of the builtin driver's monitor is held by fewer walls";
+        Check::lacking(NAMESPACES, found, costs, "use a kernel that has them")
+    };
+    const LANDLOCK: &str = "landlock";
+    const COSTS: &str =
+        "a guest that breaks out of the builtin driver's monitor is held by one wall less";
+    let modules = fs::read_to_string("/sys/kernel/security/lsm");
+    let landlock = match modules {
+        Ok(modules) if modules.trim().split(',').any(|module| module == "landlock") => {
+            Check::ok(LANDLOCK, "among the kernel's security modules")
+        }
+        Ok(modules) => Check::lacking(
+            LANDLOCK,
+            format!(
+                "not among the kernel's security modules ({})",
+                modules.trim()
+            ),
+            COSTS,
+            "add it to `lsm=` on the host kernel's command line",
+        ),
+        Err(error) => Check::lacking(
+            LANDLOCK,
+            format!("cannot tell: /sys/kernel/security/lsm: {error}"),
+            COSTS,
+            "`mount -t securityfs securityfs /sys/kernel/security`",
+        ),
+    };
+    [namespaces, landlock]
 }
 
 #[cfg(test)]

@@ -11,11 +11,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -134,6 +136,9 @@ pub struct Detached {
     pub lock: OwnedFd,
     /// `cgroup.procs` files, open for writing, of the groups that it is to be in before its first instruction.
     pub groups: Vec<OwnedFd>,
+    /// It sees no other process of the host, and can name none: it is the first of a namespace of its own, where we may make one. Its number for us, and
+    /// for everybody else on the host, is an ordinary one.
+    pub alone: bool,
 }
 
 impl Detached {
@@ -152,13 +157,36 @@ impl Detached {
             .stderr(self.log)
             .kill_on_drop(false);
         before_exec(&mut command, self.lock, self.groups, inheritable()?);
-        let child = command.spawn()?;
+        let child = if self.alone {
+            spawn_alone(&mut command)?
+        } else {
+            command.spawn()?
+        };
         // Forget the closure's descriptors: the lock is the process's now, and its alone.
         drop(command);
         let identity = child.id().and_then(Identity::of);
         reap(self.program, child);
         identity.ok_or_else(|| io::Error::other("it ended at once"))
     }
+}
+
+/// Spawns from a thread that makes a namespace of processes first: what a thread's children are in is that thread's own business, so no other child of ours
+/// is concerned. Without the privilege to make one, the process starts beside all others.
+fn spawn_alone(command: &mut Command) -> io::Result<Child> {
+    let runtime = tokio::runtime::Handle::current();
+    thread::scope(|scope| {
+        let spawn = || {
+            let _context = runtime.enter();
+            // SAFETY: the descriptor table is not among the flags, which is what could take descriptors from other threads.
+            if let Err(error) = unsafe { unshare_unsafe(UnshareFlags::NEWPID) } {
+                tracing::debug!(%error, "the process gets no namespace of processes");
+            }
+            command.spawn()
+        };
+        let thread = thread::Builder::new().name("spawn".to_owned());
+        let spawned = thread.spawn_scoped(scope, spawn)?.join();
+        spawned.unwrap_or_else(|_| Err(io::Error::other("the thread that starts it ended")))
+    })
 }
 
 /// Collects an exit status, so that nothing is left of an ended process while we live.
@@ -219,14 +247,10 @@ fn before_exec(command: &mut Command, lock: OwnedFd, groups: Vec<OwnedFd>, close
         ) {
             let _ = rustix::io::write(score, b"0");
         }
-        let mut digits = [0; 10];
-        let number = decimal(
-            rustix::process::getpid()
-                .as_raw_nonzero()
-                .get()
-                .unsigned_abs(),
-            &mut digits,
-        );
+        // As it is known to whoever mounted /proc, which is us: in a namespace of its own its number for itself is 1.
+        let mut room = [0; 16];
+        let number = rustix::fs::readlinkat_raw(rustix::fs::CWD, c"/proc/self", &mut room[..])?;
+        let number = room.get(..number).unwrap_or_default();
         rustix::fs::ftruncate(&lock, 0)?;
         rustix::io::pwrite(&lock, number, 0)?;
         rustix::io::fcntl_setfd(&lock, FdFlags::empty())?;
@@ -239,28 +263,51 @@ fn before_exec(command: &mut Command, lock: OwnedFd, groups: Vec<OwnedFd>, close
     }
 }
 
-/// A number in decimal, without allocating.
-fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &[u8] {
-    let mut start = digits.len();
-    for (index, digit) in digits.iter_mut().enumerate().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-        start = index;
-        if number == 0 {
-            break;
-        }
-    }
-    digits.get(start..).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_number_is_written_as_people_write_it() {
-        for number in [0, 7, 10, 4096, u32::MAX] {
-            assert_eq!(decimal(number, &mut [0; 10]), number.to_string().as_bytes());
+    async fn spawned(alone: bool) -> (tempfile::TempDir, Identity) {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = File::create(dir.path().join("lock")).unwrap();
+        let detached = Detached {
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".into(), "echo $$; read line < fifo".into()],
+            directory: dir.path().to_owned(),
+            log: File::create(dir.path().join("log")).unwrap(),
+            lock: lock.into(),
+            groups: Vec::new(),
+            alone,
+        };
+        let fifo = dir.path().join("fifo");
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+        assert!(made.unwrap().success());
+        let identity = detached.spawn().unwrap();
+        for _ in 0..500 {
+            if fs::read_to_string(dir.path().join("log")).is_ok_and(|said| said.ends_with('\n')) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        (dir, identity)
+    }
+
+    #[tokio::test]
+    async fn a_process_that_is_alone_is_found_by_its_number_outside() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: only root makes namespaces of processes");
+            return;
+        }
+        for alone in [false, true] {
+            let (dir, identity) = spawned(alone).await;
+            let read = |name| fs::read_to_string(dir.path().join(name)).unwrap();
+            assert_eq!(read("lock"), identity.pid.to_string());
+            assert!(has_open(identity.pid, &dir.path().join("lock")));
+            assert_eq!(read("log").trim() == "1", alone, "{}", read("log"));
+            assert!(identity.alive());
+            let handle = Handle::open(identity).unwrap().unwrap();
+            handle.signal(Signal::KILL).unwrap();
+            assert!(handle.ended_within(Duration::from_secs(10)).await.unwrap());
         }
     }
 

@@ -42,6 +42,7 @@ pub struct Journal {
     seq: u64,
     file: File,
     length: u64,
+    pid: u32,
 }
 
 impl Journal {
@@ -55,7 +56,13 @@ impl Journal {
             seq: 0,
             file,
             length: 0,
+            pid: pid(),
         })
+    }
+
+    /// The process's number as the host knows it.
+    pub fn pid(&self) -> u32 {
+        self.pid
     }
 
     /// The state file, for last words.
@@ -111,7 +118,7 @@ impl Journal {
     fn line(&mut self, state: &str, reason: Option<Reason>, message: Option<&str>) {
         let line = Line {
             state,
-            pid: std::process::id(),
+            pid: self.pid,
             seq: self.seq,
             time: now(),
             reason,
@@ -136,6 +143,13 @@ impl Journal {
         self.length += text.len() as u64;
         Ok(())
     }
+}
+
+/// The process's number as the mounted `/proc` has it: in a namespace of processes of its own the number that the process has for itself is 1.
+fn pid() -> u32 {
+    let shown = std::fs::read_link("/proc/self").ok();
+    let shown = shown.and_then(|link| link.to_str()?.parse().ok());
+    shown.unwrap_or_else(std::process::id)
 }
 
 fn now() -> u64 {

@@ -469,7 +469,7 @@ impl<'a> Owner<'a> {
         Status {
             name: self.guest.name.clone(),
             uuid: self.guest.uuid.clone(),
-            pid: std::process::id(),
+            pid: self.journal.pid(),
             state: self.life.word().into(),
             reason: match self.life {
                 Life::Preserved(reason) => Some(reason),

@@ -28,8 +28,7 @@ pub fn listen(state: i32) -> io::Result<()> {
 fn on_panic(info: &PanicHookInfo<'_>) {
     let message = format!("the monitor has a bug: {info}");
     say(libc::STDERR_FILENO, format!("{message}\n").as_bytes());
-    let line =
-        json!({"state": "ended", "pid": std::process::id(), "reason": "error", "message": message});
+    let line = json!({"state": "ended", "reason": "error", "message": message});
     say(
         STATE.load(Ordering::Acquire),
         format!("{line}\n").as_bytes(),

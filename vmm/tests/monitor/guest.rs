@@ -220,8 +220,17 @@ impl Guest {
         Self::start_with_kernel(&program.elf(), more)
     }
 
+    /// Starts the monitor by another program.
+    pub fn start_under(prefix: &[&str], program: &Program, more: &str) -> Self {
+        Self::launch(prefix, &program.elf(), more)
+    }
+
     /// Starts the monitor with these bytes as the kernel.
     pub fn start_with_kernel(kernel: &[u8], more: &str) -> Self {
+        Self::launch(&[], kernel, more)
+    }
+
+    fn launch(prefix: &[&str], kernel: &[u8], more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
         fs::write(path("kernel"), kernel).unwrap();
@@ -240,7 +249,13 @@ impl Guest {
         );
         fs::write(path("config"), config).unwrap();
         let errors = File::create(path("errors")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_vireo-vmm"))
+        let words: Vec<_> = prefix
+            .iter()
+            .copied()
+            .chain([env!("CARGO_BIN_EXE_vireo-vmm")])
+            .collect();
+        let child = Command::new(words[0])
+            .args(&words[1..])
             .arg("--config")
             .arg(path("config"))
             .stdin(Stdio::null())

@@ -325,6 +325,33 @@ fn every_thread_of_the_monitor_is_contained() {
 }
 
 #[test]
+fn the_first_process_of_a_namespace_is_found_by_its_number_outside() {
+    let Some(()) = kvm() else { return };
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root makes namespaces of processes");
+        return;
+    }
+    let prefix = ["unshare", "--pid", "--fork", "--kill-child"];
+    let mut guest = Guest::start_under(
+        &prefix,
+        &Program::new().say("up\n").rest(),
+        "sandbox: strict",
+    );
+    guest.hear("up\n");
+    let mut client = guest.client();
+    let status = client.ask("status");
+    assert_eq!(status["sandbox"]["missing"], json!([]));
+    let pid = status["pid"].as_u64().unwrap();
+    let command = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+    assert_eq!((command.trim(), pid == 1), ("vireo-vmm", false));
+    // The one signal that a first process may not miss.
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(guest.wait().success());
+    assert_eq!(guest.last_words()["reason"], "quit");
+}
+
+#[test]
 fn a_strict_configuration_starts_only_where_every_layer_is_there() {
     let Some(()) = kvm() else { return };
     // Nobody has made a namespace of processes for this one.

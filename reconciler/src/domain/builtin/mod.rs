@@ -45,6 +45,7 @@ impl Driver for Builtin {
         Ok(Invocation {
             program,
             arguments: vec!["--config".into(), path.into()],
+            alone: true,
         })
     }
 

@@ -39,6 +39,7 @@ impl Driver for Qemu {
         Ok(Invocation {
             program,
             arguments: command.arguments.into_iter().map(Into::into).collect(),
+            alone: false,
         })
     }
 
