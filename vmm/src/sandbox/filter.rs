@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use kvm_bindings::{
     kvm_debugregs, kvm_fpu, kvm_ioeventfd, kvm_irq_level, kvm_lapic_state, kvm_mp_state, kvm_msi,
-    kvm_pit_state2, kvm_regs, kvm_sregs, kvm_vcpu_events, kvm_xcrs,
+    kvm_pit_state2, kvm_regs, kvm_sregs, kvm_translation, kvm_vcpu_events, kvm_xcrs,
 };
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
@@ -81,7 +81,7 @@ const DEVICE: [i64; 9] = [
     libc::SYS_sync_file_range,
 ];
 
-/// Number of an ioctl request: `_IO`, `_IOW` and `_IOR` of the kernel's headers.
+/// Number of an ioctl request: `_IO`, `_IOW`, `_IOR` and `_IOWR` of the kernel's headers.
 const fn io(kind: u32, number: u32) -> u32 {
     kind << 8 | number
 }
@@ -90,6 +90,9 @@ const fn iow<T>(kind: u32, number: u32) -> u32 {
 }
 const fn ior<T>(kind: u32, number: u32) -> u32 {
     2 << 30 | (size_of::<T>() as u32) << 16 | io(kind, number)
+}
+const fn iowr<T>(kind: u32, number: u32) -> u32 {
+    iow::<T>(kind, number) | ior::<T>(kind, number)
 }
 
 const KVM: u32 = 0xae;
@@ -106,19 +109,21 @@ const SHARED_REQUESTS: [u32; 6] = [
     iow::<i32>(TUN, 217), // TUNSETQUEUE
 ];
 
-const VCPU_REQUESTS: [u32; 12] = [
-    io(KVM, 0x80),                     // KVM_RUN
-    ior::<kvm_regs>(KVM, 0x81),        // KVM_GET_REGS
-    iow::<kvm_regs>(KVM, 0x82),        // KVM_SET_REGS
-    iow::<kvm_sregs>(KVM, 0x84),       // KVM_SET_SREGS
-    iow::<[u32; 2]>(KVM, 0x89),        // KVM_SET_MSRS
-    iow::<kvm_fpu>(KVM, 0x8d),         // KVM_SET_FPU
-    iow::<kvm_lapic_state>(KVM, 0x8f), // KVM_SET_LAPIC
-    iow::<kvm_mp_state>(KVM, 0x99),    // KVM_SET_MP_STATE
-    iow::<kvm_vcpu_events>(KVM, 0xa0), // KVM_SET_VCPU_EVENTS
-    iow::<kvm_debugregs>(KVM, 0xa2),   // KVM_SET_DEBUGREGS
-    iow::<kvm_xcrs>(KVM, 0xa7),        // KVM_SET_XCRS
-    io(KVM, 0xad),                     // KVM_KVMCLOCK_CTRL
+const VCPU_REQUESTS: [u32; 14] = [
+    io(KVM, 0x80),                      // KVM_RUN
+    ior::<kvm_regs>(KVM, 0x81),         // KVM_GET_REGS
+    iow::<kvm_regs>(KVM, 0x82),         // KVM_SET_REGS
+    ior::<kvm_sregs>(KVM, 0x83),        // KVM_GET_SREGS
+    iow::<kvm_sregs>(KVM, 0x84),        // KVM_SET_SREGS
+    iowr::<kvm_translation>(KVM, 0x85), // KVM_TRANSLATE
+    iow::<[u32; 2]>(KVM, 0x89),         // KVM_SET_MSRS
+    iow::<kvm_fpu>(KVM, 0x8d),          // KVM_SET_FPU
+    iow::<kvm_lapic_state>(KVM, 0x8f),  // KVM_SET_LAPIC
+    iow::<kvm_mp_state>(KVM, 0x99),     // KVM_SET_MP_STATE
+    iow::<kvm_vcpu_events>(KVM, 0xa0),  // KVM_SET_VCPU_EVENTS
+    iow::<kvm_debugregs>(KVM, 0xa2),    // KVM_SET_DEBUGREGS
+    iow::<kvm_xcrs>(KVM, 0xa7),         // KVM_SET_XCRS
+    io(KVM, 0xad),                      // KVM_KVMCLOCK_CTRL
 ];
 
 const OWNER_REQUESTS: [u32; 3] = [

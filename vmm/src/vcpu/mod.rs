@@ -13,6 +13,7 @@
 //! A vcpu inside the kernel is brought out by a signal, whose handler sets KVM's `immediate_exit`: if the signal came just
 //! before the vcpu entered the kernel, it comes out at once.
 
+mod scene;
 mod state;
 
 use std::cell::Cell;
@@ -33,6 +34,8 @@ use crate::boot::Entry;
 use crate::bus::Bus;
 use crate::notice::{Notice, Notifier};
 use crate::sandbox::SandboxError;
+
+use scene::Scene;
 
 pub use state::{Pristine, Registers, StateError};
 
@@ -74,6 +77,13 @@ pub struct Core {
     pub mmio: Arc<Bus>,
     /// Where notices go.
     pub notifier: Notifier,
+}
+
+impl Core {
+    /// Where the vcpu stands, to go after a message: nothing if the kernel does not tell.
+    fn scene(&self) -> String {
+        Scene::of(&self.fd, &self.memory).map_or_else(String::new, |scene| format!(" {scene}"))
+    }
 }
 
 /// A vcpu's thread, as the machine's owner commands it.
@@ -322,7 +332,8 @@ impl Runner {
                 VcpuExit::Hlt | VcpuExit::IrqWindowOpen | VcpuExit::SetTpr | VcpuExit::IoapicEoi(_),
             ) => Step::Done,
             Ok(VcpuExit::Shutdown) => {
-                Step::Ended(Notice::Crash(format!("triple fault on vcpu {}", core.id)))
+                let what = format!("triple fault on vcpu {}{}", core.id, core.scene());
+                Step::Ended(Notice::Crash(what))
             }
             Ok(VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_SHUTDOWN, _)) => {
                 Step::Ended(Notice::PowerOff)
@@ -332,8 +343,9 @@ impl Runner {
                 Step::Ended(Notice::Crash("it said so to kvm".into()))
             }
             Ok(VcpuExit::FailEntry(reason, cpu)) => Step::Ended(Notice::Failed(format!(
-                "the processor refused to enter the guest on vcpu {} (reason {reason:#x}, host cpu {cpu})",
-                core.id
+                "the processor refused to enter the guest on vcpu {} (reason {reason:#x}, host cpu {cpu}){}",
+                core.id,
+                core.scene()
             ))),
             Ok(VcpuExit::InternalError) => Step::Ended(self.internal_error()),
             Ok(other) => {
@@ -363,11 +375,7 @@ impl Runner {
             4 => "an exit that kvm does not know".to_owned(),
             n => format!("error {n} inside kvm"),
         };
-        let place = core
-            .fd
-            .get_regs()
-            .map_or_else(|_| String::new(), |r| format!(" at {:#x}", r.rip));
-        Notice::Failed(format!("{what}, on vcpu {}{place}", core.id))
+        Notice::Failed(format!("{what}, on vcpu {}{}", core.id, core.scene()))
     }
 
     /// Does a port access. String instructions come as several accesses in one exit, each of the width that the instruction has.

@@ -75,11 +75,19 @@ fn a_crash_is_told_apart_from_an_end() {
     let mut guest = Guest::start(&program, "");
     assert_eq!(guest.wait().code(), Some(3));
     assert_eq!(guest.last_words()["reason"], "crash");
-    assert!(
-        guest.errors().contains("triple fault on vcpu 0"),
-        "{}",
-        guest.errors()
-    );
+    let message = guest.last_words()["message"].to_string();
+    if message.contains("this host's processor does not keep") {
+        eprintln!("skipped in part: the registers of a triple fault are lost on this processor");
+        return;
+    }
+    // An undefined instruction after one `out`, with the first four GiB mapped and no interrupt table.
+    for wanted in [
+        "triple fault on vcpu 0 in 64-bit mode, rip 0x100007 (0f 0b 00",
+        "rsp 0x8ff0, cr0 0x80000011, cr2 0x0, cr3 0x9000, cr4 0x20, efer 0x500",
+    ] {
+        assert!(message.contains(wanted), "{message}");
+    }
+    assert!(message.contains("this is early boot"), "{message}");
 }
 
 #[test]
