@@ -175,6 +175,33 @@ pub enum DriverError {
     },
 }
 
+/// Something of a guest that its driver does not do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Objection {
+    /// The path, in the definition, of the element that asks for it.
+    pub path: String,
+    /// What it is, in the driver's words.
+    pub what: String,
+}
+
+impl Objection {
+    /// What a driver says about that element.
+    pub fn new(path: impl Into<String>, error: &DriverError) -> Self {
+        Self {
+            path: path.into(),
+            what: error.to_string(),
+        }
+    }
+}
+
+/// Everything of a guest that its driver does not do, on any host. Pure, so that it is known when the guest is planned.
+pub fn objections(domain: &Domain) -> Vec<Objection> {
+    match domain.driver {
+        crate::resolve::Driver::Builtin => builtin::objections(domain),
+        crate::resolve::Driver::Qemu => qemu::objections(domain),
+    }
+}
+
 /// An error and everything that caused it, in one line.
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

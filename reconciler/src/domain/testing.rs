@@ -60,6 +60,8 @@ pub fn domain() -> Domain {
             bandwidth: Bandwidth::default(),
             boot_order: None,
             queues: None,
+            vhost: None,
+            address: None,
         }],
         chardevs: vec![Chardev {
             class: "serial".to_owned(),
@@ -68,12 +70,15 @@ pub fn domain() -> Domain {
             name: None,
             port: None,
             log: None,
+            address: None,
         }],
         extras: Vec::new(),
         rng: Some(Rng {
             source: "/dev/urandom".into(),
+            address: None,
         }),
         balloon: true,
+        balloon_address: None,
         clock: Clock::Utc,
         events: Events {
             on_poweroff: Action::Destroy,
@@ -105,5 +110,6 @@ pub fn disk(target: &str, bus: &str) -> Disk {
         discard: None,
         serial: None,
         boot_order: None,
+        address: None,
     }
 }

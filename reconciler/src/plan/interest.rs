@@ -22,12 +22,18 @@ pub fn interest(desired: &Desired, ledger: &Ledger) -> Interest {
             Resolved::Domain(domain) => {
                 let disks = domain.disks.iter().filter_map(|disk| disk.path.clone());
                 interest.files.extend(disks);
+                interest.files.extend(domain.machine.emulator.clone());
                 match &domain.boot {
                     Boot::Kernel { kernel, initrd, .. } => {
                         interest.files.insert(kernel.clone());
                         interest.files.extend(initrd.clone());
                     }
-                    Boot::Firmware { loader, .. } => interest.files.extend(loader.clone()),
+                    Boot::Firmware {
+                        loader, template, ..
+                    } => {
+                        interest.files.extend(loader.clone());
+                        interest.files.extend(template.clone());
+                    }
                 }
             }
             Resolved::Network(_) | Resolved::NwFilter(_) => {}

@@ -47,6 +47,9 @@ pub struct Domain {
     pub rng: Option<Rng>,
     /// The memory balloon (`<memballoon model='virtio'>`, the default).
     pub balloon: bool,
+    /// The balloon's `<address>`.
+    #[serde(default)]
+    pub balloon_address: Option<Address>,
     /// The real-time clock's offset.
     pub clock: Clock,
     /// What the guest's ends lead to.
@@ -105,8 +108,14 @@ pub struct Cpu {
     pub mode: Option<String>,
     /// A named model, for `custom`.
     pub model: Option<String>,
-    /// Features with their policy (`force`, `require`, `optional`, `disable`, `forbid`).
+    /// Features with their policy (`force`, `require`, `optional`, `disable`).
     pub features: Vec<(String, String)>,
+    /// The guest may not start with less than is asked (`check='full'`).
+    #[serde(default)]
+    pub exact: bool,
+    /// `migratable`: whether features that would keep it from another host are left out, where stated.
+    #[serde(default)]
+    pub migratable: Option<bool>,
 }
 
 /// Where a guest boots from.
@@ -128,8 +137,14 @@ pub enum Boot {
         efi: bool,
         /// `<loader>`.
         loader: Option<PathBuf>,
+        /// `<loader type='pflash'>`: the loader is mapped as flash memory, beside that of its variables.
+        #[serde(default)]
+        flash: bool,
         /// `<nvram>`.
         nvram: Option<PathBuf>,
+        /// `<nvram template>`: what variables that are not there yet are made from.
+        #[serde(default)]
+        template: Option<PathBuf>,
         /// `<boot dev=…>`, in order.
         order: Vec<String>,
     },
@@ -164,6 +179,9 @@ pub struct Disk {
     pub serial: Option<String>,
     /// `<boot order>`.
     pub boot_order: Option<u32>,
+    /// `<address>`.
+    #[serde(default)]
+    pub address: Option<Address>,
 }
 
 /// A network interface.
@@ -191,6 +209,12 @@ pub struct Interface {
     pub boot_order: Option<u32>,
     /// `<driver queues>`.
     pub queues: Option<u32>,
+    /// `<driver name>`: whether the kernel's vhost moves the packets; `None` is where the host has it.
+    #[serde(default)]
+    pub vhost: Option<bool>,
+    /// `<address>`.
+    #[serde(default)]
+    pub address: Option<Address>,
 }
 
 /// What an interface is connected to.
@@ -271,6 +295,9 @@ pub struct Chardev {
     pub port: Option<u32>,
     /// `<log file>`.
     pub log: Option<PathBuf>,
+    /// `<address>`.
+    #[serde(default)]
+    pub address: Option<Address>,
 }
 
 /// The host's side of a character device.
@@ -298,6 +325,58 @@ pub struct Extra {
     pub class: String,
     /// Attributes and children's attributes by dotted path: `type`, `model.type`, `listen.address`.
     pub fields: BTreeMap<String, String>,
+    /// `<address>`.
+    #[serde(default)]
+    pub address: Option<Address>,
+}
+
+/// `<address>`: where a device sits in the guest, by the bus that it is on. Source: libvirt's domain format, "Device addresses".
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Address {
+    /// On PCI, in domain 0.
+    Pci {
+        /// The bus's number: 0 is the root.
+        bus: u32,
+        /// 0 to 31.
+        slot: u32,
+        /// 0 to 7.
+        function: u32,
+        /// Other functions share the slot.
+        multifunction: bool,
+    },
+    /// On a controller of drives.
+    Drive {
+        /// The controller's index.
+        controller: u32,
+        /// The controller's bus.
+        bus: u32,
+        /// SCSI's target.
+        target: u32,
+        /// Unit on the bus, or SCSI's logical unit.
+        unit: u32,
+    },
+    /// On a virtio serial controller.
+    VirtioSerial {
+        /// The controller's index.
+        controller: u32,
+        /// The port's number.
+        port: u32,
+    },
+    /// On USB.
+    Usb {
+        /// The controller's index.
+        bus: u32,
+        /// The port: `1`, or `1.2` behind a hub.
+        port: Option<String>,
+    },
+    /// On ISA.
+    Isa {
+        /// The first I/O port.
+        iobase: Option<u32>,
+        /// The interrupt.
+        irq: Option<u32>,
+    },
 }
 
 /// The random number device.
@@ -305,6 +384,9 @@ pub struct Extra {
 pub struct Rng {
     /// Where the entropy comes from; `/dev/urandom` by default.
     pub source: PathBuf,
+    /// `<address>`.
+    #[serde(default)]
+    pub address: Option<Address>,
 }
 
 /// `<clock offset>`.

@@ -33,6 +33,14 @@ impl std::fmt::Display for Driver {
     }
 }
 
+/// The path of the nth device of a kind, from 0, as the schema counts: the first has no number.
+pub fn nth_device(element: &str, number: usize) -> String {
+    match number {
+        0 => format!("devices/{element}"),
+        n => format!("devices/{element}[{}]", n + 1),
+    }
+}
+
 /// What state a guest is wanted in (policy `state`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

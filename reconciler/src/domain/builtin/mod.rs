@@ -11,8 +11,10 @@ use serde_json::{Value, json};
 
 use super::line::{Line, LineError};
 use super::{
-    Driver, DriverError, GuestDir, Invocation, LastWords, Launch, Request, Vitals, find_program,
+    Driver, DriverError, GuestDir, Invocation, LastWords, Launch, Objection, Request, Vitals,
+    find_program,
 };
+use crate::resolve::domain::Domain;
 use crate::units::Bytes;
 
 /// The monitor's program.
@@ -84,6 +86,22 @@ impl Driver for Builtin {
     fn last_words(&self, dir: &GuestDir) -> LastWords {
         understand(&dir.tail("state", 64 * 1024))
     }
+}
+
+/// What of the guest the monitor does not do: the first that is found.
+pub fn objections(domain: &Domain) -> Vec<Objection> {
+    let dir = GuestDir::new(std::path::Path::new("/"), domain.uuid);
+    let error = config::translate(domain, &dir).err();
+    error
+        .map(|error| Objection::new("", &error))
+        .into_iter()
+        .collect()
+}
+
+/// What the monitor is told of a guest.
+#[cfg(test)]
+pub fn told(domain: &Domain, dir: &GuestDir) -> impl std::fmt::Debug + use<> {
+    config::translate(domain, dir)
 }
 
 /// A conversation with a monitor: each question gets its answer before the next one.

@@ -7,10 +7,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::devices;
+use super::clock::{self, Timers};
 use super::fields::unsupported;
-use crate::domain::{DriverError, GuestDir, find_program};
-use crate::resolve::domain::{Action, Boot, Clock, Disk, Domain, Interface, InterfaceSource};
+use super::place::{self, pci};
+use super::{chardevs, controllers, devices};
+use crate::domain::{DriverError, GuestDir, Objection, find_program};
+use crate::resolve::domain::{
+    Action, Boot, Chardev, Clock, Disk, Domain, Extra, Interface, InterfaceSource,
+};
+use crate::resolve::nth_device as nth;
 use crate::resolve::storage::ImageFormat;
 
 /// The name of the first serial port's character device.
@@ -35,21 +40,37 @@ const OVMF: [(&str, &str); 4] = [
     ),
 ];
 
-/// What runs the guest's instructions, and its network's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Accelerator {
-    /// KVM instead of software emulation.
+/// What of the host a command line depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// KVM runs the guest's instructions instead of software emulation.
     pub kvm: bool,
-    /// The kernel's vhost-net moves packets.
+    /// The kernel's vhost-net can move packets.
     pub vhost: bool,
+    /// The installed firmware for UEFI: its code, and the template of its variables.
+    pub firmware: Option<(PathBuf, PathBuf)>,
 }
 
-impl Accelerator {
+impl Host {
     /// What this host has for this guest.
     pub fn of(domain: &Domain) -> Self {
+        let installed = OVMF
+            .iter()
+            .find(|(code, vars)| Path::new(code).exists() && Path::new(vars).exists());
         Self {
             kvm: !domain.emulated,
-            vhost: !domain.emulated && Path::new("/dev/vhost-net").exists(),
+            vhost: Path::new("/dev/vhost-net").exists(),
+            firmware: installed.map(|(code, vars)| (code.into(), vars.into())),
+        }
+    }
+
+    /// A host that has everything.
+    pub fn complete(domain: &Domain) -> Self {
+        let [(code, vars), ..] = OVMF;
+        Self {
+            kvm: !domain.emulated,
+            vhost: true,
+            firmware: Some((code.into(), vars.into())),
         }
     }
 }
@@ -61,6 +82,9 @@ pub struct CommandLine {
     pub arguments: Vec<String>,
     /// Files of the guest's directory that hold what must not be an argument: name and contents.
     pub secrets: Vec<(String, String)>,
+    /// A file that is made from another before the start, unless it is there.
+    pub copy: Option<(PathBuf, PathBuf)>,
+    devices: Vec<Value>,
 }
 
 impl CommandLine {
@@ -85,7 +109,24 @@ impl CommandLine {
 
     /// A device.
     pub fn device(&mut self, value: Value) {
-        self.json("-device", value);
+        self.devices.push(value);
+    }
+
+    /// Takes over a part of the line.
+    fn append(&mut self, part: Self) {
+        self.arguments.extend(part.arguments);
+        self.secrets.extend(part.secrets);
+        self.devices.extend(part.devices);
+        self.copy = part.copy.or(self.copy.take());
+    }
+
+    /// Adds the devices, in the order in which each finds its place.
+    fn plug(&mut self) {
+        let mut devices = std::mem::take(&mut self.devices);
+        place::order(&mut devices);
+        for device in devices {
+            self.json("-device", device);
+        }
     }
 }
 
@@ -134,43 +175,151 @@ pub fn program(domain: &Domain) -> Result<PathBuf, DriverError> {
 ///
 /// # Errors
 /// Something that this driver does not do.
-pub fn build(
-    domain: &Domain,
-    dir: &GuestDir,
-    accelerator: Accelerator,
-) -> Result<CommandLine, DriverError> {
+pub fn build(domain: &Domain, dir: &GuestDir, host: &Host) -> Result<CommandLine, DriverError> {
     let mut line = CommandLine::default();
+    for (_, part) in parts(domain, dir, host) {
+        line.append(part?);
+    }
+    line.plug();
+    line.arguments.extend(domain.qemu_arguments.iter().cloned());
+    Ok(line)
+}
+
+/// Everything of the guest that this driver cannot do on any host.
+pub fn objections(domain: &Domain) -> Vec<Objection> {
+    let dir = GuestDir::new(Path::new("/"), domain.uuid);
+    let host = Host::complete(domain);
+    let failed = parts(domain, &dir, &host)
+        .into_iter()
+        .filter_map(|(path, part)| Some(Objection::new(path, &part.err()?)));
+    let timers = clock::timers(domain, &host).objections;
+    failed.chain(timers).collect()
+}
+
+/// A part of the command line, with the path of the element that asks for it.
+type Part = (String, Result<CommandLine, DriverError>);
+
+fn part(
+    path: impl Into<String>,
+    add: impl FnOnce(&mut CommandLine) -> Result<(), DriverError>,
+) -> Part {
+    let mut line = CommandLine::default();
+    let added = add(&mut line);
+    (path.into(), added.map(|()| line))
+}
+
+fn parts(domain: &Domain, dir: &GuestDir, host: &Host) -> Vec<Part> {
     let orders = boot_orders(domain);
-    monitor(&mut line, domain, dir);
-    machine(&mut line, domain, dir, accelerator)?;
-    ends(&mut line, domain)?;
-    devices::controllers(&mut line, domain)?;
+    let timers = clock::timers(domain, host);
+    let mut parts = vec![
+        part("", |line| {
+            monitor(line, domain, dir);
+            Ok(())
+        }),
+        part("os", |line| machine(line, domain, dir, host, &timers)),
+        part("cpu", |line| {
+            line.option("-cpu", cpu(domain, host, &timers)?);
+            Ok(())
+        }),
+        part("sysinfo", |line| smbios(line, domain)),
+        part("on_reboot", |line| ends(line, domain)),
+    ];
+    parts.extend(buses(domain));
     for (index, disk) in domain.disks.iter().enumerate() {
-        self::disk(
-            &mut line,
-            domain,
-            disk,
-            orders.disks.get(index).copied().flatten(),
-        )?;
+        let order = orders.disks.get(index).copied().flatten();
+        parts.push(part(nth("disk", index), |line| {
+            self::disk(line, domain, disk, order)
+        }));
     }
     for (index, interface) in domain.interfaces.iter().enumerate() {
         let order = orders.interfaces.get(index).copied().flatten();
-        self::interface(&mut line, interface, accelerator, order)?;
+        parts.push(part(nth("interface", index), |line| {
+            self::interface(line, domain, interface, host, order)
+        }));
     }
-    devices::chardevs(&mut line, domain, dir)?;
-    devices::extras(&mut line, domain, dir)?;
-    if let Some(rng) = &domain.rng {
-        line.json(
-            "-object",
-            json!({"qom-type": "rng-random", "id": "rng0", "filename": text(&rng.source)}),
-        );
-        line.device(json!({"driver": "virtio-rng-pci", "id": "rng0-device", "rng": "rng0"}));
+    for (index, chardev) in domain.chardevs.iter().enumerate() {
+        let same = |one: &&Chardev| one.class == chardev.class;
+        let number = domain.chardevs.iter().take(index).filter(same).count();
+        parts.push(part(nth(&chardev.class, number), |line| {
+            chardevs::chardev(line, domain, dir, index, chardev)
+        }));
     }
-    if domain.balloon {
-        line.device(json!({"driver": "virtio-balloon-pci", "id": "balloon0"}));
+    parts.extend(extras(domain, dir));
+    parts.push(part("devices/rng", |line| rng(line, domain)));
+    parts.push(part("devices/memballoon", |line| {
+        if domain.balloon {
+            let device = json!({"driver": "virtio-balloon-pci", "id": "balloon0"});
+            line.device(pci(domain, device, domain.balloon_address.as_ref())?);
+        }
+        Ok(())
+    }));
+    parts
+}
+
+/// The path of an extra device, counted among those of its class.
+fn path_of(domain: &Domain, index: usize, extra: &Extra) -> String {
+    let same = |one: &&Extra| one.class == extra.class;
+    let number = domain.extras.iter().take(index).filter(same).count();
+    match extra.class.as_str() {
+        "pm" => "pm".to_owned(),
+        class => nth(class, number),
     }
-    line.arguments.extend(domain.qemu_arguments.iter().cloned());
-    Ok(line)
+}
+
+/// Controllers: those that the definition states, companions last, and those that its devices need.
+fn buses(domain: &Domain) -> Vec<Part> {
+    let stated = domain.extras.iter().enumerate();
+    let mut stated: Vec<_> = stated
+        .filter(|(_, extra)| extra.class == "controller")
+        .collect();
+    stated.sort_by_key(|(_, extra)| controllers::is_companion(extra));
+    let mut parts: Vec<Part> = stated
+        .into_iter()
+        .map(|(index, extra)| {
+            part(path_of(domain, index, extra), |line| {
+                line.devices.extend(controllers::stated(domain, extra)?);
+                Ok(())
+            })
+        })
+        .collect();
+    parts.push(part("devices", |line| {
+        line.devices.extend(controllers::needed(domain));
+        Ok(())
+    }));
+    parts
+}
+
+/// Whatever else only QEMU has. Timers are in what the machine, the processor and the clock are told.
+fn extras(domain: &Domain, dir: &GuestDir) -> Vec<Part> {
+    let others = domain.extras.iter().enumerate();
+    let others = others.filter(|(_, extra)| extra.class != "controller" && extra.class != "timer");
+    let mut parts: Vec<Part> = others
+        .map(|(index, extra)| {
+            part(path_of(domain, index, extra), |line| {
+                devices::extra(line, domain, dir, index, extra)
+            })
+        })
+        .collect();
+    if !domain.extras.iter().any(|extra| extra.class == "graphics") {
+        parts.push(part("devices", |line| {
+            line.option("-display", "none");
+            Ok(())
+        }));
+    }
+    parts
+}
+
+fn rng(line: &mut CommandLine, domain: &Domain) -> Result<(), DriverError> {
+    let Some(rng) = &domain.rng else {
+        return Ok(());
+    };
+    line.json(
+        "-object",
+        json!({"qom-type": "rng-random", "id": "rng0", "filename": text(&rng.source)}),
+    );
+    let device = json!({"driver": "virtio-rng-pci", "id": "rng0-device", "rng": "rng0"});
+    line.device(pci(domain, device, rng.address.as_ref())?);
+    Ok(())
 }
 
 fn monitor(line: &mut CommandLine, domain: &Domain, dir: &GuestDir) {
@@ -199,10 +348,11 @@ fn machine(
     line: &mut CommandLine,
     domain: &Domain,
     dir: &GuestDir,
-    accelerator: Accelerator,
+    host: &Host,
+    timers: &Timers,
 ) -> Result<(), DriverError> {
     let stated = &domain.machine;
-    let accel = if accelerator.kvm { "kvm" } else { "tcg" };
+    let accel = if host.kvm { "kvm" } else { "tcg" };
     let mut machine = format!(
         "{},accel={accel}",
         escape(stated.machine.as_deref().unwrap_or("pc"))
@@ -210,6 +360,11 @@ fn machine(
     if !stated.acpi {
         machine.push_str(",acpi=off");
     }
+    machine.push_str(&timers.machine);
+    line.append(CommandLine {
+        arguments: timers.line.arguments.clone(),
+        ..CommandLine::default()
+    });
     let memory = &domain.memory;
     let size = memory.maximum.0.next_multiple_of(1024);
     if let Some(page) = memory.hugepages {
@@ -222,9 +377,8 @@ fn machine(
         );
         machine.push_str(",memory-backend=memory0");
     }
-    firmware(line, domain, dir, &mut machine)?;
+    firmware(line, domain, dir, host, &mut machine)?;
     line.option("-machine", machine);
-    line.option("-cpu", cpu(domain, accelerator)?);
     line.option("-m", format!("size={}k", size / 1024));
     if memory.locked {
         line.option("-overcommit", "mem-lock=on");
@@ -241,27 +395,43 @@ fn machine(
         Clock::Utc => "utc",
         Clock::Localtime => "localtime",
     };
-    line.option("-rtc", format!("base={base}"));
-    smbios(line, domain)
+    line.option("-rtc", format!("base={base}{}", timers.rtc));
+    Ok(())
 }
 
-fn cpu(domain: &Domain, accelerator: Accelerator) -> Result<String, DriverError> {
-    let host = if accelerator.kvm { "host" } else { "max" };
+fn cpu(domain: &Domain, host: &Host, timers: &Timers) -> Result<String, DriverError> {
+    let hosts = if host.kvm { "host" } else { "max" };
     let cpu = &domain.cpu;
     let mut text = match cpu.mode.as_deref() {
         None if cpu.model.is_none() => "max".to_owned(),
         Some("maximum") => "max".to_owned(),
-        Some("host-passthrough" | "host-model") => host.to_owned(),
+        Some("host-passthrough" | "host-model") => hosts.to_owned(),
         None | Some("custom") => escape(cpu.model.as_deref().unwrap_or("qemu64")),
         Some(other) => return Err(unsupported(format!("<cpu mode='{other}'>"))),
     };
     for (feature, policy) in &cpu.features {
-        let switch = match policy.as_str() {
-            "disable" | "forbid" => "off",
-            _ => "on",
-        };
+        let switch = if policy == "disable" { "off" } else { "on" };
         text.push_str(&format!(",{}={switch}", escape(feature)));
     }
+    if let Some(migratable) = cpu.migratable {
+        if !text.starts_with("host") && !text.starts_with("max") {
+            return Err(unsupported("<cpu migratable> of a named model"));
+        }
+        let switch = if migratable { "on" } else { "off" };
+        text.push_str(&format!(",migratable={switch}"));
+    }
+    let any = |policy: &str| cpu.features.iter().any(|(_, stated)| stated == policy);
+    let must = cpu.exact || any("require");
+    if must && any("optional") {
+        return Err(unsupported(
+            "a processor of which some is required and some optional",
+        ));
+    }
+    // Emulation has what it has, and tells what it lacks in its log.
+    if must && (host.kvm || cpu.exact) {
+        text.push_str(",enforce=on");
+    }
+    text.push_str(&timers.cpu);
     Ok(text)
 }
 
@@ -301,9 +471,10 @@ fn firmware(
     line: &mut CommandLine,
     domain: &Domain,
     dir: &GuestDir,
+    host: &Host,
     machine: &mut String,
 ) -> Result<(), DriverError> {
-    let (efi, loader, nvram) = match &domain.boot {
+    let (efi, loader, flash, nvram, template) = match &domain.boot {
         Boot::Kernel {
             kernel,
             initrd,
@@ -319,37 +490,32 @@ fn firmware(
             return Ok(());
         }
         Boot::Firmware {
-            efi, loader, nvram, ..
-        } => (*efi, loader, nvram),
+            efi,
+            loader,
+            flash,
+            nvram,
+            template,
+            ..
+        } => (*efi, loader, *flash, nvram, template),
     };
     line.option("-boot", "strict=on");
-    if !efi && nvram.is_none() {
+    if !efi && !flash && nvram.is_none() {
         if let Some(loader) = loader {
             line.option("-bios", text(loader));
         }
         return Ok(());
     }
-    let installed = OVMF
-        .iter()
-        .find(|(code, vars)| Path::new(code).exists() && Path::new(vars).exists());
     let not_installed = || DriverError::NotInstalled {
         program: "the firmware for UEFI".to_owned(),
         help: "install OVMF (Debian: ovmf), or name it by <loader> and <nvram>".to_owned(),
     };
-    let code = match (loader, installed) {
-        (Some(loader), _) => text(loader),
-        (None, Some((code, _))) => (*code).to_owned(),
-        (None, None) => return Err(not_installed()),
-    };
+    let installed = host.firmware.as_ref();
+    let code = loader.as_ref().or(installed.map(|(code, _)| code));
+    let code = text(code.ok_or_else(not_installed)?);
     // Variables of a guest whose definition names no file for them live as long as its directory.
     let variables = nvram.clone().unwrap_or_else(|| dir.file("nvram"));
-    if !variables.exists() {
-        let (_, template) = installed.ok_or_else(not_installed)?;
-        std::fs::copy(template, &variables).map_err(|source| DriverError::Write {
-            path: variables.clone(),
-            source,
-        })?;
-    }
+    let template = template.as_ref().or(installed.map(|(_, vars)| vars));
+    line.copy = template.map(|template| (template.clone(), variables.clone()));
     for (node, path, readonly) in [
         ("pflash0", code, true),
         ("pflash1", text(&variables), false),
@@ -447,6 +613,14 @@ fn disk(
         "unsafe" => (false, true, Some("on")),
         other => return Err(unsupported(format!("cache {other} of disk {target}"))),
     };
+    if disk.device == "floppy" && disk.serial.is_some() {
+        return Err(unsupported(format!("the serial number of floppy {target}")));
+    }
+    if disk.io.as_deref() == Some("native") && !direct {
+        return Err(unsupported(format!(
+            "io native of disk {target} without cache none or directsync"
+        )));
+    }
     let node = format!("disk-{target}");
     let readonly = disk.readonly || disk.device == "cdrom";
     if let Some(path) = &disk.path {
@@ -474,8 +648,10 @@ fn disk(
             put("drive", node.into());
         }
         put("bootindex", json!(order));
-        if disk.device == "disk" {
+        if disk.device != "floppy" {
             put("serial", json!(disk.serial));
+        }
+        if disk.device == "disk" {
             put("write-cache", json!(write_cache));
         }
         if disk.shareable {
@@ -489,8 +665,9 @@ fn disk(
 /// A network interface: a tap that is there already, and the device that shows it.
 fn interface(
     line: &mut CommandLine,
+    domain: &Domain,
     interface: &Interface,
-    accelerator: Accelerator,
+    host: &Host,
     order: Option<u32>,
 ) -> Result<(), DriverError> {
     let index = interface.index;
@@ -504,6 +681,18 @@ fn interface(
         model => return Err(unsupported(format!("an interface of model {model}"))),
     };
     let virtio = driver.starts_with("virtio");
+    if !virtio && (interface.queues.is_some() || interface.vhost == Some(true)) {
+        return Err(unsupported(format!(
+            "queues or vhost of an interface of model {driver}"
+        )));
+    }
+    let vhost = virtio && interface.vhost.unwrap_or(host.kvm && host.vhost);
+    if vhost && !host.vhost {
+        return Err(DriverError::NotInstalled {
+            program: "/dev/vhost-net".to_owned(),
+            help: "load the module vhost_net, or leave <driver name='vhost'/> out".to_owned(),
+        });
+    }
     let queues = interface.queues.filter(|&queues| queues > 1 && virtio);
     let mut netdev = match interface.source {
         InterfaceSource::User => format!("user,id=net{index}"),
@@ -516,18 +705,19 @@ fn interface(
         if let Some(queues) = queues {
             netdev.push_str(&format!(",queues={queues}"));
         }
-        if virtio && accelerator.vhost {
+        if vhost {
             netdev.push_str(",vhost=on");
         }
     }
     line.option("-netdev", netdev);
     let [a, b, c, d, e, f] = interface.mac;
-    line.device(json!({
+    let device = json!({
         "driver": driver, "id": format!("nic{index}"), "netdev": format!("net{index}"),
         "mac": format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}"), "bootindex": order,
         "mq": queues.map(|_| true), "vectors": queues.map(|queues| 2 * queues + 2),
         "host_mtu": interface.mtu.filter(|_| virtio),
-    }));
+    });
+    line.device(pci(domain, device, interface.address.as_ref())?);
     Ok(())
 }
 

@@ -5,11 +5,6 @@ use crate::domain::testing;
 use crate::resolve::Driver;
 use crate::resolve::domain::{Backend, Chardev, Extra};
 
-const KVM: Accelerator = Accelerator {
-    kvm: true,
-    vhost: true,
-};
-
 fn guest() -> Domain {
     let mut domain = testing::domain();
     domain.driver = Driver::Qemu;
@@ -23,12 +18,13 @@ fn extra(class: &str, fields: &[(&str, &str)]) -> Extra {
     Extra {
         class: class.to_owned(),
         fields: fields.collect(),
+        address: None,
     }
 }
 
 fn built(domain: &Domain) -> Result<CommandLine, DriverError> {
     let dir = GuestDir::new(Path::new("/run/vireo/guests"), domain.uuid);
-    build(domain, &dir, KVM)
+    build(domain, &dir, &Host::complete(domain))
 }
 
 /// One option a line, as a person would read it.
@@ -65,7 +61,9 @@ fn an_old_desktop_with_firmware() {
     domain.boot = Boot::Firmware {
         efi: false,
         loader: None,
+        flash: false,
         nvram: None,
+        template: None,
         order: vec!["cdrom".to_owned(), "hd".to_owned(), "network".to_owned()],
     };
     let mut cdrom = testing::disk("hdc", "ide");
@@ -89,6 +87,7 @@ fn an_old_desktop_with_firmware() {
         name: Some("org.qemu.guest_agent.0".to_owned()),
         port: None,
         log: None,
+        address: None,
     });
     domain.extras = vec![
         extra(
@@ -102,12 +101,7 @@ fn an_old_desktop_with_firmware() {
         ),
         extra(
             "controller",
-            &[
-                ("type", "usb"),
-                ("index", "0"),
-                ("model", "ich9-ehci1"),
-                ("address.slot", "0x06"),
-            ],
+            &[("type", "usb"), ("index", "0"), ("model", "ich9-ehci1")],
         ),
         extra(
             "controller",

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::super::DriverError;
 use crate::resolve::Driver;
-use crate::resolve::domain::Extra;
+use crate::resolve::domain::{Address, Extra};
 
 /// What the driver does not do, by name.
 pub fn unsupported(what: impl Into<String>) -> DriverError {
@@ -37,6 +37,11 @@ impl<'a> Fields<'a> {
         Some(value)
     }
 
+    /// Where the device sits, if that is stated.
+    pub fn address(&self) -> Option<&'a Address> {
+        self.extra.address.as_ref()
+    }
+
     /// A field whose values this driver maps to words of QEMU; what it does not know is an error that names it.
     pub fn word(
         &self,
@@ -58,13 +63,14 @@ impl<'a> Fields<'a> {
         unsupported(format!("<{}> with {path}='{value}'", self.extra.class))
     }
 
-    /// Says that everything has been taken. Addresses and aliases are QEMU's to choose.
+    /// Says that everything has been taken.
     pub fn done(&self) -> Result<(), DriverError> {
         let taken = self.taken.borrow();
-        let left = self.extra.fields.iter().find(|(key, _)| {
-            let free = ["address.", "alias.", "acpi."];
-            !taken.contains(key.as_str()) && !free.iter().any(|prefix| key.starts_with(prefix))
-        });
+        let left = self
+            .extra
+            .fields
+            .iter()
+            .find(|(key, _)| !taken.contains(key.as_str()));
         match left {
             Some((key, value)) => Err(self.refuse(key, value)),
             None => Ok(()),

@@ -3,17 +3,35 @@
 //! In: a [`Launch`]. Out: a command line (no shell, no secret in it; see [`command`]), and short conversations over QMP. QEMU serves one conversation at a time,
 //! so none is kept open; what happens in between is in the file of [`events`]. QEMU 6.2 or later is needed, for devices in JSON.
 
+mod chardevs;
+mod clock;
 mod command;
+mod controllers;
 mod devices;
 mod events;
 mod fields;
+mod place;
 mod qmp;
 
 use serde_json::{Value, json};
 
 use self::qmp::Qmp;
-use super::{Driver, DriverError, GuestDir, Invocation, LastWords, Launch, Request, Vitals};
+use super::{
+    Driver, DriverError, GuestDir, Invocation, LastWords, Launch, Objection, Request, Vitals,
+};
+use crate::resolve::domain::Domain;
 use crate::units::Bytes;
+
+/// Everything of the guest that QEMU is not told here, and so cannot do.
+pub fn objections(domain: &Domain) -> Vec<Objection> {
+    command::objections(domain)
+}
+
+/// What QEMU is told of a guest.
+#[cfg(test)]
+pub fn told(domain: &Domain, dir: &GuestDir) -> impl std::fmt::Debug + use<> {
+    command::build(domain, dir, &command::Host::complete(domain))
+}
 
 /// The qemu driver.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +41,8 @@ impl Driver for Qemu {
     fn prepare(&self, launch: &Launch, dir: &GuestDir) -> Result<Invocation, DriverError> {
         let domain = &launch.domain;
         let program = command::program(domain)?;
-        let command = command::build(domain, dir, command::Accelerator::of(domain))?;
+        let command = command::build(domain, dir, &command::Host::of(domain))?;
+        make_variables(&command)?;
         let files = command
             .secrets
             .iter()
@@ -75,6 +94,19 @@ impl Driver for Qemu {
     fn last_words(&self, dir: &GuestDir) -> LastWords {
         events::understand(&dir.tail("events.out", 64 * 1024))
     }
+}
+
+/// Makes the file that firmware keeps its variables in, unless it is there.
+fn make_variables(command: &command::CommandLine) -> Result<(), DriverError> {
+    let Some((template, variables)) = command.copy.as_ref().filter(|(_, file)| !file.exists())
+    else {
+        return Ok(());
+    };
+    let copied = std::fs::copy(template, variables);
+    copied.map(drop).map_err(|source| DriverError::Write {
+        path: variables.clone(),
+        source,
+    })
 }
 
 /// Links the first serial port's terminal into the guest's directory: only QEMU knows its name.

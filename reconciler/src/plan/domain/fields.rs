@@ -96,6 +96,7 @@ const GUEST: &[Row] = &[
     restart("/extras", "devices", BUILT_IN),
     restart("/rng", "devices/rng", BUILT_IN),
     restart("/balloon", "devices/memballoon", BUILT_IN),
+    restart("/balloon_address", "devices/memballoon/address", BUILT_IN),
     restart("/clock", "clock", BUILT_IN),
     live(
         "/events/on_poweroff",
@@ -153,6 +154,7 @@ const DISK: &[Row] = &[
     restart("/discard", "driver/@discard", BUILT_IN),
     restart("/serial", "serial", BUILT_IN),
     restart("/boot_order", "boot/@order", "a guest boots once"),
+    restart("/address", "address", BUILT_IN),
 ];
 
 /// Fields of an interface, found again by its place.
@@ -171,6 +173,8 @@ const INTERFACE: &[Row] = &[
     live("/bandwidth", "bandwidth", "the tap's queue is exchanged"),
     restart("/boot_order", "boot/@order", "a guest boots once"),
     restart("/queues", "driver/@queues", BUILT_IN),
+    restart("/vhost", "driver/@name", BUILT_IN),
+    restart("/address", "address", BUILT_IN),
 ];
 
 /// Fields whose change has no effect on a running guest: who it is, names that only planning uses, sentences.

@@ -194,11 +194,26 @@ fn obstacles(context: &Context<'_>, wanted: &Wanted, domain: &Domain) -> Vec<Ref
                 missing("initrd".to_owned(), initrd);
             }
         }
-        Boot::Firmware { loader, .. } => {
+        Boot::Firmware {
+            loader, template, ..
+        } => {
             if let Some(loader) = loader {
                 missing("loader".to_owned(), loader);
             }
+            if let Some(template) = template {
+                missing("template".to_owned(), template);
+            }
         }
+    }
+    if let Some(emulator) = &domain.machine.emulator
+        && !files.contains_key(emulator)
+    {
+        refusals.push(refusal(
+            wanted,
+            "missing-file",
+            format!("emulator {} does not exist", emulator.display()),
+            "install it there, or leave <emulator> out to take the one in PATH",
+        ));
     }
     refusals.extend(link_obstacles(context, wanted, domain));
     refusals

@@ -63,6 +63,7 @@ pub fn domain(name: &str) -> Domain {
         extras: Vec::new(),
         rng: None,
         balloon: true,
+        balloon_address: None,
         clock: Clock::Utc,
         events: Events {
             on_poweroff: Action::Destroy,
@@ -93,6 +94,7 @@ pub fn disk(target: &str, path: &str, volume: Option<&str>) -> Disk {
         discard: None,
         serial: None,
         boot_order: None,
+        address: None,
     }
 }
 
@@ -113,6 +115,8 @@ pub fn interface(owner: Uuid, index: usize) -> Interface {
         bandwidth: Bandwidth::default(),
         boot_order: None,
         queues: None,
+        vhost: None,
+        address: None,
     }
 }
 

@@ -1,18 +1,13 @@
 //! Domains: the driver, the machine, and its tuning. Devices are in [`super::devices`].
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
 use vireo_schema::domain::cpu::CpuMode;
-use vireo_schema::domain::os::{ClockOffset, Firmware};
-use vireo_schema::domain::{self as stated, DomainType, LifecycleAction};
+use vireo_schema::domain::os::ClockOffset;
+use vireo_schema::domain::{self as stated, DomainType, LifecycleAction, Placement};
 
-use super::devices;
-use super::{Resolving, Surroundings, support};
+use super::machine::{boot, cpu, machine, memory, vcpus};
+use super::{Resolving, Surroundings, devices, support};
 use crate::plan::step::Refusal;
-use crate::resolve::domain::{
-    Action, Boot, Clock, Cpu, Domain, Events, Lifecycle, Machine, Memory, Tuning, Vcpus,
-};
+use crate::resolve::domain::{Action, Clock, Domain, Events, Lifecycle, Tuning};
 use crate::resolve::{Driver, WantedState};
 use crate::units::Bytes;
 
@@ -32,6 +27,16 @@ pub(crate) fn domain(
         }
         None => None,
     };
+    if let Some(domain) = &found {
+        for objection in crate::domain::objections(domain) {
+            at.refuse(
+                "unsupported",
+                &objection.path,
+                objection.what,
+                "take it out; nothing that is asked for is ignored",
+            );
+        }
+    }
     at.finish(found)
 }
 
@@ -148,6 +153,16 @@ fn builtin_obstacle(
             "it asks for a named processor model, and builtin shows the host's",
         );
     }
+    if domain
+        .features
+        .as_ref()
+        .is_some_and(|features| !features.acpi)
+    {
+        return obstacle(
+            "features",
+            "it asks for a machine without ACPI, which builtin cannot make",
+        );
+    }
     let devices = domain.devices.as_ref()?;
     devices::builtin_obstacle(devices).map(|(path, why)| Obstacle { path, why })
 }
@@ -157,7 +172,7 @@ fn complete(
     domain: &stated::Domain,
     around: &Surroundings,
     driver: Driver,
-    mut driver_why: String,
+    driver_why: String,
 ) -> Option<Domain> {
     let memory = memory(at, domain)?;
     let vcpus = vcpus(at, domain)?;
@@ -166,13 +181,18 @@ fn complete(
     let clock = clock(at, domain)?;
     check_labels(at, domain);
     check_arch(at, domain);
+    check_placement(at, domain);
+    let cpu = cpu(at, domain);
+    let machine = machine(at, domain);
+    let tuning = tuning(at, domain, vcpus.current);
     let devices = devices::devices(at, domain, around);
-    if at
-        .stated
-        .iter()
-        .any(|one| one.shape.ends_with("/address/@slot"))
-    {
-        driver_why.push_str("; QEMU places its devices itself, stated addresses tell it nothing");
+    if memory.current < memory.maximum && !devices.balloon {
+        at.refuse(
+            "contradiction",
+            "currentMemory",
+            "a guest without a balloon cannot be left less than its memory",
+            "make it equal to <memory>, or let the guest have <memballoon model='virtio'/>",
+        );
     }
     let policy = &at.located.policy;
     Some(Domain {
@@ -181,9 +201,9 @@ fn complete(
         driver,
         driver_why,
         emulated: domain.kind == Some(DomainType::Qemu),
-        machine: machine(domain),
+        machine,
         memory,
-        cpu: cpu(domain),
+        cpu,
         boot,
         disks: devices.disks,
         interfaces: devices.interfaces,
@@ -191,9 +211,10 @@ fn complete(
         extras: devices.extras,
         rng: devices.rng,
         balloon: devices.balloon,
+        balloon_address: devices.balloon_address,
         clock,
         events,
-        tuning: tuning(domain, vcpus.current),
+        tuning,
         vcpus,
         lifecycle: Lifecycle {
             wanted: match policy.wanted_state() {
@@ -208,200 +229,6 @@ fn complete(
             .iter()
             .flat_map(|line| &line.args)
             .filter_map(|arg| arg.value.as_ref().map(|value| value.0.clone()))
-            .collect(),
-    })
-}
-
-fn memory(at: &mut Resolving<'_>, domain: &stated::Domain) -> Option<Memory> {
-    let maximum = domain
-        .memory
-        .as_ref()
-        .and_then(|memory| memory.value.as_ref())
-        .map(|value| Bytes(value.bytes().0));
-    let Some(maximum) = maximum.filter(|maximum| maximum.0 > 0) else {
-        at.refuse(
-            "missing",
-            "memory",
-            "the guest has no memory",
-            "add <memory unit='MiB'>…</memory>, or `memory: 512 MiB`",
-        );
-        return None;
-    };
-    let current = domain
-        .current_memory
-        .as_ref()
-        .and_then(|memory| memory.value.as_ref())
-        .map(|value| Bytes(value.bytes().0));
-    let backing = domain.memory_backing.as_ref();
-    let pages = backing.and_then(|backing| backing.hugepages.as_ref());
-    if pages.is_some_and(|pages| pages.pages.len() > 1) {
-        at.refuse(
-            "unsupported",
-            "memoryBacking/hugepages/page[2]",
-            "pages of several sizes are not something vireo can do",
-            "name one size",
-        );
-    }
-    let size = |page: &stated::tune::HugePage| {
-        Some(Bytes(page.size?.saturating_mul(
-            page.unit.as_ref().map_or(1024, stated::cpu::Unit::bytes),
-        )))
-    };
-    Some(Memory {
-        maximum,
-        current: current.unwrap_or(maximum).min(maximum),
-        hugepages: pages.map(|pages| pages.pages.first().and_then(size)),
-        locked: backing.is_some_and(|backing| backing.locked),
-    })
-}
-
-fn vcpus(at: &mut Resolving<'_>, domain: &stated::Domain) -> Option<Vcpus> {
-    let stated = domain.vcpu.as_ref();
-    let maximum = stated.and_then(|vcpu| vcpu.value).unwrap_or(1);
-    let current = stated.and_then(|vcpu| vcpu.current).unwrap_or(maximum);
-    if maximum == 0 || current == 0 || current > maximum {
-        at.refuse(
-            "range",
-            "vcpu",
-            format!("{current} of {maximum} processors cannot be"),
-            "at least one, and current at most the maximum",
-        );
-        return None;
-    }
-    let topology = domain
-        .cpu
-        .as_ref()
-        .and_then(|cpu| cpu.topology.as_ref())
-        .map(|topology| {
-            [
-                topology.sockets,
-                topology.dies,
-                topology.cores,
-                topology.threads,
-            ]
-            .map(|count| count.unwrap_or(1))
-        });
-    Some(Vcpus {
-        maximum,
-        current,
-        topology,
-    })
-}
-
-fn cpu(domain: &stated::Domain) -> Cpu {
-    let Some(cpu) = &domain.cpu else {
-        return Cpu::default();
-    };
-    let model = cpu.model.as_ref().and_then(|model| model.value.clone());
-    let feature = |feature: &stated::cpu::CpuFeature| {
-        let policy = feature.policy.map_or("require", |policy| policy.as_str());
-        feature.name.clone().map(|name| (name, policy.to_owned()))
-    };
-    Cpu {
-        mode: cpu
-            .mode
-            .map(|mode| mode.as_str().to_owned())
-            .or_else(|| model.is_some().then(|| "custom".to_owned())),
-        model,
-        features: cpu.features.iter().filter_map(feature).collect(),
-    }
-}
-
-fn machine(domain: &stated::Domain) -> Machine {
-    let kind = domain.os.as_ref().and_then(|os| os.kind.as_ref());
-    let mut sysinfo = BTreeMap::new();
-    for info in &domain.sysinfos {
-        let boards = info.base_boards.first();
-        for (block, name) in [
-            (info.bios.as_ref(), "bios"),
-            (info.system.as_ref(), "system"),
-            (boards, "baseBoard"),
-            (info.chassis.as_ref(), "chassis"),
-        ] {
-            for entry in block.iter().flat_map(|block| &block.entries) {
-                if let (Some(key), Some(value)) = (&entry.name, &entry.value) {
-                    sysinfo.insert(format!("{name}.{key}"), value.0.clone());
-                }
-            }
-        }
-    }
-    Machine {
-        arch: kind
-            .and_then(|kind| kind.arch.clone())
-            .unwrap_or_else(|| "x86_64".to_owned()),
-        machine: kind.and_then(|kind| kind.machine.clone()),
-        emulator: domain
-            .devices
-            .as_ref()
-            .and_then(|devices| devices.emulator.clone())
-            .map(PathBuf::from),
-        acpi: domain
-            .features
-            .as_ref()
-            .is_none_or(|features| features.acpi),
-        sysinfo,
-    }
-}
-
-fn boot(at: &mut Resolving<'_>, domain: &stated::Domain) -> Option<Boot> {
-    let Some(os) = &domain.os else {
-        return Some(Boot::Firmware {
-            efi: false,
-            loader: None,
-            nvram: None,
-            order: Vec::new(),
-        });
-    };
-    for (path, file) in [("os/kernel", &os.kernel), ("os/initrd", &os.initrd)] {
-        if let Some(file) = file
-            .as_ref()
-            .filter(|file| !super::storage::is_plain(file.as_ref()))
-        {
-            at.refuse(
-                "bad-path",
-                path,
-                format!("`{file}` is not an absolute path without '..'"),
-                "such as /var/lib/vireo/boot/vmlinuz",
-            );
-            return None;
-        }
-    }
-    if let Some(kernel) = &os.kernel {
-        return Some(Boot::Kernel {
-            kernel: kernel.into(),
-            initrd: os.initrd.as_ref().map(PathBuf::from),
-            cmdline: os
-                .cmdline
-                .as_ref()
-                .map(|cmdline| cmdline.0.clone())
-                .unwrap_or_default(),
-        });
-    }
-    if os.initrd.is_some() || os.cmdline.is_some() {
-        let path = if os.initrd.is_some() {
-            "os/initrd"
-        } else {
-            "os/cmdline"
-        };
-        at.refuse(
-            "contradiction",
-            path,
-            "there is no <kernel> that it could belong to",
-            "add <kernel>, or take it out",
-        );
-        return None;
-    }
-    let path = |text: &Option<vireo_schema::scalar::Text>| {
-        text.as_ref().map(|text| PathBuf::from(&text.0))
-    };
-    Some(Boot::Firmware {
-        efi: os.firmware == Some(Firmware::Efi),
-        loader: os.loader.as_ref().and_then(|loader| path(&loader.value)),
-        nvram: os.nvram.as_ref().and_then(|nvram| path(&nvram.value)),
-        order: os
-            .boots
-            .iter()
-            .filter_map(|boot| boot.dev.map(|dev| dev.as_str().to_owned()))
             .collect(),
     })
 }
@@ -459,8 +286,19 @@ fn events(at: &mut Resolving<'_>, domain: &stated::Domain) -> Option<Events> {
     })
 }
 
-fn tuning(domain: &stated::Domain, vcpus: u32) -> Tuning {
+fn tuning(at: &mut Resolving<'_>, domain: &stated::Domain, vcpus: u32) -> Tuning {
     let cpu = domain.cputune.as_ref();
+    if let Some(cpu) = cpu {
+        let periods = cpu.period.zip(cpu.global_period);
+        if cpu.quota.zip(cpu.global_quota).is_some() || periods.is_some_and(|(a, b)| a != b) {
+            at.refuse(
+                "contradiction",
+                "cputune",
+                "one control group holds the whole guest: it has one limit, for all processors or for each",
+                "state <global_period> and <global_quota>, or <period> and <quota>",
+            );
+        }
+    }
     let memory = domain.memtune.as_ref();
     let limit = |limit: Option<&stated::tune::Limit>| {
         limit
@@ -494,6 +332,19 @@ fn tuning(domain: &stated::Domain, vcpus: u32) -> Tuning {
     }
 }
 
+/// Placing by measurement is what a daemon of its own does.
+fn check_placement(at: &mut Resolving<'_>, domain: &stated::Domain) {
+    let placement = domain.vcpu.as_ref().and_then(|vcpu| vcpu.placement);
+    if placement.is_some_and(|placement| placement != Placement::Static) {
+        at.refuse(
+            "unsupported",
+            "vcpu/@placement",
+            "choosing processors by measurement is not something vireo can do",
+            "placement='static' is, with a cpuset",
+        );
+    }
+}
+
 /// Security labels are refused unless they say that there is none.
 fn check_labels(at: &mut Resolving<'_>, _: &stated::Domain) {
     let labelled: Vec<String> = at
@@ -513,11 +364,20 @@ fn check_labels(at: &mut Resolving<'_>, _: &stated::Domain) {
 }
 
 fn check_arch(at: &mut Resolving<'_>, domain: &stated::Domain) {
-    let arch = domain
-        .os
-        .as_ref()
-        .and_then(|os| os.kind.as_ref())
-        .and_then(|kind| kind.arch.as_deref());
+    let kind = domain.os.as_ref().and_then(|os| os.kind.as_ref());
+    if let Some(word) = kind
+        .and_then(|kind| kind.value.as_ref())
+        .map(|word| word.as_str())
+        .filter(|word| *word != "hvm")
+    {
+        at.refuse(
+            "unsupported",
+            "os/type",
+            format!("guests of type {word} are not something vireo can run"),
+            "hvm is",
+        );
+    }
+    let arch = kind.and_then(|kind| kind.arch.as_deref());
     if let Some(arch) = arch.filter(|arch| *arch != "x86_64") {
         at.refuse(
             "unsupported",

@@ -3,8 +3,11 @@
 //! One function a kind. Each checks every stated path against what can be done ([`support`]), makes the defaults that libvirt makes, and replaces references by what they stand
 //! for. Problems are collected with their place; a definition with a problem resolves to nothing.
 
+#[cfg(test)]
+mod audit;
 mod devices;
 mod domain;
+mod machine;
 mod network;
 mod storage;
 mod support;

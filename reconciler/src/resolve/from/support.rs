@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use crate::resolve::Driver;
 
 /// Rows for both drivers.
-const DOMAIN: &[&str] = &[
+pub(super) const DOMAIN: &[&str] = &[
     "@type",
     "@id",
     "name",
@@ -136,7 +136,7 @@ const DOMAIN: &[&str] = &[
 ];
 
 /// Rows that only QEMU has.
-const QEMU: &[&str] = &[
+pub(super) const QEMU: &[&str] = &[
     "memoryBacking/hugepages/page",
     "memoryBacking/hugepages/page/@size",
     "memoryBacking/hugepages/page/@unit",
@@ -144,7 +144,11 @@ const QEMU: &[&str] = &[
     "os/@firmware",
     "os/type/@machine",
     "os/loader",
+    "os/loader/@readonly",
+    "os/loader/@type",
+    "os/loader/@secure",
     "os/nvram",
+    "os/nvram/@template",
     "os/boot",
     "os/boot/@dev",
     "os/smbios",
@@ -191,6 +195,9 @@ const QEMU: &[&str] = &[
     "devices/serial/address/**",
     "devices/console/source",
     "devices/console/source/@path",
+    "devices/console/source/@mode",
+    "devices/console/source/@host",
+    "devices/console/source/@service",
     "devices/console/address/**",
     "devices/channel",
     "devices/channel/@type",
@@ -267,7 +274,7 @@ pub const EXTRAS: &[&str] = &[
 ];
 
 /// Rows of networks.
-const NETWORK: &[&str] = &[
+pub(super) const NETWORK: &[&str] = &[
     "name",
     "uuid",
     "title",
@@ -315,7 +322,7 @@ const NETWORK: &[&str] = &[
 ];
 
 /// Rows of directory pools. Sizes are what a look at a pool told: they ask for nothing.
-const POOL: &[&str] = &[
+pub(super) const POOL: &[&str] = &[
     "@type",
     "name",
     "uuid",
@@ -332,7 +339,7 @@ const POOL: &[&str] = &[
 ];
 
 /// Rows of volumes. The key, the path and the times are what a look at a volume told: they ask for nothing.
-const VOLUME: &[&str] = &[
+pub(super) const VOLUME: &[&str] = &[
     "@type",
     "@vireo:pool",
     "name",

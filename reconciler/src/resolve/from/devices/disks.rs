@@ -1,0 +1,252 @@
+//! Disks and drives.
+
+use std::path::PathBuf;
+
+use vireo_schema::domain::devices::Devices;
+use vireo_schema::domain::disk::{self, DiskBus, DiskDevice, DiskType, ImageFormatName};
+
+use super::super::storage::is_plain;
+use super::super::{Resolving, Surroundings};
+use super::{address, nth};
+use crate::desired::nearest;
+use crate::resolve::domain::Disk;
+use crate::resolve::storage::ImageFormat;
+
+/// The bus of a disk: as stated, or as the target's name says, or virtio.
+pub(super) fn bus(disk: &disk::Disk) -> DiskBus {
+    let target = disk.target.as_ref();
+    let dev = target
+        .and_then(|target| target.dev.as_deref())
+        .unwrap_or("vda");
+    target
+        .and_then(|target| target.bus)
+        .unwrap_or(match dev.get(..2) {
+            Some("hd") => DiskBus::Ide,
+            Some("sd") => DiskBus::Scsi,
+            Some("fd") => DiskBus::Fdc,
+            _ => DiskBus::Virtio,
+        })
+}
+
+/// A disk, completed.
+pub(super) fn disk_at(
+    at: &mut Resolving<'_>,
+    devices: &Devices,
+    number: usize,
+    around: &Surroundings,
+) -> Option<Disk> {
+    let stated = devices.disks.get(number)?;
+    let path = nth("disk", number);
+    let bus = bus(stated);
+    let target = match stated.target.as_ref().and_then(|target| target.dev.clone()) {
+        Some(target) => target,
+        None => free_target(devices, bus, number),
+    };
+    let (image, volume, known) = image(at, stated, &path, around)?;
+    let driver = stated.driver.as_ref();
+    let format = match driver.and_then(|driver| driver.kind) {
+        None => known.unwrap_or(ImageFormat::Raw),
+        Some(ImageFormatName::Raw) => ImageFormat::Raw,
+        Some(ImageFormatName::Qcow2) => ImageFormat::Qcow2,
+        Some(other) => {
+            let message = format!(
+                "a disk with an image of format '{}' is not something vireo can do",
+                other.as_str()
+            );
+            at.refuse(
+                "unsupported",
+                &format!("{path}/driver/@type"),
+                message,
+                "raw and qcow2 are; convert others with qemu-img",
+            );
+            return None;
+        }
+    };
+    if let (Some(known), true) = (
+        known.filter(|known| *known != format),
+        driver.is_some_and(|driver| driver.kind.is_some()),
+    ) {
+        at.refuse(
+            "contradiction",
+            &format!("{path}/driver/@type"),
+            format!("the volume is {known}, not {format}"),
+            "take it out, or make it agree with the volume's definition",
+        );
+    }
+    if let Some(name) = driver
+        .and_then(|driver| driver.name.as_deref())
+        .filter(|name| *name != "qemu")
+    {
+        at.refuse(
+            "unsupported",
+            &format!("{path}/driver/@name"),
+            format!("a disk of driver '{name}' is not something vireo can do"),
+            "qemu is, and is what it is without a name",
+        );
+    }
+    let device = stated.device.unwrap_or(DiskDevice::Disk);
+    Some(Disk {
+        target,
+        bus: bus.as_str().to_owned(),
+        device: device.as_str().to_owned(),
+        path: image,
+        volume,
+        format,
+        readonly: stated.readonly || device == DiskDevice::Cdrom,
+        shareable: stated.shareable,
+        cache: driver
+            .and_then(|driver| driver.cache)
+            .map(|cache| cache.as_str())
+            .filter(|cache| *cache != "default")
+            .map(str::to_owned),
+        io: driver
+            .and_then(|driver| driver.io)
+            .map(|io| io.as_str().to_owned()),
+        discard: driver
+            .and_then(|driver| driver.discard)
+            .map(|discard| discard.as_str().to_owned()),
+        serial: stated.serial.as_ref().map(|serial| serial.0.clone()),
+        boot_order: stated.boot.as_ref().and_then(|boot| boot.order),
+        address: address(at, &path, stated.address.as_ref()),
+    })
+}
+
+/// The first target name of the bus that no disk states and no disk before this one gets.
+fn free_target(devices: &Devices, bus: DiskBus, number: usize) -> String {
+    let prefix = match bus {
+        DiskBus::Ide => "hd",
+        DiskBus::Fdc => "fd",
+        DiskBus::Virtio => "vd",
+        _ => "sd",
+    };
+    let taken: Vec<&str> = devices
+        .disks
+        .iter()
+        .filter_map(|disk| disk.target.as_ref()?.dev.as_deref())
+        .collect();
+    let unnamed_before = devices.disks.iter().take(number).filter(|disk| {
+        self::bus(disk) == bus
+            && disk
+                .target
+                .as_ref()
+                .and_then(|target| target.dev.as_ref())
+                .is_none()
+    });
+    let free = (0..)
+        .map(|n| target_name(prefix, n))
+        .filter(|name| !taken.contains(&name.as_str()));
+    free.into_iter()
+        .nth(unnamed_before.count())
+        .unwrap_or_else(|| target_name(prefix, number))
+}
+
+/// `vda` … `vdz`, `vdaa` …
+fn target_name(prefix: &str, number: usize) -> String {
+    let mut letters = Vec::new();
+    let mut rest = number + 1;
+    while rest > 0 {
+        rest -= 1;
+        letters.push(char::from(b'a' + u8::try_from(rest % 26).unwrap_or(0)));
+        rest /= 26;
+    }
+    format!("{prefix}{}", letters.iter().rev().collect::<String>())
+}
+
+/// What a disk's source stands for: the image's path, the volume, and the format where the volume's definition says it.
+type Image = (Option<PathBuf>, Option<String>, Option<ImageFormat>);
+
+fn image(
+    at: &mut Resolving<'_>,
+    stated: &disk::Disk,
+    path: &str,
+    around: &Surroundings,
+) -> Option<Image> {
+    let source = stated.source.as_ref();
+    let kind = stated.kind.unwrap_or(DiskType::File);
+    let named = match kind {
+        DiskType::File => source.and_then(|source| source.file.clone()),
+        DiskType::Block => source.and_then(|source| source.dev.clone()),
+        DiskType::Volume => {
+            let pool_and_name =
+                source.and_then(|source| source.pool.clone().zip(source.volume.clone()));
+            let Some((pool, name)) = pool_and_name else {
+                at.refuse(
+                    "missing",
+                    path,
+                    "the disk does not say which volume it is",
+                    "<source pool='…' volume='…'/>, or `volume: POOL/NAME`",
+                );
+                return None;
+            };
+            let name = format!("{pool}/{name}");
+            let Some(volume) = around.volumes.get(&name) else {
+                let help = nearest(&name, around.volumes.keys());
+                at.refuse(
+                    "unknown-reference",
+                    &format!("{path}/source"),
+                    format!("there is no volume {name}"),
+                    help,
+                );
+                return None;
+            };
+            return Some((Some(volume.path.clone()), Some(name), Some(volume.format)));
+        }
+        other => {
+            let message = format!(
+                "a disk of type '{}' is not something vireo can do",
+                other.as_str()
+            );
+            at.refuse(
+                "unsupported",
+                &format!("{path}/@type"),
+                message,
+                "file, block and volume are",
+            );
+            return None;
+        }
+    };
+    let drive = matches!(stated.device, Some(DiskDevice::Cdrom | DiskDevice::Floppy));
+    let Some(named) = named.map(PathBuf::from) else {
+        if !drive {
+            at.refuse(
+                "missing",
+                path,
+                "the disk has no image",
+                "<source file='…'/>, or `file: …`; only a cdrom or a floppy drive may be empty",
+            );
+            return None;
+        }
+        return Some((None, None, None));
+    };
+    if !is_plain(&named) {
+        let message = format!("`{}` is not an absolute path without '..'", named.display());
+        at.refuse(
+            "bad-path",
+            &format!("{path}/source"),
+            message,
+            "such as /var/lib/vireo/images/web.qcow2",
+        );
+        return None;
+    }
+    let volume = around
+        .volumes
+        .iter()
+        .find(|(_, volume)| volume.path == named);
+    let (volume, format) = volume
+        .map(|(name, volume)| (name.clone(), volume.format))
+        .unzip();
+    Some((Some(named), volume, format))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_counted_as_the_kernel_counts_them() {
+        let names: Vec<String> = [0, 25, 26, 27, 701, 702]
+            .map(|n| target_name("vd", n))
+            .into();
+        assert_eq!(names, ["vda", "vdz", "vdaa", "vdab", "vdzz", "vdaaa"]);
+    }
+}

@@ -1,0 +1,227 @@
+//! Network interfaces.
+
+use std::collections::BTreeMap;
+
+use vireo_schema::domain::devices::Devices;
+use vireo_schema::domain::interface::{self, InterfaceType, LinkState, NetDriverName};
+
+use super::super::network::is_link_name;
+use super::super::{Resolving, Surroundings};
+use super::{address, nth};
+use crate::desired::nearest;
+use crate::resolve::derived_link;
+use crate::resolve::domain::{Bandwidth, FilterRef, Interface, InterfaceSource, Rate};
+
+/// An interface, completed.
+pub(super) fn interface_at(
+    at: &mut Resolving<'_>,
+    devices: &Devices,
+    number: usize,
+    around: &Surroundings,
+) -> Option<Interface> {
+    let stated = devices.interfaces.get(number)?;
+    let path = nth("interface", number);
+    let source = source(at, stated, &path, around)?;
+    let named = stated.target.as_ref().and_then(|target| target.dev.clone());
+    // Source: libvirt's domain format, "Overriding the target element": names with these prefixes are its own and are ignored.
+    let named = named.filter(|name| {
+        !["vnet", "vif", "macvtap", "macvlan"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+    });
+    if let Some(name) = named.as_ref().filter(|name| !is_link_name(name)) {
+        at.refuse(
+            "bad-name",
+            &format!("{path}/target/@dev"),
+            format!("`{name}` cannot be the name of a link"),
+            "1 to 15 bytes without '/' and white space",
+        );
+        return None;
+    }
+    let filter = filter(at, stated, &path, around)?;
+    if source == InterfaceSource::User {
+        refuse_without_tap(at, stated, &path);
+    }
+    let mac = stated.mac.as_ref().and_then(|mac| mac.address);
+    let bandwidth = stated.bandwidth.as_ref();
+    Some(Interface {
+        index: number,
+        mac: mac
+            .unwrap_or_else(|| vireo_schema::derived_mac(at.id.uuid, number))
+            .0,
+        source,
+        tap: named.unwrap_or_else(|| derived_link("vn", at.id.uuid, Some(number))),
+        model: stated
+            .model
+            .as_ref()
+            .and_then(|model| model.kind.clone())
+            .unwrap_or_else(|| "virtio".to_owned()),
+        mtu: stated.mtu.as_ref().and_then(|mtu| mtu.size),
+        link_up: stated.link.as_ref().and_then(|link| link.state) != Some(LinkState::Down),
+        filter,
+        bandwidth: Bandwidth {
+            inbound: bandwidth.and_then(|bandwidth| rate(bandwidth.inbound.as_ref())),
+            outbound: bandwidth.and_then(|bandwidth| rate(bandwidth.outbound.as_ref())),
+        },
+        boot_order: stated.boot.as_ref().and_then(|boot| boot.order),
+        queues: stated.driver.as_ref().and_then(|driver| driver.queues),
+        vhost: vhost(at, stated, &path),
+        address: address(at, &path, stated.address.as_ref()),
+    })
+}
+
+fn source(
+    at: &mut Resolving<'_>,
+    stated: &interface::Interface,
+    path: &str,
+    around: &Surroundings,
+) -> Option<InterfaceSource> {
+    let source = stated.source.as_ref();
+    match stated.kind {
+        Some(InterfaceType::Network) => {
+            let name = source
+                .and_then(|source| source.network.clone())
+                .unwrap_or_default();
+            let Some(network) = around.networks.get(&name) else {
+                let help = nearest(&name, around.networks.keys());
+                at.refuse(
+                    "unknown-reference",
+                    &format!("{path}/source/@network"),
+                    format!("there is no network {name}"),
+                    help,
+                );
+                return None;
+            };
+            Some(InterfaceSource::Network {
+                uuid: network.uuid,
+                name,
+                bridge: network.bridge.name.clone(),
+            })
+        }
+        Some(InterfaceType::Bridge) => match source.and_then(|source| source.bridge.clone()) {
+            Some(bridge) if is_link_name(&bridge) => Some(InterfaceSource::Bridge { bridge }),
+            _ => {
+                at.refuse(
+                    "missing",
+                    path,
+                    "the interface does not say which bridge it is in",
+                    "<source bridge='…'/>, or `bridge: …`",
+                );
+                None
+            }
+        },
+        Some(InterfaceType::Ethernet) => Some(InterfaceSource::Ethernet),
+        Some(InterfaceType::User) => Some(InterfaceSource::User),
+        other => {
+            let word = other.map_or("(none)", |other| other.as_str());
+            at.refuse(
+                "unsupported",
+                &format!("{path}/@type"),
+                format!("an interface of type '{word}' is not something vireo can do"),
+                "network, bridge, ethernet and user are",
+            );
+            None
+        }
+    }
+}
+
+fn filter(
+    at: &mut Resolving<'_>,
+    stated: &interface::Interface,
+    path: &str,
+    around: &Surroundings,
+) -> Option<Option<FilterRef>> {
+    let Some(reference) = &stated.filterref else {
+        return Some(None);
+    };
+    let name = reference
+        .filter
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    if !around.filters.contains_key(&name) {
+        let help = nearest(&name, around.filters.keys());
+        at.refuse(
+            "unknown-reference",
+            &format!("{path}/filterref/@filter"),
+            format!("there is no packet filter {name}"),
+            help,
+        );
+        return None;
+    }
+    let mut parameters: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for parameter in &reference.parameters {
+        if let (Some(name), Some(value)) = (&parameter.name, &parameter.value) {
+            parameters
+                .entry(name.as_str().to_owned())
+                .or_default()
+                .push(value.clone());
+        }
+    }
+    Some(Some(FilterRef {
+        filter: name,
+        parameters,
+    }))
+}
+
+fn rate(rate: Option<&vireo_schema::common::Rate>) -> Option<Rate> {
+    let rate = rate?;
+    Some(Rate {
+        average: rate.average?,
+        peak: rate.peak,
+        burst: rate.burst,
+    })
+}
+
+/// Whether the kernel moves the packets: `None` is as the host can.
+fn vhost(at: &mut Resolving<'_>, stated: &interface::Interface, path: &str) -> Option<bool> {
+    match stated.driver.as_ref()?.name? {
+        NetDriverName::Vhost => Some(true),
+        NetDriverName::Qemu => Some(false),
+        other => {
+            at.refuse(
+                "unsupported",
+                &format!("{path}/driver/@name"),
+                format!(
+                    "an interface of driver '{}' is not something vireo can do",
+                    other.as_str()
+                ),
+                "vhost and qemu are",
+            );
+            None
+        }
+    }
+}
+
+/// What is done to a tap cannot be done to an interface that has none.
+fn refuse_without_tap(at: &mut Resolving<'_>, stated: &interface::Interface, path: &str) {
+    let asked = [
+        ("filterref", stated.filterref.is_some()),
+        ("bandwidth", stated.bandwidth.is_some()),
+        ("mtu", stated.mtu.is_some()),
+        ("link/@state", stated.link.is_some()),
+        ("target/@dev", stated.target.is_some()),
+        (
+            "driver/@queues",
+            stated
+                .driver
+                .as_ref()
+                .is_some_and(|driver| driver.queues.is_some()),
+        ),
+        (
+            "driver/@name",
+            stated
+                .driver
+                .as_ref()
+                .is_some_and(|driver| driver.name.is_some()),
+        ),
+    ];
+    for (element, _) in asked.into_iter().filter(|(_, stated)| *stated) {
+        at.refuse(
+            "contradiction",
+            &format!("{path}/{element}"),
+            "a user-mode interface has no link on the host that this could be done to",
+            "take it out, or connect the interface to a network or a bridge",
+        );
+    }
+}

@@ -1,0 +1,200 @@
+//! A domain's devices.
+
+mod address;
+mod chardevs;
+mod disks;
+mod extras;
+mod interfaces;
+
+use std::path::PathBuf;
+
+use vireo_schema::domain::Domain as Stated;
+use vireo_schema::domain::chardev::{CharTarget, CharTargetType, CharType};
+use vireo_schema::domain::devices::Devices;
+use vireo_schema::domain::disk::{CacheMode, DiskBus, DiskDevice};
+use vireo_schema::domain::interface::InterfaceType;
+use vireo_schema::domain::memory::BalloonModel;
+use vireo_schema::domain::misc::RngBackendModel;
+
+use super::{Resolving, Surroundings};
+use crate::resolve::domain::{Address, Chardev, Disk, Extra, Interface, Rng};
+use crate::resolve::nth_device as nth;
+
+use self::address::address;
+use self::disks::bus;
+
+/// Everything that is plugged in.
+pub(super) struct Plugged {
+    pub disks: Vec<Disk>,
+    pub interfaces: Vec<Interface>,
+    pub chardevs: Vec<Chardev>,
+    pub extras: Vec<Extra>,
+    pub rng: Option<Rng>,
+    pub balloon: bool,
+    pub balloon_address: Option<Address>,
+}
+
+/// The first device that the builtin driver cannot do because of what it is, not of what is stated about it: its path, and why.
+pub(super) fn builtin_obstacle(devices: &Devices) -> Option<(String, String)> {
+    let path = nth;
+    for (number, disk) in devices.disks.iter().enumerate() {
+        if bus(disk) != DiskBus::Virtio {
+            return Some((
+                path("disk", number),
+                "it has a disk that is not on virtio".to_owned(),
+            ));
+        }
+        if disk.device.unwrap_or(DiskDevice::Disk) != DiskDevice::Disk {
+            return Some((
+                path("disk", number),
+                "it has a drive, and builtin has disks only".to_owned(),
+            ));
+        }
+        let cache = disk.driver.as_ref().and_then(|driver| driver.cache);
+        if let Some(cache @ (CacheMode::Directsync | CacheMode::Unsafe)) = cache {
+            return Some((
+                format!("{}/driver/@cache", path("disk", number)),
+                format!("it has a disk with cache {}", cache.as_str()),
+            ));
+        }
+    }
+    for (number, interface) in devices.interfaces.iter().enumerate() {
+        let model = interface
+            .model
+            .as_ref()
+            .and_then(|model| model.kind.as_deref());
+        if let Some(model) = model.filter(|model| *model != "virtio") {
+            return Some((
+                path("interface", number),
+                format!("it has a network card of model {model}"),
+            ));
+        }
+        if interface.kind == Some(InterfaceType::User) {
+            return Some((
+                path("interface", number),
+                "it has a user-mode network".to_owned(),
+            ));
+        }
+    }
+    if devices.serials.len() > 1 {
+        return Some((path("serial", 1), "it has several serial ports".to_owned()));
+    }
+    let ports = devices.serials.iter().map(|serial| (serial.kind, "serial"));
+    let consoles = devices
+        .consoles
+        .iter()
+        .map(|console| (console.kind, "console"));
+    for (kind, element) in ports.chain(consoles) {
+        if kind.unwrap_or(CharType::Pty) != CharType::Pty {
+            return Some((path(element, 0), "its console is not a pty".to_owned()));
+        }
+    }
+    let later = |target: &Option<CharTarget>| {
+        let port = target.as_ref().and_then(|target| target.port);
+        port.is_some_and(|port| port.get() > 0)
+    };
+    if devices.serials.iter().any(|serial| later(&serial.target)) {
+        return Some((
+            path("serial", 0),
+            "its serial port is not the first".to_owned(),
+        ));
+    }
+    let virtio = |target: &Option<CharTarget>| {
+        target.as_ref().and_then(|target| target.kind) == Some(CharTargetType::Virtio)
+    };
+    if let Some(number) = devices
+        .consoles
+        .iter()
+        .position(|console| virtio(&console.target))
+    {
+        return Some((
+            path("console", number),
+            "it has a virtio console".to_owned(),
+        ));
+    }
+    (devices.rngs.len() > 1).then(|| {
+        (
+            path("rng", 1),
+            "it has several random number devices".to_owned(),
+        )
+    })
+}
+
+/// Every device, completed.
+pub(super) fn devices(at: &mut Resolving<'_>, domain: &Stated, around: &Surroundings) -> Plugged {
+    let none = Devices::default();
+    let devices = domain.devices.as_ref().unwrap_or(&none);
+    let disks = (0..devices.disks.len())
+        .filter_map(|number| disks::disk_at(at, devices, number, around))
+        .collect();
+    let interfaces = (0..devices.interfaces.len())
+        .filter_map(|number| interfaces::interface_at(at, devices, number, around))
+        .collect();
+    let balloon = devices.memballoon.as_ref();
+    let model = balloon.and_then(|balloon| balloon.model);
+    if let Some(other) =
+        model.filter(|model| !matches!(model, BalloonModel::Virtio | BalloonModel::None))
+    {
+        let message = format!(
+            "a balloon of model '{}' is not something vireo can do",
+            other.as_str()
+        );
+        at.refuse(
+            "unsupported",
+            "devices/memballoon/@model",
+            message,
+            "virtio and none are",
+        );
+    }
+    Plugged {
+        disks,
+        interfaces,
+        chardevs: chardevs::chardevs(at, devices),
+        extras: extras::extras(at, domain),
+        rng: rng(at, devices),
+        balloon: model != Some(BalloonModel::None),
+        balloon_address: address(
+            at,
+            "devices/memballoon",
+            balloon.and_then(|balloon| balloon.address.as_ref()),
+        ),
+    }
+}
+
+fn rng(at: &mut Resolving<'_>, devices: &Devices) -> Option<Rng> {
+    let rng = devices.rngs.first()?;
+    if devices.rngs.len() > 1 {
+        at.refuse(
+            "unsupported",
+            "devices/rng[2]",
+            "several random number devices are not something vireo can do",
+            "one is enough",
+        );
+    }
+    let backend = rng.backend.as_ref();
+    if backend
+        .and_then(|backend| backend.model)
+        .is_some_and(|model| model != RngBackendModel::Random)
+    {
+        at.refuse(
+            "unsupported",
+            "devices/rng/backend/@model",
+            "entropy that is not from a device of the host is not something vireo can do",
+            "<backend model='random'>/dev/urandom</backend> is",
+        );
+    }
+    let source = backend
+        .and_then(|backend| backend.value.as_ref())
+        .map(|value| PathBuf::from(&value.0));
+    if let Some(other) = rng.model.filter(|model| model.as_str() != "virtio") {
+        let message = format!(
+            "a random number device of model '{}' is not something vireo can do",
+            other.as_str()
+        );
+        at.refuse("unsupported", "devices/rng/@model", message, "virtio is");
+    }
+    Some(Rng {
+        source: source.unwrap_or_else(|| PathBuf::from("/dev/urandom")),
+        address: address(at, "devices/rng", rng.address.as_ref()),
+    })
+}

@@ -1,0 +1,347 @@
+//! Domains: memory, processors, and what they boot.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use vireo_schema::domain as stated;
+use vireo_schema::domain::cpu::{CpuCheck, CpuMatch};
+use vireo_schema::domain::os::{Firmware, LoaderType, SmbiosMode, SysInfoType};
+use vireo_schema::scalar::{OnOff, YesNo};
+
+use super::Resolving;
+use crate::resolve::domain::{Boot, Cpu, Machine, Memory, Vcpus};
+use crate::units::Bytes;
+
+pub(super) fn memory(at: &mut Resolving<'_>, domain: &stated::Domain) -> Option<Memory> {
+    let maximum = domain
+        .memory
+        .as_ref()
+        .and_then(|memory| memory.value.as_ref())
+        .map(|value| Bytes(value.bytes().0));
+    let Some(maximum) = maximum.filter(|maximum| maximum.0 > 0) else {
+        at.refuse(
+            "missing",
+            "memory",
+            "the guest has no memory",
+            "add <memory unit='MiB'>…</memory>, or `memory: 512 MiB`",
+        );
+        return None;
+    };
+    let current = domain
+        .current_memory
+        .as_ref()
+        .and_then(|memory| memory.value.as_ref())
+        .map(|value| Bytes(value.bytes().0));
+    let backing = domain.memory_backing.as_ref();
+    let pages = backing.and_then(|backing| backing.hugepages.as_ref());
+    if pages.is_some_and(|pages| pages.pages.len() > 1) {
+        at.refuse(
+            "unsupported",
+            "memoryBacking/hugepages/page[2]",
+            "pages of several sizes are not something vireo can do",
+            "name one size",
+        );
+    }
+    let size = |page: &stated::tune::HugePage| {
+        Some(Bytes(page.size?.saturating_mul(
+            page.unit.as_ref().map_or(1024, stated::cpu::Unit::bytes),
+        )))
+    };
+    Some(Memory {
+        maximum,
+        current: current.unwrap_or(maximum).min(maximum),
+        hugepages: pages.map(|pages| pages.pages.first().and_then(size)),
+        locked: backing.is_some_and(|backing| backing.locked),
+    })
+}
+
+pub(super) fn vcpus(at: &mut Resolving<'_>, domain: &stated::Domain) -> Option<Vcpus> {
+    let stated = domain.vcpu.as_ref();
+    let maximum = stated.and_then(|vcpu| vcpu.value).unwrap_or(1);
+    let current = stated.and_then(|vcpu| vcpu.current).unwrap_or(maximum);
+    if maximum == 0 || current == 0 || current > maximum {
+        at.refuse(
+            "range",
+            "vcpu",
+            format!("{current} of {maximum} processors cannot be"),
+            "at least one, and current at most the maximum",
+        );
+        return None;
+    }
+    let topology = domain
+        .cpu
+        .as_ref()
+        .and_then(|cpu| cpu.topology.as_ref())
+        .map(|topology| {
+            [
+                topology.sockets,
+                topology.dies,
+                topology.cores,
+                topology.threads,
+            ]
+            .map(|count| count.unwrap_or(1))
+        });
+    Some(Vcpus {
+        maximum,
+        current,
+        topology,
+    })
+}
+
+/// The processor that the guest sees.
+pub(super) fn cpu(at: &mut Resolving<'_>, domain: &stated::Domain) -> Cpu {
+    let Some(cpu) = &domain.cpu else {
+        return Cpu::default();
+    };
+    if cpu
+        .matches
+        .is_some_and(|matches| matches != CpuMatch::Exact)
+    {
+        at.refuse(
+            "unsupported",
+            "cpu/@match",
+            "a processor that is only measured against the host's is not something vireo can make",
+            "match='exact' is",
+        );
+    }
+    let model = cpu.model.as_ref().and_then(|model| model.value.clone());
+    let mode = cpu.mode.map(|mode| mode.as_str().to_owned());
+    if let (Some(mode), Some(_)) = (mode.as_ref().filter(|mode| *mode != "custom"), &model) {
+        at.refuse(
+            "contradiction",
+            "cpu/model",
+            format!("a processor of mode '{mode}' has the host's model, not a named one"),
+            "take the model out, or say mode='custom'",
+        );
+    }
+    let mut features = Vec::new();
+    for feature in &cpu.features {
+        let policy = feature.policy.map_or("require", |policy| policy.as_str());
+        if policy == "forbid" {
+            at.refuse(
+                "unsupported",
+                "cpu/feature/@policy",
+                "refusing a host for what its processor has is not something vireo can do",
+                "policy='disable' keeps it from the guest",
+            );
+        }
+        features.extend(feature.name.clone().map(|name| (name, policy.to_owned())));
+    }
+    Cpu {
+        mode: mode.or_else(|| model.is_some().then(|| "custom".to_owned())),
+        model,
+        features,
+        exact: cpu.check == Some(CpuCheck::Full),
+        migratable: cpu.migratable.map(|migratable| migratable == OnOff::On),
+    }
+}
+
+/// What kind of machine.
+pub(super) fn machine(at: &mut Resolving<'_>, domain: &stated::Domain) -> Machine {
+    let kind = domain.os.as_ref().and_then(|os| os.kind.as_ref());
+    Machine {
+        arch: kind
+            .and_then(|kind| kind.arch.clone())
+            .unwrap_or_else(|| "x86_64".to_owned()),
+        machine: kind.and_then(|kind| kind.machine.clone()),
+        emulator: domain
+            .devices
+            .as_ref()
+            .and_then(|devices| devices.emulator.clone())
+            .map(PathBuf::from),
+        acpi: domain
+            .features
+            .as_ref()
+            .is_none_or(|features| features.acpi),
+        sysinfo: sysinfo(at, domain),
+    }
+}
+
+/// What firmware tells of the machine: shown where `<smbios mode='sysinfo'/>` asks for it. Source: libvirt's domain format, "SMBIOS System Information".
+fn sysinfo(at: &mut Resolving<'_>, domain: &stated::Domain) -> BTreeMap<String, String> {
+    let mode = domain
+        .os
+        .as_ref()
+        .and_then(|os| os.smbios.as_ref())
+        .and_then(|smbios| smbios.mode);
+    let mut found = BTreeMap::new();
+    if mode == Some(SmbiosMode::Host) {
+        at.refuse(
+            "unsupported",
+            "os/smbios/@mode",
+            "showing the host's own tables is not something vireo can do",
+            "mode='sysinfo' is, with a <sysinfo>",
+        );
+    }
+    for (number, info) in domain.sysinfos.iter().enumerate() {
+        let path = match number {
+            0 => "sysinfo".to_owned(),
+            n => format!("sysinfo[{}]", n + 1),
+        };
+        if info.kind != Some(SysInfoType::Smbios) {
+            let help = "type='smbios' is";
+            at.refuse(
+                "unsupported",
+                &path,
+                "entries of that kind are not something vireo can do",
+                help,
+            );
+        }
+        if info.base_boards.len() > 1 {
+            let path = format!("{path}/baseBoard[2]");
+            at.refuse(
+                "unsupported",
+                &path,
+                "several boards are not something vireo can do",
+                "one is",
+            );
+        }
+        if mode != Some(SmbiosMode::Sysinfo) {
+            continue;
+        }
+        let blocks = [
+            (info.bios.as_ref(), "bios"),
+            (info.system.as_ref(), "system"),
+            (info.base_boards.first(), "baseBoard"),
+            (info.chassis.as_ref(), "chassis"),
+        ];
+        for (block, name) in blocks {
+            for entry in block.iter().flat_map(|block| &block.entries) {
+                if let (Some(key), Some(value)) = (&entry.name, &entry.value) {
+                    found.insert(format!("{name}.{key}"), value.0.clone());
+                }
+            }
+        }
+        let texts = info.oem_strings.iter().flat_map(|texts| &texts.entries);
+        for (number, text) in texts.enumerate() {
+            found.insert(format!("oemStrings.{number:03}"), text.0.clone());
+        }
+    }
+    found
+}
+
+pub(super) fn boot(at: &mut Resolving<'_>, domain: &stated::Domain) -> Option<Boot> {
+    let Some(os) = &domain.os else {
+        return Some(Boot::Firmware {
+            efi: false,
+            loader: None,
+            flash: false,
+            nvram: None,
+            template: None,
+            order: Vec::new(),
+        });
+    };
+    for (path, file) in [("os/kernel", &os.kernel), ("os/initrd", &os.initrd)] {
+        if let Some(file) = file
+            .as_ref()
+            .filter(|file| !super::storage::is_plain(file.as_ref()))
+        {
+            at.refuse(
+                "bad-path",
+                path,
+                format!("`{file}` is not an absolute path without '..'"),
+                "such as /var/lib/vireo/boot/vmlinuz",
+            );
+            return None;
+        }
+    }
+    if os.kernel.is_some() && (os.loader.is_some() || os.nvram.is_some() || os.firmware.is_some()) {
+        at.refuse(
+            "contradiction",
+            "os",
+            "firmware and a kernel of the host's at once are not something vireo can boot",
+            "take out <kernel>, or the firmware",
+        );
+        return None;
+    }
+    if let Some(kernel) = &os.kernel {
+        return Some(Boot::Kernel {
+            kernel: kernel.into(),
+            initrd: os.initrd.as_ref().map(PathBuf::from),
+            cmdline: os
+                .cmdline
+                .as_ref()
+                .map(|cmdline| cmdline.0.clone())
+                .unwrap_or_default(),
+        });
+    }
+    if os.initrd.is_some() || os.cmdline.is_some() {
+        let path = if os.initrd.is_some() {
+            "os/initrd"
+        } else {
+            "os/cmdline"
+        };
+        at.refuse(
+            "contradiction",
+            path,
+            "there is no <kernel> that it could belong to",
+            "add <kernel>, or take it out",
+        );
+        return None;
+    }
+    firmware(at, os)
+}
+
+fn firmware(at: &mut Resolving<'_>, os: &stated::os::Os) -> Option<Boot> {
+    let loader = os.loader.as_ref();
+    let flash = loader.and_then(|loader| loader.kind) == Some(LoaderType::Pflash);
+    if let Some(loader) = loader {
+        // Flash that the guest may write would be one for all guests.
+        if flash && loader.readonly == Some(YesNo::No) {
+            at.refuse(
+                "unsupported",
+                "os/loader/@readonly",
+                "a loader that the guest writes is not something vireo can do",
+                "readonly='yes' is; variables are in <nvram>",
+            );
+        }
+        if loader.secure == Some(YesNo::Yes) {
+            at.refuse(
+                "unsupported",
+                "os/loader/@secure",
+                "memory that only firmware may write is not something vireo can do",
+                "secure='no' is",
+            );
+        }
+    }
+    let path = |text: &Option<vireo_schema::scalar::Text>| {
+        text.as_ref().map(|text| PathBuf::from(&text.0))
+    };
+    let nvram = os.nvram.as_ref();
+    let found = (
+        loader.and_then(|loader| path(&loader.value)),
+        nvram.and_then(|nvram| path(&nvram.value)),
+        nvram
+            .and_then(|nvram| nvram.template.clone())
+            .map(PathBuf::from),
+    );
+    for (element, path) in [
+        ("os/loader", &found.0),
+        ("os/nvram", &found.1),
+        ("os/nvram/@template", &found.2),
+    ] {
+        if let Some(path) = path.as_ref().filter(|path| !super::storage::is_plain(path)) {
+            let message = format!("`{}` is not an absolute path without '..'", path.display());
+            at.refuse(
+                "bad-path",
+                element,
+                message,
+                "such as /usr/share/OVMF/OVMF_CODE.fd",
+            );
+            return None;
+        }
+    }
+    let (loader, nvram, template) = found;
+    Some(Boot::Firmware {
+        efi: os.firmware == Some(Firmware::Efi),
+        loader,
+        flash,
+        nvram,
+        template,
+        order: os
+            .boots
+            .iter()
+            .filter_map(|boot| boot.dev.map(|dev| dev.as_str().to_owned()))
+            .collect(),
+    })
+}
