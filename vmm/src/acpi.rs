@@ -1,6 +1,6 @@
 //! The ACPI tables: what the machine has that the guest cannot find out by looking.
 //!
-//! In come the number of vcpus and the size of memory; out go the tables as one piece of memory at [`layout::ACPI`], the root pointer
+//! In come the vcpus' APIC identifiers and the size of memory; out go the tables as one piece of memory at [`layout::ACPI`], the root pointer
 //! first. Pure but for the last step, which writes them. Written for ACPI 6.5; all addresses come from [`layout`].
 //!
 //! ```text
@@ -38,9 +38,9 @@ pub enum AcpiError {
     Write,
 }
 
-/// Writes the tables into `memory`; gives the address of the root pointer.
-pub fn write(memory: &GuestMemoryMmap, vcpus: u32, size: Bytes) -> Result<u64, AcpiError> {
-    let tables = tables(vcpus, size);
+/// Writes the tables into `memory`, with a processor for each APIC identifier; gives the address of the root pointer.
+pub fn write(memory: &GuestMemoryMmap, processors: &[u8], size: Bytes) -> Result<u64, AcpiError> {
+    let tables = tables(processors, size);
     if tables.len() as u64 > layout::ACPI_SIZE {
         return Err(AcpiError::TooLong(tables.len()));
     }
@@ -51,7 +51,7 @@ pub fn write(memory: &GuestMemoryMmap, vcpus: u32, size: Bytes) -> Result<u64, A
 }
 
 /// All tables as they lie in memory from [`layout::ACPI`].
-fn tables(vcpus: u32, size: Bytes) -> Vec<u8> {
+fn tables(processors: &[u8], size: Bytes) -> Vec<u8> {
     let mut image = vec![0; Rsdp::len()];
     let mut place = |table: &[u8]| {
         image.resize(image.len().next_multiple_of(16), 0);
@@ -61,7 +61,7 @@ fn tables(vcpus: u32, size: Bytes) -> Vec<u8> {
     };
     let dsdt = place(&dsdt(size));
     let fadt = place(&fadt(dsdt));
-    let madt = place(madt(vcpus).as_slice());
+    let madt = place(madt(processors).as_slice());
     let mcfg = place(&mcfg());
     let mut xsdt = XSDT::new(OEM, TABLE, REVISION);
     for table in [fadt, madt, mcfg] {
@@ -120,16 +120,16 @@ fn port(ports: std::ops::Range<u16>, access: AccessSize) -> GAS {
 }
 
 /// Processors and interrupt controllers.
-fn madt(vcpus: u32) -> Sdt {
+fn madt(processors: &[u8]) -> Sdt {
     const PC_COMPATIBLE: u32 = 1;
     const EDGE_HIGH: u16 = 0;
     const LEVEL_HIGH: u16 = 0b1101;
     let mut madt = Sdt::new(*b"APIC", 36, 6, OEM, TABLE, REVISION);
     madt.append_slice(&(layout::LOCAL_APIC as u32).to_le_bytes());
     madt.append_slice(&PC_COMPATIBLE.to_le_bytes());
-    for id in 0..vcpus {
+    for (number, &id) in (0..=u8::MAX).zip(processors) {
         const ENABLED: u8 = 1;
-        madt.append_slice(&[0, 8, id as u8, id as u8, ENABLED, 0, 0, 0]);
+        madt.append_slice(&[0, 8, number, id, ENABLED, 0, 0, 0]);
     }
     let [a, b, c, d] = (layout::IO_APIC as u32).to_le_bytes();
     madt.append_slice(&[1, 12, 0, 0, a, b, c, d, 0, 0, 0, 0]);
@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn every_table_is_found_from_the_root_and_adds_up() {
-        let image = tables(2, Bytes(5 << 30));
+        let image = tables(&[0, 1], Bytes(5 << 30));
         assert_eq!(&image[..8], b"RSD PTR ");
         assert_eq!((sum(&image[..20]), sum(&image[..36])), (0, 0));
         let xsdt = table(&image, u64_at(&image, 24));
@@ -316,14 +316,18 @@ mod tests {
     #[test]
     fn the_largest_guest_has_tables_that_fit() {
         assert!(
-            tables(layout::MAX_VCPUS, crate::config::Memory::MOST).len() as u64
+            tables(
+                &[0; layout::MAX_VCPUS as usize],
+                crate::config::Memory::MOST
+            )
+            .len() as u64
                 <= layout::ACPI_SIZE
         );
     }
 
     #[test]
     fn each_processor_is_listed_once() {
-        let madt = madt(3);
+        let madt = madt(&[0, 1, 2]);
         let mut at = 44;
         let mut ids = Vec::new();
         while let Some(&[kind, len]) = madt.as_slice().get(at..at + 2) {

@@ -27,6 +27,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::layout;
 
+mod cpu;
+
+pub use cpu::{Cpu, CpuFeature, CpuMode, FeaturePolicy, Topology};
+
 /// One guest, whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -39,6 +43,9 @@ pub struct Guest {
     pub memory: Memory,
     /// Its processors.
     pub vcpus: Vcpus,
+    /// What its processors look like; the host's if left out.
+    #[serde(default, skip_serializing_if = "Cpu::is_default")]
+    pub cpu: Cpu,
     /// What it boots.
     pub boot: Boot,
     /// Its disks, in the order in which the guest finds them.
@@ -140,6 +147,9 @@ impl Memory {
 pub struct Vcpus {
     /// How many: 1 to [`layout::MAX_VCPUS`].
     pub count: u32,
+    /// How they are grouped; in one socket, each a core, if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topology: Option<Topology>,
 }
 
 /// What the guest boots.
@@ -481,6 +491,7 @@ impl Guest {
             (1..=most).contains(&count),
             format!("{count} is not between 1 and {most}"),
         );
+        cpu::check(&self.vcpus, &self.cpu, p);
         let cmdline = &self.boot.cmdline;
         p.require(
             "boot.cmdline",

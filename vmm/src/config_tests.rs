@@ -155,3 +155,58 @@ proptest! {
         prop_assert_eq!(Mac(octets).to_string().parse(), Ok(Mac(octets)));
     }
 }
+
+#[test]
+fn a_processor_must_have_a_known_model_known_features_and_room() {
+    let problems = |more: &str| {
+        let text = format!(
+            "name: x\nuuid: 7b3f0f9c-5f0e-4d5a-9a54-0c8ad6c7d0a1\nmemory: {{size: 67108864}}\nboot: {{kernel: /x}}\n\
+             control: /control\nstate: /state\n{more}\n"
+        );
+        match Guest::parse(&text) {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        }
+    };
+    for sound in [
+        "vcpus: {count: 3, topology: {sockets: 2, cores: 2}}",
+        "vcpus: {count: 1}\ncpu: {mode: custom, model: Haswell-noTSX-IBRS}",
+        "vcpus: {count: 1}\ncpu: {features: [{name: sse4_1, policy: require}]}",
+    ] {
+        assert_eq!(problems(sound), "", "{sound}");
+    }
+    for (wrong, field) in [
+        (
+            "vcpus: {count: 5, topology: {sockets: 2, cores: 2}}",
+            "room for 4",
+        ),
+        (
+            "vcpus: {count: 1, topology: {sockets: 1, cores: 0}}",
+            "at least 1",
+        ),
+        (
+            "vcpus: {count: 1, topology: {sockets: 65536, cores: 65536}}",
+            "at most 1024",
+        ),
+        (
+            "vcpus: {count: 240, topology: {sockets: 80, cores: 3}}",
+            "identifier 318",
+        ),
+        ("vcpus: {count: 1}\ncpu: {mode: custom}", "cpu.model"),
+        ("vcpus: {count: 1}\ncpu: {model: Haswell}", "cpu.model"),
+        (
+            "vcpus: {count: 1}\ncpu: {mode: custom, model: Pentium}",
+            "is not among x86-64-v1",
+        ),
+        (
+            "vcpus: {count: 1}\ncpu: {features: [{name: warp, policy: force}]}",
+            "cpu.features[0].name",
+        ),
+    ] {
+        assert!(
+            problems(wrong).contains(field),
+            "{wrong}: {}",
+            problems(wrong)
+        );
+    }
+}

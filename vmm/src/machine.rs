@@ -23,7 +23,8 @@ use crate::bus::{Bus, BusError, SharedDevice, lock};
 use crate::config::{Bytes, Guest};
 use crate::console::Console;
 use crate::control::wire::BalloonStats;
-use crate::cpuid;
+use crate::cpuid::topology::Topology;
+use crate::cpuid::{CpuError, Host, Processors};
 use crate::devices::i8042::I8042;
 use crate::devices::pm::{self, PowerManagement};
 use crate::devices::rtc::Rtc;
@@ -83,6 +84,9 @@ pub enum MachineError {
     /// Two devices want one address.
     #[error(transparent)]
     Bus(#[from] BusError),
+    /// The host cannot give the guest the processor that was asked for.
+    #[error(transparent)]
+    Cpu(#[from] CpuError),
     /// A device of the configuration.
     #[error(transparent)]
     Plug(#[from] PlugError),
@@ -128,7 +132,12 @@ pub struct Machine {
     images: Images,
     vm: Arc<VmFd>,
     memory: GuestMemoryMmap,
-    count: u32,
+    places: Places,
+}
+
+/// What the firmware tables are made from, at every reset again.
+struct Places {
+    apic_ids: Vec<u8>,
     size: Bytes,
 }
 
@@ -189,20 +198,21 @@ impl Machine {
         let plugged = plug::plug(guest, &buses, sandbox)?;
 
         let mut images = Images::open(&guest.boot)?;
-        let (count, size) = (guest.vcpus.count, guest.memory.size);
-        let rsdp = acpi::write(&memory, count, size)?;
+        let processors = processors(&kvm, guest)?;
+        let count = guest.vcpus.count;
+        let places = Places {
+            apic_ids: (0..count).map(|n| processors.apic_id(n) as u8).collect(),
+            size: guest.memory.size,
+        };
+        let rsdp = acpi::write(&memory, &places.apic_ids, places.size)?;
         let entry = images.load(&memory, rsdp)?;
 
-        let supported = kvm
-            .get_supported_cpuid(kvm_bindings::KVM_MAX_CPUID_ENTRIES)
-            .map_err(MachineError::kvm("say what its processors can do"))?;
-        let deadline = kvm.check_extension(Cap::TscDeadlineTimer);
         let mut cores = Vec::new();
         for id in 0..count {
             let fd = vm
-                .create_vcpu(id.into())
+                .create_vcpu(processors.apic_id(id).into())
                 .map_err(MachineError::kvm("make a vcpu"))?;
-            let features = cpuid::table(&supported, id, count, deadline);
+            let features = processors.table(id);
             let features = kvm_bindings::CpuId::from_entries(&features)
                 .map_err(|_| MachineError::Lacks("room for the vcpu's features"))?;
             fd.set_cpuid2(&features)
@@ -236,8 +246,7 @@ impl Machine {
             images,
             vm,
             memory,
-            count,
-            size,
+            places,
         })
     }
 
@@ -275,7 +284,7 @@ impl Machine {
         lock(&self.devices.power).reset();
         lock(&self.devices.serial).reset();
         memory::discard(&self.memory)?;
-        let rsdp = acpi::write(&self.memory, self.count, self.size)?;
+        let rsdp = acpi::write(&self.memory, &self.places.apic_ids, self.places.size)?;
         let entry = self.images.load(&self.memory, rsdp)?;
         self.chips.reset(&self.vm)?;
         for vcpu in &self.vcpus {
@@ -299,11 +308,9 @@ impl Machine {
 
     /// Asks the guest to keep `target` of its memory and give the rest back.
     pub fn set_balloon(&self, target: Bytes) -> Result<(), BalloonError> {
-        if target > self.size {
-            return Err(BalloonError::TooLarge {
-                target,
-                size: self.size,
-            });
+        let size = self.places.size;
+        if target > size {
+            return Err(BalloonError::TooLarge { target, size });
         }
         self.devices.plugged.set_balloon(target)
     }
@@ -312,6 +319,32 @@ impl Machine {
     pub fn balloon(&self) -> Option<BalloonStats> {
         self.devices.plugged.balloon()
     }
+}
+
+/// The guest's processors, as far as this host can give them.
+fn processors(kvm: &Kvm, guest: &Guest) -> Result<Processors, MachineError> {
+    request_tile_registers();
+    let supported = kvm
+        .get_supported_cpuid(kvm_bindings::KVM_MAX_CPUID_ENTRIES)
+        .map_err(MachineError::kvm("say what its processors can do"))?;
+    let host = Host {
+        supported: supported.as_slice().to_vec(),
+        deadline: kvm.check_extension(Cap::TscDeadlineTimer),
+    };
+    Ok(Processors::new(
+        &host,
+        &guest.cpu,
+        Topology::new(&guest.vcpus),
+    )?)
+}
+
+/// Asks the kernel to let guests use the tile registers (AMX), which it keeps back because of their size. Hosts without them refuse.
+fn request_tile_registers() {
+    // Of the kernel's arch/x86/include/uapi/asm/prctl.h.
+    const ARCH_REQ_XCOMP_GUEST_PERM: libc::c_long = 0x1025;
+    const TILE_DATA: libc::c_long = 18;
+    // SAFETY: the call takes two numbers and changes only what later vcpus may use.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_GUEST_PERM, TILE_DATA) };
 }
 
 fn shared<T>(device: T) -> Arc<Mutex<T>> {

@@ -17,8 +17,9 @@ use virtio::{Device, NEEDS_RESET, Queue, VERSION_1, pages};
 type Verdict = Result<(), &'static str>;
 
 /// The tests by name.
-const TESTS: [(&str, fn() -> Verdict); 9] = [
+const TESTS: [(&str, fn() -> Verdict); 10] = [
     ("boot", || Ok(())),
+    ("processor", processor),
     ("scan", scan),
     ("version", version),
     ("block", block),
@@ -62,6 +63,19 @@ fn panic(info: &core::panic::PanicInfo) -> ! {
 
 fn need(condition: bool, why: &'static str) -> Verdict {
     if condition { Ok(()) } else { Err(why) }
+}
+
+/// Tells what the processor says of itself: how its name begins, its signature, and the levels of its topology.
+fn processor() -> Verdict {
+    let cpuid = core::arch::x86_64::__cpuid_count;
+    say!("name begins {:x}", cpuid(0x8000_0002, 0).eax);
+    let features = cpuid(1, 0);
+    say!("signature {:x}", features.eax);
+    for level in 0..2 {
+        let told = cpuid(0xb, level);
+        say!("level {level} bits {} vcpus {}", told.eax, told.ebx);
+    }
+    need(features.ecx >> 31 == 1, "no sign of a hypervisor")
 }
 
 /// Lists what is on the bus.

@@ -84,8 +84,13 @@ impl Monitor {
     fn start(cmdline: &str, more: &str, prefix: &[&str]) -> Self {
         let dir = TempDir::new().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
+        let vcpus = if more.contains("vcpus:") {
+            ""
+        } else {
+            "vcpus: {count: 1}"
+        };
         let config = format!(
-            "name: test\nuuid: 7b3f0f9c-5f0e-4d5a-9a54-0c8ad6c7d0a1\nmemory: {{size: 33554432}}\nvcpus: {{count: 1}}\n\
+            "name: test\nuuid: 7b3f0f9c-5f0e-4d5a-9a54-0c8ad6c7d0a1\nmemory: {{size: 33554432}}\n{vcpus}\n\
              boot: {{kernel: {}, cmdline: '{cmdline}'}}\nserial: {{log: {}}}\ncontrol: {}\nstate: {}\n{more}\n",
             kernel().display(),
             path("log"),
@@ -189,6 +194,39 @@ fn the_guest_boots_finds_the_bus_and_powers_off() {
         ran.assert_ok(&["boot", "scan"]);
         assert!(ran.console.contains("slot 0 1b36:0008"), "{}", ran.console);
     }
+}
+
+#[test]
+fn the_guest_sees_the_processor_that_was_asked_for() {
+    if !kvm() {
+        return;
+    }
+    let more = "vcpus: {count: 4, topology: {sockets: 1, cores: 2, threads: 2}}\n\
+                cpu: {mode: custom, model: x86-64-v1, features: [{name: pse36, policy: disable}]}";
+    let ran = run("test=processor", more);
+    ran.assert_ok(&["processor"]);
+    for line in [
+        // "Virt", as the processor keeps it.
+        "name begins 74726956",
+        "signature f61",
+        "level 0 bits 1 vcpus 2",
+        "level 1 bits 2 vcpus 4",
+    ] {
+        assert!(ran.console.contains(line), "{line}: {}", ran.console);
+    }
+}
+
+#[test]
+fn a_host_that_cannot_give_the_processor_says_what_it_lacks() {
+    if !kvm() {
+        return;
+    }
+    // No host has both: one was Intel's alone, the other AMD's.
+    let more =
+        "cpu: {features: [{name: 3dnow, policy: require}, {name: avx512pf, policy: require}]}";
+    let ran = run("test=boot", more);
+    let wanted = "this host's kvm lacks avx512pf, 3dnow, which the guest's processor needs";
+    assert!(ran.last_words.contains(wanted), "{}", ran.last_words);
 }
 
 #[test]
