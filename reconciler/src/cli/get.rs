@@ -153,6 +153,9 @@ fn facts(look: &Look, wanted: &Wanted) -> BTreeMap<&'static str, String> {
             let state = match inventory.guests.get(&domain.uuid).map(|guest| &guest.state) {
                 Some(GuestState::Running { pid }) => format!("running (pid {pid})"),
                 Some(GuestState::Paused { pid }) => format!("paused (pid {pid})"),
+                Some(GuestState::Preserved { pid, reason }) => {
+                    format!("preserved after {reason} (pid {pid})")
+                }
                 Some(GuestState::Ended { reason }) => format!("ended ({reason})"),
                 None => "stopped".to_owned(),
             };

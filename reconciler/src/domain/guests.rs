@@ -180,6 +180,10 @@ impl Guests {
             .map_err(|error| failed(&error))?;
         tracing::info!(guest = %domain.name, driver = %domain.driver, pid = identity.pid, "the guest's process has started");
         await_answer(&dir, launch, identity).await?;
+        for interface in domain.interfaces.iter().filter(|i| !i.link_up) {
+            self.set_link(domain.uuid, domain.driver, interface.index, false)
+                .await?;
+        }
         // The builtin monitor has read it; QEMU begins with all of the memory.
         let memory = &domain.memory;
         if domain.driver == resolve::Driver::Qemu
@@ -289,6 +293,21 @@ impl Guests {
             .await
     }
 
+    /// Puts the cable of a guest's interface in, or pulls it.
+    ///
+    /// # Errors
+    /// The monitor does not answer, or refuses.
+    pub async fn set_link(
+        &self,
+        guest: Uuid,
+        driver: resolve::Driver,
+        interface: usize,
+        up: bool,
+    ) -> Result<(), EffectError> {
+        let request = Request::Link(interface, up);
+        self.ask("set a link of", guest, driver, request).await
+    }
+
     async fn ask(
         &self,
         what: &str,
@@ -356,20 +375,24 @@ async fn look(dir: &GuestDir, launch: Launch) -> Guest {
         };
     };
     let vitals = with_driver!(driver, driver => driver.vitals(dir).await);
-    let Vitals { paused, balloon } = vitals.unwrap_or_else(|error| {
+    let Vitals {
+        paused,
+        preserved,
+        balloon,
+    } = vitals.unwrap_or_else(|error| {
         tracing::warn!(guest = %launch.domain.name, error = %with_causes(&error), "a guest's monitor does not answer");
         let LastWords { paused, .. } = with_driver!(driver, driver => driver.last_words(dir));
         Vitals {
             paused,
-            balloon: None,
+            ..Vitals::default()
         }
     });
     Guest {
         launch: Box::new(launch),
-        state: if paused {
-            GuestState::Paused { pid }
-        } else {
-            GuestState::Running { pid }
+        state: match (preserved, paused) {
+            (Some(reason), _) => GuestState::Preserved { pid, reason },
+            (None, true) => GuestState::Paused { pid },
+            (None, false) => GuestState::Running { pid },
         },
         balloon,
     }
@@ -403,7 +426,8 @@ async fn await_answer(
     }
 }
 
-/// Presses the power button until the guest is gone, at most so long. Returns whether it is. A paused guest is let run: it could not hear.
+/// Presses the power button until the guest is gone, at most so long. Returns whether it is. A paused guest is let run: it could not hear. One that has
+/// ended already, and is kept for a look, does not hear either.
 async fn press_until(
     dir: &GuestDir,
     driver: resolve::Driver,
@@ -412,7 +436,11 @@ async fn press_until(
 ) -> io::Result<bool> {
     let deadline = Instant::now() + timeout;
     let vitals = with_driver!(driver, driver => driver.vitals(dir).await);
-    if vitals.is_ok_and(|vitals| vitals.paused) {
+    let vitals = vitals.unwrap_or_default();
+    if vitals.preserved.is_some() {
+        return Ok(false);
+    }
+    if vitals.paused {
         let _ = with_driver!(driver, driver => driver.ask(dir, Request::Resume).await);
     }
     loop {

@@ -83,11 +83,13 @@ pub struct Invocation {
 }
 
 /// How a guest does, as its monitor says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Vitals {
     /// Its processors are halted.
     pub paused: bool,
-    /// What the balloon leaves it.
+    /// How it ended, if it has and its process is kept for a look.
+    pub preserved: Option<String>,
+    /// What the guest has been asked to keep of its memory, where the monitor tells.
     pub balloon: Option<Bytes>,
 }
 
@@ -102,6 +104,8 @@ pub enum Request {
     Resume,
     /// Leave the guest so much memory.
     Balloon(Bytes),
+    /// Put the cable of an interface in, or pull it. The interface by its place in the definition, from 0.
+    Link(usize, bool),
     /// End the guest and the monitor at once, images in order.
     Quit,
 }
@@ -114,6 +118,7 @@ impl Request {
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Balloon(_) => "set the balloon",
+            Self::Link(..) => "set a link",
             Self::Quit => "end",
         }
     }

@@ -192,6 +192,17 @@ pub enum Effect {
         /// Who runs it.
         driver: Driver,
     },
+    /// Tells a running guest whether the cable of an interface is in.
+    SetGuestLink {
+        /// The guest.
+        guest: Uuid,
+        /// Who runs it.
+        driver: Driver,
+        /// The interface's place in the definition, from 0.
+        interface: usize,
+        /// It is in.
+        up: bool,
+    },
     /// Sets what the balloon leaves the guest.
     SetBalloon {
         /// The guest.

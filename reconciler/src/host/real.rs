@@ -239,6 +239,12 @@ impl Host for RealHost {
             } => self.guests.shutdown(guest, driver, timeout).await,
             Effect::PauseGuest { guest, driver } => self.guests.pause(guest, driver).await,
             Effect::ResumeGuest { guest, driver } => self.guests.resume(guest, driver).await,
+            Effect::SetGuestLink {
+                guest,
+                driver,
+                interface,
+                up,
+            } => self.guests.set_link(guest, driver, interface, up).await,
             Effect::SetBalloon {
                 guest,
                 driver,

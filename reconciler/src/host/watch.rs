@@ -76,7 +76,9 @@ impl Targets {
     /// What an inventory shows of ours: guests and dnsmasq processes, control groups, and the directories of the files that definitions name.
     pub fn of(inventory: &Inventory, interest: &Interest, cgroups: &Cgroups) -> Self {
         let guests = inventory.guests.values().filter_map(|g| match g.state {
-            GuestState::Running { pid } | GuestState::Paused { pid } => Some(pid),
+            GuestState::Running { pid }
+            | GuestState::Paused { pid }
+            | GuestState::Preserved { pid, .. } => Some(pid),
             GuestState::Ended { .. } => None,
         });
         let servers = inventory.dnsmasq.values().map(|process| process.pid);
@@ -176,8 +178,8 @@ impl Watch {
     }
 }
 
-/// Multicast groups of routing netlink. Source: linux/rtnetlink.h: link, tc, IPv4 address and route, IPv6 address and route.
-const ROUTE_GROUPS: [u32; 6] = [1, 4, 5, 7, 9, 11];
+/// Multicast groups of routing netlink. Source: linux/rtnetlink.h: link, tc, IPv4 address and route, IPv6 address and route, IPv4 and IPv6 settings.
+const ROUTE_GROUPS: [u32; 8] = [1, 4, 5, 7, 9, 11, 24, 25];
 /// `NFNLGRP_NFTABLES`. Source: linux/netfilter/nfnetlink.h.
 const NFTABLES_GROUP: u32 = 7;
 
@@ -248,10 +250,10 @@ fn next_message<'a>(rest: &mut &'a [u8]) -> Option<(u16, &'a [u8])> {
     Some((kind, payload))
 }
 
-/// `RTM_*` from `RTM_NEWLINK` to `RTM_DELROUTE`, and from `RTM_NEWQDISC` to `RTM_DELTFILTER`.
+/// `RTM_*` from `RTM_NEWLINK` to `RTM_DELROUTE`, from `RTM_NEWQDISC` to `RTM_DELTFILTER`, and `RTM_NEWNETCONF`: whether packets are forwarded.
 fn route_event(kind: u16, _payload: &[u8]) -> Option<Wake> {
     match kind {
-        16..=27 => Some(Wake::Links),
+        16..=27 | 80..=81 => Some(Wake::Links),
         36..=47 => Some(Wake::Queues),
         _ => None,
     }

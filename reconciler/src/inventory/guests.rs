@@ -23,7 +23,9 @@ pub async fn collect(guests: &Guests) -> Result<BTreeMap<Uuid, Guest>, ObserveEr
 pub fn watch_list(inventory: &Inventory) -> BTreeMap<Uuid, u32> {
     let running = inventory.guests.iter().filter_map(|(&uuid, guest)| {
         let pid = match guest.state {
-            GuestState::Running { pid } | GuestState::Paused { pid } => pid,
+            GuestState::Running { pid }
+            | GuestState::Paused { pid }
+            | GuestState::Preserved { pid, .. } => pid,
             GuestState::Ended { .. } => return None,
         };
         Some((uuid, pid))

@@ -186,7 +186,7 @@ pub struct Guest {
     pub launch: Box<Launch>,
     /// How it does.
     pub state: GuestState,
-    /// What the balloon leaves it, as the monitor says.
+    /// What the guest has been asked to keep of its memory; `None` where its monitor does not tell (QEMU tells only how far the guest has come).
     pub balloon: Option<Bytes>,
 }
 
@@ -203,6 +203,13 @@ pub enum GuestState {
     Paused {
         /// Process.
         pid: u32,
+    },
+    /// The guest has ended, and its process is kept for a look, as `on_crash` or `on_poweroff` says.
+    Preserved {
+        /// Process.
+        pid: u32,
+        /// How it ended: `crash`, `power-off`.
+        reason: String,
     },
     /// The process is gone; its directory is left.
     Ended {

@@ -92,7 +92,7 @@ pub fn strike(world: &mut World, rng: &mut fastrand::Rng, auditor: &Mutex<Audito
         .filter(|(_, link)| link.owner.is_some())
         .map(|(name, _)| name.clone())
         .collect();
-    match rng.u32(0..10) {
+    match rng.u32(0..12) {
         0..3 => kill_guest(world, rng),
         3 => delete_link(world, rng, &ours),
         4 => change_link(world, rng, &ours),
@@ -122,6 +122,18 @@ pub fn strike(world: &mut World, rng: &mut fastrand::Rng, auditor: &Mutex<Audito
             };
             world.inventory.dnsmasq.remove(uuid);
             format!("the dnsmasq of {uuid} is killed")
+        }
+        9 => {
+            world.inventory.host.ip_forward = false;
+            "forwarding is turned off".to_owned()
+        }
+        10 => {
+            let mut guests: Vec<_> = world.inventory.guests.values_mut().collect();
+            let Some(guest) = rng.choice(&mut guests) else {
+                return "there is no balloon to change".to_owned();
+            };
+            guest.balloon = guest.balloon.map(|_| Bytes::mib(16));
+            format!("the balloon of {} is changed", guest.launch.domain.name)
         }
         _ => lose_volume(world, rng, auditor),
     }

@@ -55,10 +55,13 @@ impl Driver for Builtin {
         let mut monitor = Conversation::with(dir, "ask how the guest does").await?;
         let status = monitor.ask(json!({"do": "status"})).await?;
         let stats = monitor.ask(json!({"do": "stats"})).await?;
+        let state = status.get("state").and_then(Value::as_str);
+        let reason = status.get("reason").and_then(Value::as_str);
         Ok(Vitals {
-            paused: status.get("state").and_then(Value::as_str) == Some("paused"),
+            paused: state == Some("paused"),
+            preserved: (state == Some("preserved")).then(|| reason.unwrap_or("its end").to_owned()),
             balloon: stats
-                .pointer("/balloon/actual")
+                .pointer("/balloon/target")
                 .and_then(Value::as_u64)
                 .map(Bytes),
         })
@@ -70,6 +73,8 @@ impl Driver for Builtin {
             Request::Pause => json!({"do": "pause"}),
             Request::Resume => json!({"do": "resume"}),
             Request::Balloon(size) => json!({"do": "balloon", "target": size.0}),
+            // Frames are kept from its tap, which is down.
+            Request::Link(..) => return Ok(()),
             Request::Quit => json!({"do": "quit"}),
         };
         let mut monitor = Conversation::with(dir, request.what()).await?;

@@ -7,39 +7,19 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::clock::{self, Timers};
+use super::clock;
 use super::fields::unsupported;
 use super::place::{self, pci};
-use super::{chardevs, controllers, devices};
+use super::{chardevs, controllers, devices, machine};
 use crate::domain::{DriverError, GuestDir, Objection, find_program};
 use crate::resolve::domain::{
-    Action, Boot, Chardev, Clock, Disk, Domain, Extra, Interface, InterfaceSource,
+    Action, Boot, Chardev, Disk, Domain, Extra, Interface, InterfaceSource,
 };
 use crate::resolve::nth_device as nth;
 use crate::resolve::storage::ImageFormat;
 
 /// The name of the first serial port's character device.
 pub const CONSOLE: &str = "serial0";
-/// Where distributions install the firmware for UEFI: code and the template of its variables.
-const OVMF: [(&str, &str); 4] = [
-    (
-        "/usr/share/OVMF/OVMF_CODE_4M.fd",
-        "/usr/share/OVMF/OVMF_VARS_4M.fd",
-    ),
-    (
-        "/usr/share/OVMF/OVMF_CODE.fd",
-        "/usr/share/OVMF/OVMF_VARS.fd",
-    ),
-    (
-        "/usr/share/edk2/ovmf/OVMF_CODE.fd",
-        "/usr/share/edk2/ovmf/OVMF_VARS.fd",
-    ),
-    (
-        "/usr/share/edk2/x64/OVMF_CODE.4m.fd",
-        "/usr/share/edk2/x64/OVMF_VARS.4m.fd",
-    ),
-];
-
 /// What of the host a command line depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
@@ -54,7 +34,7 @@ pub struct Host {
 impl Host {
     /// What this host has for this guest.
     pub fn of(domain: &Domain) -> Self {
-        let installed = OVMF
+        let installed = machine::OVMF
             .iter()
             .find(|(code, vars)| Path::new(code).exists() && Path::new(vars).exists());
         Self {
@@ -66,7 +46,7 @@ impl Host {
 
     /// A host that has everything.
     pub fn complete(domain: &Domain) -> Self {
-        let [(code, vars), ..] = OVMF;
+        let [(code, vars), ..] = machine::OVMF;
         Self {
             kvm: !domain.emulated,
             vhost: true,
@@ -76,7 +56,7 @@ impl Host {
 }
 
 /// A command line as it grows.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct CommandLine {
     /// Arguments, without the program.
     pub arguments: Vec<String>,
@@ -113,7 +93,7 @@ impl CommandLine {
     }
 
     /// Takes over a part of the line.
-    fn append(&mut self, part: Self) {
+    pub fn append(&mut self, part: Self) {
         self.arguments.extend(part.arguments);
         self.secrets.extend(part.secrets);
         self.devices.extend(part.devices);
@@ -216,12 +196,14 @@ fn parts(domain: &Domain, dir: &GuestDir, host: &Host) -> Vec<Part> {
             monitor(line, domain, dir);
             Ok(())
         }),
-        part("os", |line| machine(line, domain, dir, host, &timers)),
+        part("os", |line| {
+            machine::machine(line, domain, dir, host, &timers)
+        }),
         part("cpu", |line| {
-            line.option("-cpu", cpu(domain, host, &timers)?);
+            line.option("-cpu", machine::cpu(domain, host, &timers)?);
             Ok(())
         }),
-        part("sysinfo", |line| smbios(line, domain)),
+        part("sysinfo", |line| machine::smbios(line, domain)),
         part("on_reboot", |line| ends(line, domain)),
     ];
     parts.extend(buses(domain));
@@ -342,190 +324,6 @@ fn monitor(line: &mut CommandLine, domain: &Domain, dir: &GuestDir) {
     let events = escape(&text(&dir.file("events")));
     line.option("-chardev", format!("pipe,id=events,path={events}"));
     line.option("-mon", "chardev=events,mode=control");
-}
-
-fn machine(
-    line: &mut CommandLine,
-    domain: &Domain,
-    dir: &GuestDir,
-    host: &Host,
-    timers: &Timers,
-) -> Result<(), DriverError> {
-    let stated = &domain.machine;
-    let accel = if host.kvm { "kvm" } else { "tcg" };
-    let mut machine = format!(
-        "{},accel={accel}",
-        escape(stated.machine.as_deref().unwrap_or("pc"))
-    );
-    if !stated.acpi {
-        machine.push_str(",acpi=off");
-    }
-    machine.push_str(&timers.machine);
-    line.append(CommandLine {
-        arguments: timers.line.arguments.clone(),
-        ..CommandLine::default()
-    });
-    let memory = &domain.memory;
-    let size = memory.maximum.0.next_multiple_of(1024);
-    if let Some(page) = memory.hugepages {
-        line.json(
-            "-object",
-            json!({
-                "qom-type": "memory-backend-memfd", "id": "memory0", "size": size, "hugetlb": true,
-                "hugetlbsize": page.map(|page| page.0), "prealloc": true,
-            }),
-        );
-        machine.push_str(",memory-backend=memory0");
-    }
-    firmware(line, domain, dir, host, &mut machine)?;
-    line.option("-machine", machine);
-    line.option("-m", format!("size={}k", size / 1024));
-    if memory.locked {
-        line.option("-overcommit", "mem-lock=on");
-    }
-    let vcpus = &domain.vcpus;
-    let mut smp = format!("cpus={},maxcpus={}", vcpus.current, vcpus.maximum);
-    if let Some([sockets, dies, cores, threads]) = vcpus.topology {
-        smp.push_str(&format!(
-            ",sockets={sockets},dies={dies},cores={cores},threads={threads}"
-        ));
-    }
-    line.option("-smp", smp);
-    let base = match domain.clock {
-        Clock::Utc => "utc",
-        Clock::Localtime => "localtime",
-    };
-    line.option("-rtc", format!("base={base}{}", timers.rtc));
-    Ok(())
-}
-
-fn cpu(domain: &Domain, host: &Host, timers: &Timers) -> Result<String, DriverError> {
-    let hosts = if host.kvm { "host" } else { "max" };
-    let cpu = &domain.cpu;
-    let mut text = match cpu.mode.as_deref() {
-        None if cpu.model.is_none() => "max".to_owned(),
-        Some("maximum") => "max".to_owned(),
-        Some("host-passthrough" | "host-model") => hosts.to_owned(),
-        None | Some("custom") => escape(cpu.model.as_deref().unwrap_or("qemu64")),
-        Some(other) => return Err(unsupported(format!("<cpu mode='{other}'>"))),
-    };
-    for (feature, policy) in &cpu.features {
-        let switch = if policy == "disable" { "off" } else { "on" };
-        text.push_str(&format!(",{}={switch}", escape(feature)));
-    }
-    if let Some(migratable) = cpu.migratable {
-        if !text.starts_with("host") && !text.starts_with("max") {
-            return Err(unsupported("<cpu migratable> of a named model"));
-        }
-        let switch = if migratable { "on" } else { "off" };
-        text.push_str(&format!(",migratable={switch}"));
-    }
-    let any = |policy: &str| cpu.features.iter().any(|(_, stated)| stated == policy);
-    let must = cpu.exact || any("require");
-    if must && any("optional") {
-        return Err(unsupported(
-            "a processor of which some is required and some optional",
-        ));
-    }
-    // Emulation has what it has, and tells what it lacks in its log.
-    if must && (host.kvm || cpu.exact) {
-        text.push_str(",enforce=on");
-    }
-    text.push_str(&timers.cpu);
-    Ok(text)
-}
-
-/// SMBIOS strings: `system.manufacturer` and such, with libvirt's names.
-fn smbios(line: &mut CommandLine, domain: &Domain) -> Result<(), DriverError> {
-    let tables = [
-        ("bios", 0),
-        ("system", 1),
-        ("baseBoard", 2),
-        ("chassis", 3),
-        ("oemStrings", 11),
-    ];
-    if let Some(odd) = domain.machine.sysinfo.keys().find(|key| {
-        !tables.iter().any(|(table, _)| {
-            key.strip_prefix(table)
-                .is_some_and(|rest| rest.starts_with('.'))
-        })
-    }) {
-        return Err(unsupported(format!("<sysinfo> with {odd}")));
-    }
-    for (table, number) in tables {
-        let entries = domain.machine.sysinfo.iter().filter_map(|(key, value)| {
-            let name = key.strip_prefix(table)?.strip_prefix('.')?;
-            let name = if number == 11 { "value" } else { name };
-            Some(format!(",{}={}", escape(name), escape(value)))
-        });
-        let entries: String = entries.collect();
-        if !entries.is_empty() {
-            line.option("-smbios", format!("type={number}{entries}"));
-        }
-    }
-    Ok(())
-}
-
-/// What the guest boots: a kernel, or firmware.
-fn firmware(
-    line: &mut CommandLine,
-    domain: &Domain,
-    dir: &GuestDir,
-    host: &Host,
-    machine: &mut String,
-) -> Result<(), DriverError> {
-    let (efi, loader, flash, nvram, template) = match &domain.boot {
-        Boot::Kernel {
-            kernel,
-            initrd,
-            cmdline,
-        } => {
-            line.option("-kernel", text(kernel));
-            if let Some(initrd) = initrd {
-                line.option("-initrd", text(initrd));
-            }
-            if !cmdline.is_empty() {
-                line.option("-append", cmdline.clone());
-            }
-            return Ok(());
-        }
-        Boot::Firmware {
-            efi,
-            loader,
-            flash,
-            nvram,
-            template,
-            ..
-        } => (*efi, loader, *flash, nvram, template),
-    };
-    line.option("-boot", "strict=on");
-    if !efi && !flash && nvram.is_none() {
-        if let Some(loader) = loader {
-            line.option("-bios", text(loader));
-        }
-        return Ok(());
-    }
-    let not_installed = || DriverError::NotInstalled {
-        program: "the firmware for UEFI".to_owned(),
-        help: "install OVMF (Debian: ovmf), or name it by <loader> and <nvram>".to_owned(),
-    };
-    let installed = host.firmware.as_ref();
-    let code = loader.as_ref().or(installed.map(|(code, _)| code));
-    let code = text(code.ok_or_else(not_installed)?);
-    // Variables of a guest whose definition names no file for them live as long as its directory.
-    let variables = nvram.clone().unwrap_or_else(|| dir.file("nvram"));
-    let template = template.as_ref().or(installed.map(|(_, vars)| vars));
-    line.copy = template.map(|template| (template.clone(), variables.clone()));
-    for (node, path, readonly) in [
-        ("pflash0", code, true),
-        ("pflash1", text(&variables), false),
-    ] {
-        line.json("-blockdev", json!({
-            "node-name": node, "driver": "raw", "read-only": readonly, "file": {"driver": "file", "filename": path},
-        }));
-        machine.push_str(&format!(",{node}={node}"));
-    }
-    Ok(())
 }
 
 /// What the guest's ends lead to. It is the agent that starts a guest again which has powered itself off.

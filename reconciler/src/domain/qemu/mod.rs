@@ -10,6 +10,7 @@ mod controllers;
 mod devices;
 mod events;
 mod fields;
+mod machine;
 mod place;
 mod qmp;
 
@@ -20,7 +21,6 @@ use super::{
     Driver, DriverError, GuestDir, Invocation, LastWords, Launch, Objection, Request, Vitals,
 };
 use crate::resolve::domain::Domain;
-use crate::units::Bytes;
 
 /// Everything of the guest that QEMU is not told here, and so cannot do.
 pub fn objections(domain: &Domain) -> Vec<Objection> {
@@ -66,16 +66,19 @@ impl Driver for Qemu {
         let mut qmp = Qmp::connect(&dir.control(), "ask how the guest does").await?;
         let status = qmp.execute("query-status", None).await?;
         link_console(dir, &mut qmp).await?;
-        // A guest without a balloon, or whose driver for it is not up, has none to tell of.
-        let balloon = match qmp.execute("query-balloon", None).await {
-            Ok(answer) => answer.get("actual").and_then(Value::as_u64).map(Bytes),
-            Err(DriverError::Refused { .. }) => None,
-            Err(error) => return Err(error),
-        };
         let status = status.get("status").and_then(Value::as_str);
+        let preserved = match status {
+            Some("guest-panicked") => Some("crash"),
+            Some("shutdown") => Some("power-off"),
+            _ => None,
+        };
         Ok(Vitals {
-            paused: matches!(status, Some("paused" | "prelaunch" | "suspended")),
-            balloon,
+            paused: matches!(
+                status,
+                Some("paused" | "prelaunch" | "suspended" | "io-error")
+            ),
+            preserved: preserved.map(str::to_owned),
+            balloon: None,
         })
     }
 
@@ -86,6 +89,10 @@ impl Driver for Qemu {
             Request::Pause => ("stop", None),
             Request::Resume => ("cont", None),
             Request::Balloon(size) => ("balloon", Some(json!({"value": size.0}))),
+            Request::Link(interface, up) => (
+                "set_link",
+                Some(json!({"name": format!("nic{interface}"), "up": up})),
+            ),
             Request::Quit => return qmp.quit().await,
         };
         qmp.execute(command, arguments).await.map(drop)

@@ -129,6 +129,7 @@ impl World {
             Effect::ResumeGuest { guest, .. } => {
                 return self.set_state(*guest, |pid| GuestState::Running { pid });
             }
+            Effect::SetGuestLink { guest, .. } => return self.running(*guest).map(drop),
             Effect::SetBalloon { guest, size, .. } => {
                 self.running(*guest)?.balloon = Some(*size);
             }

@@ -31,6 +31,8 @@ async fn damage_to_links_queues_and_tables_wakes_at_once() {
         ("tc qdisc del dev vbr0 root", Wake::Queues),
         ("ip addr add 10.0.0.1/24 dev vbr0", Wake::Links),
         ("ip addr del 10.0.0.1/24 dev vbr0", Wake::Links),
+        ("echo 1 > /proc/sys/net/ipv4/ip_forward", Wake::Links),
+        ("echo 0 > /proc/sys/net/ipv4/ip_forward", Wake::Links),
         ("ip link del vbr0", Wake::Links),
         ("nft add rule bridge vireo guest accept", Wake::Tables),
         ("nft flush chain bridge vireo guest", Wake::Tables),

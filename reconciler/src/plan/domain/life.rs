@@ -113,8 +113,12 @@ pub(super) fn after_end(
     next: Option<&Domain>,
 ) -> Vec<Effect> {
     let reason = match &guest.state {
-        GuestState::Ended { reason } if reason == "power-off" => "shutdown",
-        GuestState::Ended { .. } => "crashed",
+        GuestState::Ended { reason } | GuestState::Preserved { reason, .. }
+            if reason == "power-off" =>
+        {
+            "shutdown"
+        }
+        GuestState::Ended { .. } | GuestState::Preserved { .. } => "crashed",
         GuestState::Running { .. } | GuestState::Paused { .. } => "destroyed",
     };
     end(context, &guest.launch, reason, next)

@@ -9,7 +9,7 @@ use crate::resolve::domain::Domain;
 
 use crate::plan::context::Context;
 use crate::plan::draft::{Found, Page, Work, refusal};
-use crate::plan::step::{Difference, Disruption, Pending, Step, Verb};
+use crate::plan::step::{Difference, Disruption, Held, Pending, Step, Verb};
 use crate::plan::summary;
 
 use super::{fields, life, surroundings};
@@ -23,6 +23,9 @@ pub(super) fn plan(
     guest: &Guest,
 ) -> Found {
     let runs = &guest.launch.domain;
+    if let GuestState::Preserved { reason, .. } = &guest.state {
+        return preserved(context, wanted, page, guest, reason);
+    }
     let (live, heavy) = split(runs, domain, wanted);
     let allowed = wanted.policy.disruption;
     if !heavy.is_empty() && allowed >= Disruption::Restart {
@@ -52,6 +55,35 @@ pub(super) fn plan(
     }
 }
 
+/// A guest that has ended and whose process is kept for a look stays as it was, changed definition or not: its surroundings alone are kept in order.
+fn preserved(
+    context: &Context<'_>,
+    wanted: &Wanted,
+    page: &Page<'_>,
+    guest: &Guest,
+    reason: &str,
+) -> Found {
+    let runs = &guest.launch.domain;
+    let mut work = Work::default();
+    match surroundings::of(context, runs, false) {
+        Ok(around) => around.repair(context, &mut work),
+        Err(error) => return Found::refused(refusal(wanted, error.rule, error.message, "")),
+    }
+    Found {
+        step: (!work.is_empty())
+            .then(|| step(context, wanted, runs, page, work, Vec::new(), true))
+            .flatten(),
+        held: vec![Held {
+            object: wanted.id.clone(),
+            why: format!(
+                "it has ended ({reason}), and its process is kept for a look as its definition says; `vireo restart {}` starts it again",
+                runs.name
+            ),
+        }],
+        ..Found::default()
+    }
+}
+
 /// What a guest is to be that is not restarted.
 fn goes_on_as(runs: &Domain, domain: &Domain, all_live: bool) -> Domain {
     if all_live {
@@ -76,6 +108,9 @@ pub(in crate::plan) fn target(
         return None;
     }
     let runs = &guest.launch.domain;
+    if matches!(guest.state, GuestState::Preserved { .. }) {
+        return Some(runs.clone());
+    }
     let (_, heavy) = split(runs, domain, wanted);
     let restarts = !heavy.is_empty() && wanted.policy.disruption >= Disruption::Restart;
     (!restarts).then(|| goes_on_as(runs, domain, heavy.is_empty()))
@@ -104,9 +139,16 @@ fn adjust(
 ) -> Result<(), crate::plan::rules::RulesError> {
     let runs = &guest.launch.domain;
     surroundings::of(context, target, false)?.repair(context, work);
-    if target.memory.current != runs.memory.current {
+    // Monitors count in pages.
+    let asked = guest.balloon.unwrap_or(runs.memory.current);
+    if target.balloon && target.memory.current.0.abs_diff(asked.0) >= 4096 {
+        let reason = if target.memory.current == runs.memory.current {
+            format!("its balloon leaves it {asked}")
+        } else {
+            String::new()
+        };
         work.act(
-            "",
+            reason,
             Effect::SetBalloon {
                 guest: target.uuid,
                 driver: target.driver,

@@ -87,6 +87,12 @@ impl Surroundings<'_> {
                 let reason =
                     link.map_or_else(String::new, |_| format!("{} is {word}", interface.tap));
                 work.act(reason, set_link(interface));
+                work.also(Effect::SetGuestLink {
+                    guest: self.domain.uuid,
+                    driver: self.domain.driver,
+                    interface: interface.index,
+                    up: interface.link_up,
+                });
             }
         }
         for link in context.links_of(self.domain.uuid) {

@@ -157,7 +157,10 @@ fn one(effect: &Effect, host: &mut Inventory, ledger: &mut Ledger) {
         Effect::ResumeGuest { guest, .. } => {
             set_state(host, guest, GuestState::Running { pid: 2 });
         }
-        Effect::SetBalloon { .. } => {}
+        Effect::SetGuestLink { .. } => {}
+        Effect::SetBalloon { guest, size, .. } => {
+            host.guests.get_mut(&guest).unwrap().balloon = Some(size);
+        }
         Effect::RecordLaunch(launch) => {
             let uuid = launch.domain.uuid;
             host.guests.get_mut(&uuid).unwrap().launch = launch;

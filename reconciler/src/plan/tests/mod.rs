@@ -166,7 +166,13 @@ fn applying_twice_changes_nothing() {
 fn every_damage_is_repaired_and_no_guest_is_stopped_for_it() {
     type Damage = (&'static str, fn(&mut Inventory));
     let web = make::uuid(Kind::Domain, "web");
-    let damages: [Damage; 10] = [
+    let damages: [Damage; 12] = [
+        ("forwarding off", |host| host.host.ip_forward = false),
+        ("balloon changed", |host| {
+            for guest in host.guests.values_mut() {
+                guest.balloon = Some(Bytes::mib(100));
+            }
+        }),
         ("bridge removed", |host| {
             host.links.remove("virbr0");
             host.links.values_mut().for_each(|link| link.master = None);
@@ -227,6 +233,8 @@ fn every_damage_is_repaired_and_no_guest_is_stopped_for_it() {
         assert_eq!(case.host.guests[&web].launch.generation, generation);
     }
     insta::assert_snapshot!(told.replace(&tap("web"), "TAP"), @r"
+    forwarding off: network default: IPv4 forwarding is off
+    balloon changed: domain web: its balloon leaves it 100 MiB
     bridge removed: network default: bridge virbr0 is not there
     bridge removed: domain web: TAP is not in bridge virbr0
     bridge down: network default: virbr0 is down
@@ -258,6 +266,32 @@ fn a_guest_that_ended_is_started_again_and_the_plan_says_how_it_ended() {
         case.settle();
         assert_ne!(case.host.guests[&web].launch.generation, before);
     }
+}
+
+#[test]
+fn a_guest_whose_process_is_kept_for_a_look_is_told_of_and_left_alone() {
+    let web = make::uuid(Kind::Domain, "web");
+    let mut case = Case::made(make::small());
+    case.host.guests.get_mut(&web).unwrap().state = GuestState::Preserved {
+        pid: 2,
+        reason: "crash".to_owned(),
+    };
+    case.edit_guest(|guest| {
+        guest.memory.maximum = Bytes::gib(1);
+        guest.tuning.shares = Some(2048);
+    });
+    let plan = case.plan();
+    assert!(
+        plan.steps.is_empty() && plan.pending.is_empty(),
+        "{}",
+        case.text()
+    );
+    assert_eq!(
+        plan.held[0].why,
+        "it has ended (crash), and its process is kept for a look as its definition says; `vireo restart web` starts it again"
+    );
+    case.edit_guest(|guest| guest.lifecycle.wanted = WantedState::Stopped);
+    assert_eq!(case.plan().steps[0].verb, Verb::Stop);
 }
 
 #[test]
