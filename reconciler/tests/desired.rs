@@ -130,6 +130,49 @@ fn what_builtin_lacks_takes_qemu_and_says_why() {
 }
 
 #[test]
+fn a_processor_that_builtin_knows_stays_with_it() {
+    let guest = |cpu: &str| {
+        format!(
+            "<domain type='kvm'><name>a</name><memory unit='MiB'>512</memory><vcpu>4</vcpu>\
+             <os><type>hvm</type><kernel>/boot/vmlinuz</kernel></os>{cpu}</domain>"
+        )
+    };
+    for (cpu, driver, why) in [
+        (
+            "<cpu mode='custom' match='exact'><model fallback='allow'>Haswell-noTSX</model><feature policy='disable' name='vmx'/></cpu>",
+            Driver::Builtin,
+            "",
+        ),
+        (
+            "<cpu mode='host-model'><topology sockets='1' dies='1' cores='2' threads='2'/></cpu>",
+            Driver::Builtin,
+            "",
+        ),
+        ("<cpu><model>EPYC-Rome</model></cpu>", Driver::Builtin, ""),
+        (
+            "<cpu mode='custom'><model>athlon</model></cpu>",
+            Driver::Qemu,
+            "the processor model athlon, which builtin does not know",
+        ),
+        (
+            "<cpu mode='host-passthrough'><feature name='warp' policy='optional'/></cpu>",
+            Driver::Qemu,
+            "the processor feature warp",
+        ),
+    ] {
+        let text = guest(cpu);
+        let desired = build(&[("a.xml", &text)], &Ledger::default());
+        let guest = domain(&desired, "a");
+        assert_eq!(guest.driver, driver, "{cpu}: {}", guest.driver_why);
+        assert!(
+            guest.driver_why.contains(why),
+            "{cpu}: {}",
+            guest.driver_why
+        );
+    }
+}
+
+#[test]
 fn a_kvm_that_cannot_run_kernels_takes_qemu() {
     let facts = HostFacts {
         kvm_limits: Some("kvm_pvm runs no ordinary kernel".to_owned()),

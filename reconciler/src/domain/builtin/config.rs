@@ -20,6 +20,7 @@ pub struct Config {
     uuid: String,
     memory: MemoryConfig,
     vcpus: VcpusConfig,
+    cpu: CpuConfig,
     boot: BootConfig,
     disks: Vec<DiskConfig>,
     interfaces: Vec<InterfaceConfig>,
@@ -46,6 +47,31 @@ struct MemoryConfig {
 #[derive(Debug, Serialize)]
 struct VcpusConfig {
     count: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topology: Option<TopologyConfig>,
+}
+
+#[derive(Debug, Serialize)]
+struct TopologyConfig {
+    sockets: u32,
+    dies: u32,
+    cores: u32,
+    threads: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct CpuConfig {
+    mode: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    features: Vec<FeatureConfig>,
+}
+
+#[derive(Debug, Serialize)]
+struct FeatureConfig {
+    name: String,
+    policy: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -124,7 +150,9 @@ pub fn translate(domain: &Domain, dir: &GuestDir) -> Result<Config, DriverError>
         },
         vcpus: VcpusConfig {
             count: domain.vcpus.current,
+            topology: domain.vcpus.topology.map(topology),
         },
+        cpu: cpu(domain)?,
         boot: BootConfig {
             kernel: kernel.clone(),
             initrd: initrd.clone(),
@@ -173,6 +201,35 @@ fn refuse_extras(domain: &Domain) -> Result<(), DriverError> {
         ))),
         _ => Ok(()),
     }
+}
+
+fn topology([sockets, dies, cores, threads]: [u32; 4]) -> TopologyConfig {
+    TopologyConfig {
+        sockets,
+        dies,
+        cores,
+        threads,
+    }
+}
+
+/// The processor. Without a word about it, and where everything is asked for, it is the host's.
+fn cpu(domain: &Domain) -> Result<CpuConfig, DriverError> {
+    let cpu = &domain.cpu;
+    let (mode, model) = match (cpu.mode.as_deref(), &cpu.model) {
+        (None, None) | (Some("host-passthrough" | "maximum"), _) => ("host-passthrough", None),
+        (Some("host-model"), _) => ("host-model", None),
+        (None | Some("custom"), Some(model)) => ("custom", Some(model.clone())),
+        (Some(other), _) => return Err(unsupported(format!("<cpu mode='{other}'>"))),
+    };
+    let feature = |(name, policy): &(String, String)| FeatureConfig {
+        name: name.clone(),
+        policy: policy.clone(),
+    };
+    Ok(CpuConfig {
+        mode,
+        model,
+        features: cpu.features.iter().map(feature).collect(),
+    })
 }
 
 fn disk(disk: &Disk) -> Result<DiskConfig, DriverError> {
@@ -278,6 +335,26 @@ mod tests {
             domain.memory.current.0
         );
         assert!(read.serial.socket.is_some() && read.serial.pty);
+    }
+
+    #[test]
+    fn the_processor_reaches_the_monitor_as_it_was_asked_for() {
+        let mut domain = testing::domain();
+        domain.vcpus.maximum = 8;
+        domain.vcpus.current = 8;
+        domain.vcpus.topology = Some([2, 1, 2, 2]);
+        domain.cpu.model = Some("Haswell-noTSX".to_owned());
+        domain.cpu.features = vec![("pcid".to_owned(), "optional".to_owned())];
+        let dir = GuestDir::new(std::path::Path::new("/run/vireo/guests"), domain.uuid);
+        for mode in [None, Some("custom"), Some("host-model"), Some("maximum")] {
+            domain.cpu.mode = mode.map(str::to_owned);
+            let text = serde_json::to_string(&translate(&domain, &dir).unwrap()).unwrap();
+            let read = vireo_vmm::config::Guest::parse(&text).unwrap();
+            assert_eq!(read.vcpus.topology.unwrap().threads, 2);
+            assert_eq!(read.cpu.features[0].name, "pcid");
+            let custom = matches!(mode, None | Some("custom"));
+            assert_eq!(read.cpu.model.is_some(), custom, "{mode:?}");
+        }
     }
 
     #[test]

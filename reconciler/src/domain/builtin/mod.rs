@@ -4,6 +4,7 @@
 //! each question. The monitor writes its life into `state`, a line of JSON at each change, which still speaks when the process is gone.
 
 mod config;
+pub(crate) mod processors;
 
 use std::time::Duration;
 

@@ -6,6 +6,7 @@ use vireo_schema::domain::{self as stated, DomainType, LifecycleAction, Placemen
 
 use super::machine::{boot, cpu, machine, memory, vcpus};
 use super::{Resolving, Surroundings, devices, support};
+use crate::domain::builtin::processors;
 use crate::plan::step::Refusal;
 use crate::resolve::domain::{Action, Clock, Domain, Events, Lifecycle, Tuning};
 use crate::resolve::{Driver, WantedState};
@@ -142,16 +143,8 @@ fn builtin_obstacle(
     {
         return obstacle("os", "it boots by firmware, and builtin boots a <kernel>");
     }
-    if let Some(mode) = domain.cpu.as_ref().and_then(|cpu| cpu.mode)
-        && !matches!(
-            mode,
-            CpuMode::HostPassthrough | CpuMode::HostModel | CpuMode::Maximum
-        )
-    {
-        return obstacle(
-            "cpu/@mode",
-            "it asks for a named processor model, and builtin shows the host's",
-        );
+    if let Some((path, why)) = domain.cpu.as_ref().and_then(processor_obstacle) {
+        return obstacle(path, &why);
     }
     if domain
         .features
@@ -165,6 +158,35 @@ fn builtin_obstacle(
     }
     let devices = domain.devices.as_ref()?;
     devices::builtin_obstacle(devices).map(|(path, why)| Obstacle { path, why })
+}
+
+/// Why the builtin driver cannot show the processor that a definition asks for, as far as that can be told without the host's.
+fn processor_obstacle(cpu: &stated::cpu::Cpu) -> Option<(&'static str, String)> {
+    let model = cpu.model.as_ref().and_then(|model| model.value.as_deref());
+    let custom = matches!(cpu.mode, None | Some(CpuMode::Custom));
+    match model {
+        Some(model) if custom && !processors::knows_model(model) => {
+            let why =
+                format!("it asks for the processor model {model}, which builtin does not know");
+            return Some(("cpu/model", why));
+        }
+        None if cpu.mode == Some(CpuMode::Custom) => {
+            return Some((
+                "cpu",
+                "it asks for a processor model and names none".to_owned(),
+            ));
+        }
+        _ => {}
+    }
+    let features = cpu
+        .features
+        .iter()
+        .filter_map(|feature| feature.name.as_deref());
+    let unknown = features
+        .into_iter()
+        .find(|name| !processors::knows_feature(name))?;
+    let why = format!("it asks for the processor feature {unknown}, which builtin does not know");
+    Some(("cpu/feature", why))
 }
 
 fn complete(

@@ -333,7 +333,12 @@ fn whatever_builtin_is_asked_for_reaches_it() {
         .replace("<console>S1</console>", "")
         .replace("period", "global_period")
         .replace("quota", "global_quota");
-    let samples = [sample, other];
+    let processor = sample.replace("current='2'>4<", "current='2'>16<").replace(
+        "<cpu mode='host-passthrough'/>",
+        "<cpu mode='custom'><model>Haswell</model><topology sockets='2' dies='2' cores='2' threads='2'/>\
+         <feature policy='disable' name='rtm'/></cpu>",
+    );
+    let samples = [sample, other, processor];
     let rows: Vec<&str> = (support::DOMAIN.iter().copied())
         .filter(|row| !AS_BUILTIN_IS.contains(row))
         .collect();
