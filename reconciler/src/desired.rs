@@ -4,6 +4,7 @@
 //! good objects and problems side by side. A problem of one object never takes another with it, unless the other refers to it.
 
 mod build;
+mod images;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -45,6 +45,7 @@ impl Desired {
                 build.resolve(claim);
             }
         }
+        build.refuse_contested_images();
         build.depart();
         build.desired
     }
@@ -231,12 +232,39 @@ impl Build<'_> {
                 }
             }
         }
-        let Some(entry) = entry else { return };
+        self.hold(&claim.id, why.unwrap_or_default());
+    }
+
+    /// Guests that would spoil each other's images are kept as they last were.
+    fn refuse_contested_images(&mut self) {
+        let refusals = super::images::contested(&self.desired.objects);
+        let held =
+            |desired: &Desired, id: &ObjectId| desired.held.iter().any(|held| held.object == *id);
+        for refusal in &refusals {
+            let Some(id) = refusal.object.clone().filter(|id| !held(&self.desired, id)) else {
+                continue;
+            };
+            self.desired.objects.remove(&id);
+            let place = refusal.location.as_ref().map(ToString::to_string);
+            let why = format!(
+                "its definition has a problem at {}",
+                place.unwrap_or_default()
+            );
+            self.hold(&id, why);
+        }
+        self.desired.problems.extend(refusals);
+    }
+
+    /// Keeps an owned object as it last was; failing that, keeps it from being removed.
+    fn hold(&mut self, id: &ObjectId, why: String) {
+        let Some(entry) = self.ledger.get(id) else {
+            return;
+        };
         // Whoever claims it may call it otherwise: it is kept under the name that it has.
         let id = &entry.object;
         self.desired.held.push(Held {
             object: id.clone(),
-            why: why.unwrap_or_default(),
+            why,
         });
         let last = self.last_good.of(entry);
         let wanted = last
