@@ -4,11 +4,13 @@
 //! good objects and problems side by side. A problem of one object never takes another with it, unless the other refers to it.
 
 mod build;
+mod fields;
 mod images;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+pub use fields::Fields;
 use serde::{Deserialize, Serialize};
 
 use crate::compile::filter::ir::Filter;
@@ -59,8 +61,8 @@ pub struct Wanted {
     pub file: PathBuf,
     /// Where the definition begins.
     pub location: Location,
-    /// Where each stated field is: path of elements to place.
-    pub fields: BTreeMap<String, Location>,
+    /// Where each stated field is.
+    pub fields: Fields,
     /// The definition in canonical XML with its policy, for the ledger, hooks and diffs.
     pub xml: String,
     /// What it may do to the host.

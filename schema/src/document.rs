@@ -123,6 +123,11 @@ fn stated_in(element: &Tree<'_>, path: &str, shape: &str, stated: &mut Vec<State
 }
 
 impl SpanTable {
+    /// The text.
+    pub fn source(&self) -> &Arc<Source> {
+        &self.source
+    }
+
     /// The place of the element (its start tag, or its key in YAML) or attribute (its value) at a path such as `domain/devices/disk[2]/source/@file`, the
     /// form that diagnostics use. The root's name may be left out; an element without a number is the first of its name.
     pub fn get(&self, path: &str) -> Option<Span> {

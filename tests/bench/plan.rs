@@ -20,7 +20,9 @@ pub fn bench(words: &[String]) -> Outcome {
         counts = vec![1_000, 10_000];
     }
     for count in counts {
-        let root = PathBuf::from(format!("/run/vireo-bench/plan-{count}"));
+        let scratch = std::env::var_os("VIREO_BENCH_DIR")
+            .map_or_else(|| PathBuf::from("/run/vireo-bench"), PathBuf::from);
+        let root = scratch.join(format!("plan-{count}"));
         let _ = fs::remove_dir_all(&root);
         write(&root.join("desired"), count)?;
         fs::create_dir_all(root.join("hooks"))?;

@@ -23,12 +23,15 @@ impl Plan {
             let colour = coloured(common.color, &std::io::stdout());
             render::plan(plan, Style { colour })
         })?;
-        Ok(if !plan.refusals.is_empty() {
+        let status = if !plan.refusals.is_empty() {
             PROBLEM
         } else if plan.steps.is_empty() {
             DONE
         } else {
             CHANGES
-        })
+        };
+        // The process ends here; taking ten thousand objects apart first would be a tenth of its time.
+        std::mem::forget(look);
+        Ok(status)
     }
 }

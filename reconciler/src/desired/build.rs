@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use vireo_schema::{Definition, Diagnostic, Document, Located, Source};
 
-use super::{Departed, Desired, Policy, Resolved, Wanted};
+use super::{Departed, Desired, Fields, Policy, Resolved, Wanted};
 use crate::compile::filter::lower;
 use crate::inventory::HostFacts;
 use crate::ledger::{Entry, Ledger};
@@ -39,10 +40,14 @@ impl Desired {
         build.hold_broken(documents, &mut claims);
         build.name(&claims);
         for kind in Kind::ALL {
-            let of_kind: Vec<&Claim<'_>> =
-                in_order(claims.values().filter(|claim| claim.id.kind == kind));
-            for claim in of_kind {
-                build.resolve(claim);
+            for batch in batches(claims.values().filter(|claim| claim.id.kind == kind)) {
+                let stated: Vec<Option<Result<Wanted, Vec<Refusal>>>> = batch
+                    .par_iter()
+                    .map(|claim| Some(build.wanted(&claim.id, claim.stated?)))
+                    .collect();
+                for (claim, stated) in batch.into_iter().zip(stated) {
+                    build.settle(claim, stated);
+                }
             }
         }
         build.refuse_contested_images();
@@ -115,14 +120,16 @@ fn kind(kind: vireo_schema::Kind) -> Kind {
     }
 }
 
-/// Volumes with a backing file after those without, so that most are known when they are referred to; all else as it is.
-fn in_order<'c, 'a>(claims: impl Iterator<Item = &'c Claim<'a>>) -> Vec<&'c Claim<'a>> {
+/// What may be resolved side by side: everything that refers to no other of its kind, then one at a time each volume with a backing file.
+fn batches<'c, 'a>(claims: impl Iterator<Item = &'c Claim<'a>>) -> Vec<Vec<&'c Claim<'a>>> {
     let layered = |claim: &&Claim<'_>| {
         let definition = claim.stated.map(|located| &located.definition);
         matches!(definition, Some(Definition::Volume(volume)) if volume.backing_store.is_some())
     };
     let (layers, plain): (Vec<_>, Vec<_>) = claims.partition(layered);
-    plain.into_iter().chain(layers).collect()
+    std::iter::once(plain)
+        .chain(layers.into_iter().map(|layer| vec![layer]))
+        .collect()
 }
 
 impl Build<'_> {
@@ -210,27 +217,26 @@ impl Build<'_> {
     }
 
     /// Adds the object as it is stated; failing that, as it last was; failing that, keeps it from being removed.
-    fn resolve(&mut self, claim: &Claim<'_>) {
+    fn settle(&mut self, claim: &Claim<'_>, stated: Option<Result<Wanted, Vec<Refusal>>>) {
         let entry = self.ledger.get(&claim.id);
         let mut why = claim.held.clone();
-        if let Some(located) = claim.stated {
-            match self.wanted(&claim.id, located) {
-                Ok(mut wanted) => {
-                    wanted.previous = self.previous(entry, &wanted);
-                    return self.admit(wanted);
-                }
-                Err(refusals) => {
-                    let place = refusals
-                        .first()
-                        .and_then(|first| first.location.as_ref())
-                        .map(ToString::to_string);
-                    why = Some(format!(
-                        "its definition has a problem at {}",
-                        place.unwrap_or_default()
-                    ));
-                    self.desired.problems.extend(refusals);
-                }
+        match stated {
+            Some(Ok(mut wanted)) => {
+                wanted.previous = self.previous(entry, &wanted);
+                return self.admit(wanted);
             }
+            Some(Err(refusals)) => {
+                let place = refusals
+                    .first()
+                    .and_then(|first| first.location.as_ref())
+                    .map(ToString::to_string);
+                why = Some(format!(
+                    "its definition has a problem at {}",
+                    place.unwrap_or_default()
+                ));
+                self.desired.problems.extend(refusals);
+            }
+            None => {}
         }
         self.hold(&claim.id, why.unwrap_or_default());
     }
@@ -338,16 +344,12 @@ impl Build<'_> {
                 return Err(at.finish(None::<()>).err().unwrap_or_default());
             }
         };
-        let location = place(located, located.span.start);
-        let fields = stated
-            .into_iter()
-            .map(|one| (one.path, place(located, one.span.start)))
-            .collect();
+        let location = place(&located.source, located.span.start);
         Ok(Wanted {
             id: id.clone(),
             file: located.source.path.clone(),
             location,
-            fields,
+            fields: Fields::stated(&located.spans),
             xml: vireo_schema::to_xml(&located.definition, &located.policy),
             policy: Policy {
                 disruption: disruption(located.policy.allowed()),

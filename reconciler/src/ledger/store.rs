@@ -8,6 +8,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use rustix::fs::FlockOperation;
 
 use super::{Entry, Ledger, key};
@@ -68,20 +69,28 @@ impl Store {
     /// # Errors
     /// When the directory or any entry cannot be read or understood.
     pub fn load(&self) -> Result<Ledger, LedgerError> {
-        let mut ledger = Ledger::default();
         let listing = match fs::read_dir(&self.directory) {
             Ok(listing) => listing,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ledger),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ledger::default()),
             Err(error) => return Err(io_error("read", &self.directory)(error)),
         };
+        let mut paths = Vec::new();
         for item in listing {
             let path = item.map_err(io_error("read", &self.directory))?.path();
             if path
                 .extension()
                 .is_some_and(|extension| extension == "json")
             {
-                ledger.record(read_entry(&path)?);
+                paths.push(path);
             }
+        }
+        let entries: Vec<Entry> = paths
+            .par_iter()
+            .map(|path| read_entry(path))
+            .collect::<Result<_, _>>()?;
+        let mut ledger = Ledger::default();
+        for entry in entries {
+            ledger.record(entry);
         }
         Ok(ledger)
     }

@@ -44,22 +44,7 @@ fn snippet(field: &str, value: &str, yaml: bool) -> String {
 
 /// Where a field is stated: itself, the first thing in it, or what it is in.
 pub(super) fn locate(wanted: &Wanted, field: &str) -> Option<Location> {
-    let mut path = field;
-    loop {
-        if let Some(location) = wanted.fields.get(path) {
-            return Some(location.clone());
-        }
-        let inside = format!("{path}/");
-        if let Some((key, location)) = wanted.fields.range(inside.clone()..).next()
-            && key.starts_with(&inside)
-        {
-            return Some(location.clone());
-        }
-        path = match path.rfind('/') {
-            Some(end) => &path[..end],
-            None => return None,
-        };
-    }
+    wanted.fields.locate(field)
 }
 
 /// What a definition states otherwise than when it was last applied, element by element of the canonical form.

@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rayon::prelude::*;
 use vireo_schema::Document;
 
 use super::{Source, SourceError};
@@ -64,21 +65,23 @@ impl Directories {
             }
         }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut current = BTreeMap::new();
-        for (path, metadata) in files {
-            let stamp = stamp(&metadata);
-            let document = match seen.remove(&path) {
-                Some((before, document)) if before == stamp => document,
-                _ if metadata.is_symlink() => {
-                    let why =
-                        "is a symbolic link that leads nowhere, or out of the watched directory";
-                    Arc::new(Document::unreadable(&path, why))
-                }
-                _ => Arc::new(read_file(&path)),
-            };
-            current.insert(path, (stamp, document));
-        }
-        *seen = current;
+        let seen_before = &*seen;
+        let current: Vec<(PathBuf, (Stamp, Arc<Document>))> = files
+            .into_par_iter()
+            .map(|(path, metadata)| {
+                let stamp = stamp(&metadata);
+                let document = match seen_before.get(&path) {
+                    Some((before, document)) if *before == stamp => document.clone(),
+                    _ if metadata.is_symlink() => {
+                        let why = "is a symbolic link that leads nowhere, or out of the watched directory";
+                        Arc::new(Document::unreadable(&path, why))
+                    }
+                    _ => Arc::new(read_file(&path)),
+                };
+                (path, (stamp, document))
+            })
+            .collect();
+        *seen = current.into_iter().collect();
         Ok(seen
             .values()
             .map(|(_, document)| document.clone())

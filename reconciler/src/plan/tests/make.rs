@@ -7,7 +7,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::compile::filter::ir::Filter;
-use crate::desired::{Desired, Policy, Resolved, Wanted};
+use crate::desired::{Desired, Fields, Policy, Resolved, Wanted};
 use crate::object::{Kind, ObjectId};
 use crate::plan::step::Location;
 use crate::resolve::domain::*;
@@ -218,7 +218,7 @@ pub fn wanted(resolved: Resolved) -> Wanted {
             column: 1,
         },
         file,
-        fields: BTreeMap::new(),
+        fields: Fields::default(),
         xml: serde_json::to_string_pretty(&resolved).unwrap(),
         policy: Policy::default(),
         resolved,

@@ -14,7 +14,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use vireo_schema::{Located, Stated};
+use vireo_schema::{Located, Source, Stated};
 
 use crate::compile::filter::ir::Filter;
 use crate::inventory::HostFacts;
@@ -86,7 +86,7 @@ impl<'a> Resolving<'a> {
     ) {
         self.problems.push(Refusal {
             object: Some(self.id.clone()),
-            location: Some(place(self.located, start)),
+            location: Some(place(&self.located.source, start)),
             message: message.into(),
             help: Some(help.into()).filter(|help: &String| !help.is_empty()),
             rule: rule.to_owned(),
@@ -147,11 +147,11 @@ fn in_words(path: &str) -> String {
 }
 
 /// The place of a byte of a definition's source.
-pub(crate) fn place(located: &Located, start: usize) -> Location {
-    let position = located.source.position(start);
+pub(crate) fn place(source: &Source, start: usize) -> Location {
+    let position = source.position(start);
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     Location {
-        file: located.source.path.clone(),
+        file: source.path.clone(),
         line: number(position.line),
         column: number(position.column),
     }
