@@ -77,6 +77,10 @@ pub struct Guest {
     /// What follows when the guest crashes (a triple fault).
     #[serde(default = "Then::destroy")]
     pub on_crash: Then,
+    /// File that gets a core dump of the guest, for `gdb` or `crash`, when it crashes and before what `on-crash` says follows. It is made when the
+    /// monitor starts; none if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub core: Option<PathBuf>,
     /// Numeric user that the monitor becomes once everything is open. If left out, a monitor that root started becomes a user of its own, derived
     /// from the UUID, and another one stays who it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -615,6 +619,7 @@ impl Guest {
         absolute("state".into(), &self.state);
         let optional = [
             ("boot.initrd", self.boot.initrd.as_ref()),
+            ("core", self.core.as_ref()),
             ("serial.log", self.serial.log.as_ref()),
             ("serial.socket", self.serial.socket.as_ref()),
             ("rng.source", self.rng.as_ref().map(|r| &r.source)),

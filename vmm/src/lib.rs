@@ -6,6 +6,7 @@ pub mod bus;
 pub mod config;
 pub mod console;
 pub mod control;
+pub mod core_dump;
 pub mod cpuid;
 pub mod devices;
 pub mod interrupt;

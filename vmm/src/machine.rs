@@ -23,6 +23,7 @@ use crate::bus::{Bus, BusError, SharedDevice, lock};
 use crate::config::{Bytes, Guest};
 use crate::console::Console;
 use crate::control::wire::BalloonStats;
+use crate::core_dump::CoreFile;
 use crate::cpuid::topology::Topology;
 use crate::cpuid::{CpuError, Host, Processors};
 use crate::devices::i8042::I8042;
@@ -294,6 +295,12 @@ impl Machine {
             vcpu.wait()?;
         }
         Ok(())
+    }
+
+    /// Writes the guest's memory and registers to a core file. The guest must be at rest and stays so.
+    pub fn dump(&self, core: &mut CoreFile) -> io::Result<u64> {
+        let processors: Vec<_> = self.vcpus.iter().filter_map(Vcpu::look).collect();
+        core.write(&self.memory, &processors)
     }
 
     /// Presses the power button.

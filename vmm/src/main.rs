@@ -14,6 +14,7 @@ use thiserror::Error;
 use vireo_vmm::config::{ConfigError, Guest};
 use vireo_vmm::console::{Console, ConsoleError, listen};
 use vireo_vmm::control::{ControlError, End, Estate, Journal, Owner, Reason, chain};
+use vireo_vmm::core_dump::CoreFile;
 use vireo_vmm::machine::{Machine, MachineError};
 use vireo_vmm::notice;
 use vireo_vmm::sandbox::{Role, Sandbox, SandboxError, last_words};
@@ -75,6 +76,8 @@ enum MainError {
     State { path: PathBuf, source: io::Error },
     #[error("could not listen on the control socket {path}")]
     Listen { path: PathBuf, source: io::Error },
+    #[error("could not open the file for core dumps {path}")]
+    Core { path: PathBuf, source: io::Error },
     #[error("could not wait for signals")]
     Signals(#[source] io::Error),
     #[error("could not make an event descriptor")]
@@ -151,6 +154,13 @@ fn live(arguments: &Arguments, guest: &Guest, journal: &mut Journal) -> Result<E
     })?;
     let (notifier, notices) = notice::channel().map_err(MainError::Notices)?;
     let console = Console::open(&guest.serial, &guest.control.with_file_name("console"))?;
+    let core = guest.core.as_deref().map(|path| {
+        CoreFile::open(path).map_err(|source| MainError::Core {
+            path: path.to_owned(),
+            source,
+        })
+    });
+    let core = core.transpose()?;
     let sandbox = if arguments.no_sandbox {
         tracing::warn!(
             "the sandbox is off: a guest that breaks out has all of this process's rights"
@@ -170,6 +180,7 @@ fn live(arguments: &Arguments, guest: &Guest, journal: &mut Journal) -> Result<E
         listener,
         signals: signals_descriptor,
         layers: sandbox.layers().cloned(),
+        core,
     };
     let owner = Owner::new(guest, estate, journal)?;
     sandbox.enter(Role::Owner)?;

@@ -24,6 +24,7 @@ use thiserror::Error;
 use crate::bus::lock;
 use crate::config::{Bytes, Guest};
 use crate::console::{Console, Port};
+use crate::core_dump::CoreFile;
 use crate::machine::{BalloonError, Machine};
 use crate::notice::{Notice, Notices};
 use crate::sandbox::Layers;
@@ -67,6 +68,7 @@ pub struct Owner<'a> {
     listener: UnixListener,
     signals: RawFd,
     layers: Option<Layers>,
+    core: Option<CoreFile>,
     journal: &'a mut Journal,
     poll: Poll,
     clients: BTreeMap<u32, Client>,
@@ -93,6 +95,8 @@ pub struct Estate {
     pub signals: RawFd,
     /// What holds the monitor.
     pub layers: Option<Layers>,
+    /// Where a core dump goes.
+    pub core: Option<CoreFile>,
 }
 
 impl<'a> Owner<'a> {
@@ -109,6 +113,7 @@ impl<'a> Owner<'a> {
             listener,
             signals,
             layers,
+            core,
         } = estate;
         let poll = Poll::new().map_err(ControlError::Poll)?;
         let owner = Self {
@@ -119,6 +124,7 @@ impl<'a> Owner<'a> {
             listener,
             signals,
             layers,
+            core,
             journal,
             poll,
             clients: BTreeMap::new(),
@@ -248,6 +254,9 @@ impl<'a> Owner<'a> {
                 Notice::Failed(_) => EventKind::Error,
             };
             self.event(kind, Some(message.clone()));
+            if matches!(notice, Notice::Crash(_) | Notice::Failed(_)) {
+                self.dump();
+            }
             match self.act(action, message.clone(), None) {
                 Ok(Some(end)) => return Some(end),
                 Ok(None) => {}
@@ -264,6 +273,21 @@ impl<'a> Owner<'a> {
             }
         }
         None
+    }
+
+    /// Writes a core dump, if one was configured. Clients wait for as long as the disk takes.
+    fn dump(&mut self) {
+        let Some(core) = &mut self.core else {
+            return;
+        };
+        self.machine.pause();
+        let path = core.path().display().to_string();
+        let message = match self.machine.dump(core) {
+            Ok(len) => format!("wrote a core dump of {len} bytes to {path}"),
+            Err(error) => format!("could not write a core dump to {path}: {error}"),
+        };
+        tracing::info!("{message}");
+        self.event(EventKind::CoreDump, Some(message));
     }
 
     /// Carries out what [`life`] decided.

@@ -245,6 +245,8 @@ pub enum EventKind {
     Crash,
     /// The monitor or the host cannot go on with it.
     Error,
+    /// Its memory was written to a core file, or could not be; the message says which.
+    CoreDump,
     /// It ended and is kept as it was.
     Preserved,
     /// The monitor was told to end.

@@ -32,6 +32,7 @@ use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
 
 use crate::boot::Entry;
 use crate::bus::Bus;
+use crate::core_dump::Processor;
 use crate::notice::{Notice, Notifier};
 use crate::sandbox::SandboxError;
 
@@ -97,6 +98,7 @@ enum Order {
     Hold,
     Run,
     Reset(Entry),
+    Look,
     Quit,
 }
 
@@ -106,6 +108,8 @@ struct Orders {
     resting: bool,
     /// What became of a reset.
     failure: Option<StateError>,
+    /// What the vcpu looked like when it was last looked at.
+    seen: Option<Processor>,
 }
 
 /// Where a vcpu's thread waits for orders.
@@ -176,6 +180,7 @@ impl Vcpu {
             order: Order::Hold,
             resting: false,
             failure: None,
+            seen: None,
         };
         let gate = Arc::new(Gate {
             orders: Mutex::new(orders),
@@ -241,6 +246,18 @@ impl Vcpu {
         self.gate.changed.notify_all();
     }
 
+    /// What a vcpu at rest looks like; it stays at rest.
+    pub fn look(&self) -> Option<Processor> {
+        let mut orders = self.gate.lock();
+        orders.order = Order::Look;
+        orders.resting = false;
+        self.gate.changed.notify_all();
+        while !orders.resting {
+            orders = self.gate.wait(orders);
+        }
+        orders.seen.take()
+    }
+
     fn kick(&self) {
         if let Some(thread) = &self.thread {
             // Fails only for a thread that has ended, which needs no kick.
@@ -287,6 +304,11 @@ impl Runner {
                 Order::Reset(entry) => {
                     let failure = self.reset(entry).err();
                     self.gate.hold(failure);
+                }
+                Order::Look => {
+                    let seen = Scene::of(&self.core.fd, &self.core.memory);
+                    self.gate.lock().seen = seen.map(Scene::processor);
+                    self.gate.hold(None);
                 }
                 Order::Quit => break,
             }

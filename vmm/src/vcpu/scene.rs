@@ -9,6 +9,7 @@ use kvm_bindings::{kvm_regs, kvm_sregs};
 use kvm_ioctls::VcpuFd;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
+use crate::core_dump::Processor;
 use crate::layout;
 
 /// Bytes that are shown of the instruction: the longest of x86 has 15.
@@ -30,6 +31,14 @@ impl Scene {
         let sregs = fd.get_sregs().ok()?;
         let code = code(fd, memory, sregs.cs.base.wrapping_add(regs.rip));
         Some(Self { regs, sregs, code })
+    }
+
+    /// The registers.
+    pub fn processor(self) -> Processor {
+        Processor {
+            regs: self.regs,
+            sregs: self.sregs,
+        }
     }
 
     fn mode(&self) -> &'static str {

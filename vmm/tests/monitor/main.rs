@@ -91,6 +91,33 @@ fn a_crash_is_told_apart_from_an_end() {
 }
 
 #[test]
+fn a_crash_leaves_a_core_dump_before_what_was_configured_follows() {
+    let Some(()) = kvm() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let core = dir.path().join("core");
+    let more = format!(
+        "core: {}\nvcpus: {{count: 2}}\non-crash: preserve",
+        core.display()
+    );
+    let mut guest = Guest::start(&Program::new().say("x").crash(), &more);
+    guest.until("preserved", |g| g.last_words()["state"] == "preserved");
+    let dump = std::fs::read(&core).unwrap();
+    assert!(dump.starts_with(b"\x7fELF\x02\x01\x01"));
+    // The guest's memory is the last 16 MiB; its code begins with the `out` and ends with the instruction that nobody knows.
+    let code = dump.len() - (16 << 20) + (1 << 20);
+    assert_eq!(dump[code + 7..code + 9], [0x0f, 0x0b]);
+    let mut client = guest.client();
+    client.request(json!({"do": "events"}));
+    let kinds: Vec<_> = (0..5).map(|_| client.event()["event"].clone()).collect();
+    assert_eq!(
+        kinds,
+        ["contained", "started", "crash", "core-dump", "preserved"]
+    );
+    client.ask("quit");
+    assert!(guest.wait().success());
+}
+
+#[test]
 fn a_preserved_guest_can_only_be_reset_or_ended() {
     let Some(()) = kvm() else { return };
     let program = Program::new().say("up\n").power_off();
