@@ -262,6 +262,20 @@ fn a_processor_that_builtin_knows_stays_with_it() {
 }
 
 #[test]
+fn only_a_crash_can_leave_a_core_dump() {
+    let guest = |event: &str| {
+        format!(
+            "<domain type='kvm'><name>a</name><memory unit='MiB'>512</memory>\
+             <os><type>hvm</type><kernel>/boot/vmlinuz</kernel></os><{event}>coredump-restart</{event}></domain>"
+        )
+    };
+    let crash = build(&[("a.xml", &guest("on_crash"))], &Ledger::default());
+    assert_eq!(domain(&crash, "a").driver, Driver::Builtin);
+    let reboot = build(&[("a.xml", &guest("on_reboot"))], &Ledger::default());
+    assert!(!rules(&reboot).is_empty());
+}
+
+#[test]
 fn a_kvm_that_cannot_run_kernels_takes_qemu() {
     let facts = HostFacts {
         kvm_limits: Some("kvm_pvm runs no ordinary kernel".to_owned()),

@@ -33,14 +33,32 @@ use crate::host::process::{self, Identity};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuestDir {
     path: PathBuf,
+    /// The guest's core dump: beside the others', where it outlasts the directory.
+    core: PathBuf,
 }
 
 impl GuestDir {
     /// The directory of a guest under `RUNTIME/guests`.
     pub fn new(guests: &Path, guest: Uuid) -> Self {
+        let path = guests.join(guest.to_string());
         Self {
-            path: guests.join(guest.to_string()),
+            core: path.join("core"),
+            path,
         }
+    }
+
+    /// The same, with core dumps in a directory for those of all guests: they are as large as the guests' memory, and the runtime directory is in the host's.
+    #[must_use]
+    pub fn with_cores(mut self, cores: &Path) -> Self {
+        if let Some(guest) = self.path.file_name() {
+            self.core = cores.join(guest);
+        }
+        self
+    }
+
+    /// Where the guest's core dump goes, if it is to leave one when it crashes.
+    pub fn core(&self) -> &Path {
+        &self.core
     }
 
     /// The directory itself.

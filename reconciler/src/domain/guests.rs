@@ -65,6 +65,7 @@ const OF_ONE_PROCESS: &[&str] = &[
 #[derive(Debug, Clone)]
 pub struct Guests {
     directory: PathBuf,
+    cores: Option<PathBuf>,
     cgroups: Cgroups,
 }
 
@@ -94,13 +95,25 @@ impl Guests {
     pub fn new(runtime: &Path, cgroups: Cgroups) -> Self {
         Self {
             directory: runtime.join("guests"),
+            cores: None,
             cgroups,
         }
     }
 
+    /// The same, with core dumps in this directory.
+    #[must_use]
+    pub fn with_cores(mut self, cores: PathBuf) -> Self {
+        self.cores = Some(cores);
+        self
+    }
+
     /// A guest's directory, whether it exists or not.
     pub fn dir(&self, guest: Uuid) -> GuestDir {
-        GuestDir::new(&self.directory, guest)
+        let dir = GuestDir::new(&self.directory, guest);
+        match &self.cores {
+            Some(cores) => dir.with_cores(cores),
+            None => dir,
+        }
     }
 
     /// The path of a guest's serial console, if it has one.

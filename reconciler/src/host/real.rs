@@ -45,7 +45,8 @@ impl RealHost {
         })?;
         Ok(Self {
             store: Store::new(&paths.state),
-            guests: Guests::new(&paths.runtime, cgroups.clone()),
+            guests: Guests::new(&paths.runtime, cgroups.clone())
+                .with_cores(paths.state.join("cores")),
             facts: OnceCell::new(),
             cgroups,
             paths,

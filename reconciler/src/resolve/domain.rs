@@ -421,6 +421,10 @@ pub enum Action {
     Restart,
     /// The guest's process is kept for a look.
     Preserve,
+    /// After a crash: a core dump is written, and the guest ends.
+    CoredumpDestroy,
+    /// After a crash: a core dump is written, and the guest starts again.
+    CoredumpRestart,
 }
 
 /// Control group values. `None` leaves the kernel's default.

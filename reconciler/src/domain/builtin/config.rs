@@ -34,6 +34,8 @@ pub struct Config {
     on_poweroff: &'static str,
     on_reboot: &'static str,
     on_crash: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    core: Option<PathBuf>,
     clock: ClockConfig,
 }
 
@@ -172,6 +174,7 @@ pub fn translate(domain: &Domain, dir: &GuestDir) -> Result<Config, DriverError>
         on_poweroff: on_poweroff(domain.events.on_poweroff),
         on_reboot: word(domain.events.on_reboot),
         on_crash: word(domain.events.on_crash),
+        core: dumps_core(domain).then(|| dir.core().to_owned()),
         clock: ClockConfig {
             offset: domain.clock,
         },
@@ -305,10 +308,18 @@ fn on_poweroff(action: Action) -> &'static str {
     }
 }
 
+/// Whether the guest's crash is to leave a core dump.
+pub fn dumps_core(domain: &Domain) -> bool {
+    matches!(
+        domain.events.on_crash,
+        Action::CoredumpDestroy | Action::CoredumpRestart
+    )
+}
+
 fn word(action: Action) -> &'static str {
     match action {
-        Action::Destroy => "destroy",
-        Action::Restart => "restart",
+        Action::Destroy | Action::CoredumpDestroy => "destroy",
+        Action::Restart | Action::CoredumpRestart => "restart",
         Action::Preserve => "preserve",
     }
 }
@@ -355,6 +366,19 @@ mod tests {
             let custom = matches!(mode, None | Some("custom"));
             assert_eq!(read.cpu.model.is_some(), custom, "{mode:?}");
         }
+    }
+
+    #[test]
+    fn a_crash_that_is_to_leave_a_core_dump_names_its_file() {
+        let mut domain = testing::domain();
+        let dir = GuestDir::new(std::path::Path::new("/run/vireo/guests"), domain.uuid)
+            .with_cores(std::path::Path::new("/var/lib/vireo/cores"));
+        domain.events.on_crash = Action::CoredumpRestart;
+        let text = serde_json::to_string(&translate(&domain, &dir).unwrap()).unwrap();
+        let read = vireo_vmm::config::Guest::parse(&text).unwrap();
+        assert_eq!(read.on_crash, vireo_vmm::config::Then::Restart);
+        let wanted = PathBuf::from(format!("/var/lib/vireo/cores/{}", domain.uuid));
+        assert_eq!(read.core, Some(wanted));
     }
 
     #[test]

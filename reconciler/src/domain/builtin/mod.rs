@@ -6,6 +6,7 @@
 mod config;
 pub(crate) mod processors;
 
+use std::os::unix::fs::DirBuilderExt;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -37,6 +38,20 @@ impl Driver for Builtin {
                 help: format!("install it beside vireo or in PATH, or name it in {VARIABLE}"),
             })?;
         let config = config::translate(&launch.domain, dir)?;
+        if let Some(cores) = dir
+            .core()
+            .parent()
+            .filter(|_| config::dumps_core(&launch.domain))
+        {
+            let made = std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(cores);
+            made.map_err(|source| DriverError::Write {
+                path: cores.to_owned(),
+                source,
+            })?;
+        }
         let written = serde_json::to_vec_pretty(&config)
             .map_err(std::io::Error::from)
             .and_then(|text| dir.write("config.json", &text));

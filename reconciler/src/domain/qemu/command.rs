@@ -331,16 +331,19 @@ fn ends(line: &mut CommandLine, domain: &Domain) -> Result<(), DriverError> {
     let events = domain.events;
     match events.on_poweroff {
         Action::Preserve => line.option("-action", "shutdown=pause"),
-        Action::Destroy | Action::Restart => line.option("-action", "shutdown=poweroff"),
+        _ => line.option("-action", "shutdown=poweroff"),
     }
     match events.on_reboot {
         Action::Restart => line.option("-action", "reboot=reset"),
         Action::Destroy => line.option("-action", "reboot=shutdown"),
-        Action::Preserve => return Err(unsupported("<on_reboot>preserve</on_reboot>")),
+        _ => return Err(unsupported("<on_reboot>preserve</on_reboot>")),
     }
     match events.on_crash {
         Action::Preserve => line.option("-action", "panic=pause"),
         Action::Destroy | Action::Restart => line.option("-action", "panic=shutdown"),
+        Action::CoredumpDestroy | Action::CoredumpRestart => {
+            return Err(unsupported("a core dump of a guest that crashes"));
+        }
     }
     Ok(())
 }

@@ -285,6 +285,12 @@ fn events(at: &mut Resolving<'_>, domain: &stated::Domain) -> Option<Events> {
         Some(LifecycleAction::Destroy) => Some(Action::Destroy),
         Some(LifecycleAction::Restart) => Some(Action::Restart),
         Some(LifecycleAction::Preserve) => Some(Action::Preserve),
+        Some(LifecycleAction::CoredumpDestroy) if path == "on_crash" => {
+            Some(Action::CoredumpDestroy)
+        }
+        Some(LifecycleAction::CoredumpRestart) if path == "on_crash" => {
+            Some(Action::CoredumpRestart)
+        }
         Some(other) => {
             at.refuse(
                 "unsupported",
@@ -293,7 +299,7 @@ fn events(at: &mut Resolving<'_>, domain: &stated::Domain) -> Option<Events> {
                     "'{}' is not something vireo can do when a guest ends",
                     other.as_str()
                 ),
-                "destroy, restart and preserve are",
+                "destroy, restart and preserve are, and for on_crash coredump-destroy and coredump-restart",
             );
             None
         }
