@@ -56,8 +56,18 @@ impl How {
 /// One guest's use of an image.
 struct Use<'a> {
     wanted: &'a Wanted,
-    place: &'a Location,
+    /// The disk's element.
+    disk: String,
     how: How,
+}
+
+impl Use<'_> {
+    fn place(&self) -> &Location {
+        [format!("{}/source", self.disk), self.disk.clone()]
+            .iter()
+            .find_map(|path| self.wanted.fields.get(path))
+            .unwrap_or(&self.wanted.location)
+    }
 }
 
 /// A refusal for each guest that cannot have an image open beside another guest. Guests that are wanted stopped have none open.
@@ -94,13 +104,13 @@ fn note<'a>(
     for (number, disk) in domain.disks.iter().enumerate() {
         let Some(path) = &disk.path else { continue };
         let element = nth_device("disk", number);
-        let place = [format!("{element}/source"), element]
-            .iter()
-            .find_map(|path| wanted.fields.get(path))
-            .unwrap_or(&wanted.location);
         let mut note = |path: &Path, how| {
             let uses = uses.entry(path.to_owned()).or_default();
-            uses.push(Use { wanted, place, how });
+            uses.push(Use {
+                wanted,
+                disk: element.clone(),
+                how,
+            });
         };
         note(path, How::of(disk));
         // No longer than there are volumes: definitions may name each other in a circle.
@@ -128,7 +138,7 @@ fn refusals(path: &Path, uses: &[Use<'_>]) -> Vec<Refusal> {
 fn refusal(path: &Path, one: &Use<'_>, other: &Use<'_>) -> Refusal {
     Refusal {
         object: Some(one.wanted.id.clone()),
-        location: Some(one.place.clone()),
+        location: Some(one.place().clone()),
         message: format!(
             "{} {} {} here and {} {} at {}: they cannot both have it open",
             path.display(),
@@ -136,7 +146,7 @@ fn refusal(path: &Path, one: &Use<'_>, other: &Use<'_>) -> Refusal {
             one.wanted.id.name,
             other.how.word(),
             other.wanted.id.name,
-            other.place
+            other.place()
         ),
         help: Some(
             "give each guest its own image, or say <readonly/> in both, or <shareable/> where the guests' file system is made for it".to_owned(),
