@@ -7,7 +7,7 @@
 
 pub mod retry;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +15,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
+use uuid::Uuid;
 
 use crate::desired::Desired;
 use crate::execute::executor::{Executor, Progress};
 use crate::host::{Host, ObserveError};
 use crate::inventory::{Interest, Inventory};
 use crate::ledger::Ledger;
-use crate::object::ObjectId;
+use crate::object::{Kind, ObjectId};
 use crate::plan::step::{Plan, Verb};
 use crate::source::{Source, SourceError};
 use crate::status::{self, ObjectStatus, Report};
@@ -110,7 +111,12 @@ pub enum Request {
     Pass(oneshot::Sender<()>),
     /// The plan of this digest may be carried out although it waits for confirmation. Answered with whether it is still the plan.
     Confirm(String, oneshot::Sender<bool>),
+    /// Restart this guest, whatever its policy allows. Answered when its step has ended, or with why there is none.
+    Restart(Uuid, Asked),
 }
+
+/// Who asked for a restart.
+pub type Asked = oneshot::Sender<Result<Report, String>>;
 
 /// What a plan at work tells the loop.
 enum End {
@@ -129,6 +135,8 @@ struct Inbox {
     at_work: usize,
     /// Who asked for the next pass.
     waiting: Vec<oneshot::Sender<()>>,
+    /// Restarts that are asked for and not begun.
+    restarts: Vec<(Uuid, Asked)>,
 }
 
 /// The agent's heart.
@@ -138,6 +146,8 @@ pub struct Controller<H, S> {
     executor: Executor<H>,
     retries: Retries,
     confirmed: Option<String>,
+    /// Restarts at work, and who waits for them.
+    restarting: BTreeMap<Uuid, Asked>,
     snapshot: watch::Sender<Snapshot>,
     stop: CancellationToken,
 }
@@ -157,6 +167,7 @@ impl<H: Host, S: Source> Controller<H, S> {
             executor,
             retries: Retries::default(),
             confirmed: None,
+            restarting: BTreeMap::new(),
             snapshot,
             stop,
         };
@@ -172,6 +183,7 @@ impl<H: Host, S: Source> Controller<H, S> {
             arriving,
             at_work: 0,
             waiting: Vec::new(),
+            restarts: Vec::new(),
         };
         while !self.stop.is_cancelled() {
             // Taken before the news are read: whoever ends later is in it, whoever ended earlier is in the news.
@@ -181,7 +193,8 @@ impl<H: Host, S: Source> Controller<H, S> {
             }
             let asked = std::mem::take(&mut inbox.waiting);
             let pause = match self.pass(&busy).await {
-                Some(plan) => {
+                Some(mut plan) => {
+                    self.begin_restarts(&mut plan, &busy, &mut inbox, &news);
                     if !plan.steps.is_empty() {
                         inbox.at_work += 1;
                         self.begin(Arc::new(plan), news.clone());
@@ -229,6 +242,7 @@ impl<H: Host, S: Source> Controller<H, S> {
                 Some(request) = inbox.requests.recv() => {
                     match request {
                         Request::Pass(asked) => inbox.waiting.push(asked),
+                        Request::Restart(guest, asked) => inbox.restarts.push((guest, asked)),
                         Request::Confirm(digest, asked) => {
                             let known = self.snapshot.borrow().look.plan.digest() == digest;
                             self.confirmed = known.then_some(digest);
@@ -276,6 +290,35 @@ impl<H: Host, S: Source> Controller<H, S> {
         Some(plan)
     }
 
+    /// Begins the restarts that are asked for. What a restart's plan holds is no longer in the pass's own; a guest that is busy is restarted when it no longer is.
+    fn begin_restarts(
+        &mut self,
+        pass: &mut Plan,
+        busy: &BTreeSet<ObjectId>,
+        inbox: &mut Inbox,
+        news: &mpsc::UnboundedSender<End>,
+    ) {
+        let look = self.snapshot.borrow().look.clone();
+        for (guest, asked) in std::mem::take(&mut inbox.restarts) {
+            let id = ObjectId::new(Kind::Domain, guest, "");
+            if busy.contains(&id) || self.restarting.contains_key(&guest) {
+                inbox.restarts.push((guest, asked));
+                continue;
+            }
+            match crate::plan::restart(&look.desired, &look.inventory, &look.ledger, &id) {
+                Ok(plan) if !plan.steps.iter().any(|step| busy.contains(&step.object)) => {
+                    pass.leave_out(|step| plan.steps.iter().any(|own| own.object == step.object));
+                    self.restarting.insert(guest, asked);
+                    inbox.at_work += 1;
+                    self.begin(Arc::new(plan), news.clone());
+                }
+                Ok(_) => inbox.restarts.push((guest, asked)),
+                // Whoever asked may have gone.
+                Err(error) => drop(asked.send(Err(error.to_string()))),
+            }
+        }
+    }
+
     /// Carries the plan out beside the loop.
     fn begin(&self, plan: Arc<Plan>, news: mpsc::UnboundedSender<End>) {
         let executor = self.executor.clone();
@@ -295,6 +338,12 @@ impl<H: Host, S: Source> Controller<H, S> {
         match end {
             End::Plan => *at_work -= 1,
             End::Step(plan, report) => {
+                if report.object.kind == Kind::Domain
+                    && let Some(asked) = self.restarting.remove(&report.object.uuid)
+                {
+                    // Whoever asked may have gone.
+                    drop(asked.send(Ok(report.clone())));
+                }
                 self.retries
                     .learn(&plan, std::slice::from_ref(&report), Instant::now());
                 self.snapshot.send_modify(|snapshot| {

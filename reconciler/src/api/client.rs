@@ -7,9 +7,12 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+use uuid::Uuid;
 
 use super::AgentStatus;
+use crate::status::Report;
 
 /// A running agent.
 #[derive(Debug, Clone)]
@@ -72,6 +75,15 @@ impl Client {
         )
     }
 
+    /// Restarts a guest and waits until it has ended, at most so many seconds.
+    ///
+    /// # Errors
+    /// When no agent listens, or the guest cannot be restarted.
+    pub async fn restart(&self, guest: Uuid, wait: u64) -> Result<Report, ClientError> {
+        let path = format!("/v1/restart?guest={guest}&wait={wait}");
+        self.decode(&self.ask(Method::POST, &path).await?)
+    }
+
     /// Lets the plan of this digest (hexadecimal digits) be carried out.
     ///
     /// # Errors
@@ -125,7 +137,7 @@ impl Client {
         }
     }
 
-    fn decode(&self, body: &[u8]) -> Result<AgentStatus, ClientError> {
+    fn decode<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, ClientError> {
         serde_json::from_slice(body).map_err(|error| self.broken(&error))
     }
 

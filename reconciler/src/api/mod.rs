@@ -5,6 +5,7 @@
 //! | `GET /v1/status` | [`AgentStatus`]: how every object does, what ended lately |
 //! | `GET /v1/plan` | the last pass's [`Plan`], with its digest in the header `vireo-plan-digest` |
 //! | `POST /v1/pass` | makes a pass now, waits until nothing is at work (at most `?wait=SECONDS`), and gives [`AgentStatus`] |
+//! | `POST /v1/restart?guest=UUID` | restarts a guest, whatever its policy allows, waits until it has ended (at most `?wait=SECONDS`), and gives its [`Report`]; 409 when it cannot be |
 //! | `POST /v1/confirm?digest=…` | lets a plan that waits for confirmation be carried out; 409 when it is no longer the plan |
 //!
 //! Only the socket's owner and group may open it. Nothing here decides anything: requests go to the controller, answers come from its snapshot.

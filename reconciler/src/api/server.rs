@@ -15,6 +15,7 @@ use serde::Deserialize;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{AgentStatus, DIGEST_HEADER};
 use crate::controller::{Request, Snapshot};
@@ -62,6 +63,7 @@ pub async fn serve(
         .route("/v1/plan", get(plan))
         .route("/v1/pass", post(pass))
         .route("/v1/confirm", post(confirm))
+        .route("/v1/restart", post(restart))
         .with_state(Agent { requests, snapshot });
     axum::serve(listener, router)
         .with_graceful_shutdown(stop.cancelled_owned())
@@ -124,6 +126,31 @@ async fn confirm(State(agent): State<Agent>, Query(query): Query<Confirm>) -> Re
         )
             .into_response(),
         Err(_) => stopping(),
+    }
+}
+
+#[derive(Deserialize)]
+struct Restart {
+    guest: Uuid,
+    wait: Option<u64>,
+}
+
+async fn restart(State(agent): State<Agent>, Query(query): Query<Restart>) -> Response {
+    let limit = query.wait.map_or(WAIT, Duration::from_secs).min(WAIT_MAX);
+    let (asked, done) = oneshot::channel();
+    let request = Request::Restart(query.guest, asked);
+    if agent.requests.send(request).await.is_err() {
+        return stopping();
+    }
+    match tokio::time::timeout(limit, done).await {
+        Ok(Ok(Ok(report))) => Json(report).into_response(),
+        Ok(Ok(Err(why))) => (StatusCode::CONFLICT, format!("{why}\n")).into_response(),
+        Ok(Err(_)) => stopping(),
+        Err(_) => (
+            StatusCode::CONFLICT,
+            "the restart is still at work; see `vireo status`\n",
+        )
+            .into_response(),
     }
 }
 

@@ -203,7 +203,7 @@ impl Apply {
 }
 
 /// Runs a plan, telling on standard error what begins and ends.
-async fn execute(
+pub(super) async fn execute(
     executor: &Executor<impl crate::host::Host>,
     plan: &Plan,
     common: &Common,
@@ -231,7 +231,7 @@ async fn execute(
 }
 
 /// One ended step on one line.
-fn line(report: &Report) -> String {
+pub(super) fn line(report: &Report) -> String {
     let took = report.took.as_secs_f64();
     let (what, detail) = match &report.outcome {
         Outcome::Created => ("created", format!("in {took:.2} s")),
@@ -276,7 +276,7 @@ fn summary(reports: &[Report], last: &Look) -> String {
 }
 
 /// Lets steps at work end, and begins no other, on an interrupt.
-fn stop_on_signal(stop: CancellationToken) -> miette::Result<()> {
+pub(super) fn stop_on_signal(stop: CancellationToken) -> miette::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).into_diagnostic()?;
     tokio::spawn(async move {

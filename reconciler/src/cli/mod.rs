@@ -9,8 +9,10 @@ mod console;
 mod convert;
 mod doctor;
 mod get;
+mod object;
 mod output;
 mod plan;
+mod restart;
 mod run;
 mod status;
 mod validate;
@@ -152,6 +154,8 @@ enum Command {
     Status(status::Status),
     /// Explain one object: where it is defined, how it does, what is planned for it and why
     Why(why::Why),
+    /// Stop a guest and start it again as it is defined now
+    Restart(restart::Restart),
     /// Attach to a guest's serial console (leave with Ctrl-])
     Console(console::Console),
     /// Tell what this host can and cannot do, and how to fix it
@@ -211,6 +215,7 @@ fn dispatch(common: &Common, command: Command) -> miette::Result<u8> {
         Command::Get(command) => block_on(command.run(common)),
         Command::Status(command) => block_on(command.run(common)),
         Command::Why(command) => block_on(command.run(common)),
+        Command::Restart(command) => block_on(command.run(common)),
         Command::Console(command) => block_on(command.run(common)),
         Command::Doctor(command) => block_on(command.run(common)),
         Command::Completions { shell } => {

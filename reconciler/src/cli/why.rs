@@ -1,14 +1,13 @@
 //! `vireo why`: explain one object.
 
 use clap::Args;
-use miette::bail;
 use serde::Serialize;
 
 use super::complaint::plain;
 use super::output::{self, coloured};
-use super::{Common, DONE};
+use super::{Common, DONE, object};
 use crate::api::client::Client;
-use crate::controller::{Look, look};
+use crate::controller::look;
 use crate::object::ObjectId;
 use crate::plan::render::{self, Style};
 use crate::plan::step::{Held, Pending, Plan, Refusal, Step};
@@ -40,26 +39,7 @@ impl Why {
             .await
             .map_err(|error| plain(&error))?;
         let agent = Client::new(&common.socket()).status().await.ok();
-        let objects = self.matching(&look);
-        let object = match objects.as_slice() {
-            [] => bail!(
-                help = "`vireo get all` lists every object",
-                "there is no object {}",
-                self.object
-            ),
-            [one] => one.clone(),
-            many => {
-                let names: Vec<String> = many
-                    .iter()
-                    .map(|o| format!("{}/{}", o.kind, o.name))
-                    .collect();
-                bail!(
-                    help = format!("say one of {}", names.join(", ")),
-                    "{} names several objects",
-                    self.object
-                )
-            }
-        };
+        let object = object::find(&look, &self.object, &[])?;
         let own = status::of(&look.desired, &look.plan, &[]);
         let statuses = agent.as_ref().map_or(&own, |agent| &agent.objects);
         let history = agent.iter().flat_map(|agent| &agent.history);
@@ -107,18 +87,6 @@ impl Why {
         let colour = coloured(common.color, &std::io::stdout());
         output::print(common.output, &answer, || text(&answer, plan, colour))?;
         Ok(DONE)
-    }
-
-    fn matching(&self, look: &Look) -> Vec<ObjectId> {
-        let owned = look.ledger.entries.values().map(|entry| &entry.object);
-        let all: std::collections::BTreeSet<&ObjectId> =
-            look.desired.objects.keys().chain(owned).collect();
-        let is = |object: &&ObjectId| {
-            self.object == object.name
-                || self.object == object.uuid.to_string()
-                || self.object == format!("{}/{}", object.kind, object.name)
-        };
-        all.into_iter().filter(is).cloned().collect()
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) struct Context<'a> {
     pub kept: RefCell<Kept>,
     pub filter_frame: Frame,
     pub network_frame: Frame,
+    /// The guest whose restart is asked for.
+    pub restart: Option<Uuid>,
 }
 
 impl<'a> Context<'a> {
@@ -80,6 +82,7 @@ impl<'a> Context<'a> {
             kept: RefCell::default(),
             filter_frame: Frame::filters(),
             network_frame: Frame::networks(),
+            restart: None,
         };
         context.note_wanted();
         context

@@ -19,6 +19,7 @@ mod network;
 mod nwfilter;
 mod removal;
 pub mod render;
+mod restart;
 mod rules;
 pub mod step;
 mod storage;
@@ -28,6 +29,8 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
+use uuid::Uuid;
+
 use crate::desired::{Desired, Resolved};
 use crate::inventory::Inventory;
 use crate::ledger::Ledger;
@@ -36,11 +39,23 @@ use crate::object::{Kind, ObjectId};
 use self::context::Context;
 use self::draft::Found;
 pub use self::interest::interest;
+pub use self::restart::{RestartError, restart};
 use self::step::{Held, Plan, Refusal};
 
 /// What has to be done to the host, what will not be, and why.
 pub fn plan(desired: &Desired, inventory: &Inventory, ledger: &Ledger) -> Plan {
-    let context = Context::new(desired, inventory, ledger);
+    plan_with(desired, inventory, ledger, None)
+}
+
+/// The same, with leave to restart one guest, whose restart is asked for.
+fn plan_with(
+    desired: &Desired,
+    inventory: &Inventory,
+    ledger: &Ledger,
+    restart: Option<Uuid>,
+) -> Plan {
+    let mut context = Context::new(desired, inventory, ledger);
+    context.restart = restart;
     let mut plan = Plan {
         refusals: desired.problems.clone(),
         held: desired.held.clone(),

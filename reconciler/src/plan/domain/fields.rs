@@ -204,6 +204,12 @@ pub(super) fn differences(runs: &Domain, wanted: &Domain, stated: &Wanted) -> Ve
             let (old, new) = (before.pointer(row.pointer), after.pointer(row.pointer));
             if old != new {
                 let disruption = match runs.driver {
+                    // More than the guest was built with.
+                    _ if row.pointer == "/memory/current"
+                        && wanted.memory.current > runs.memory.maximum =>
+                    {
+                        Restart
+                    }
                     Driver::Builtin => row.builtin,
                     Driver::Qemu => row.qemu,
                 };

@@ -23,10 +23,13 @@ pub(super) fn plan(
     guest: &Guest,
 ) -> Found {
     let runs = &guest.launch.domain;
+    let (live, heavy) = split(runs, domain, wanted);
+    if context.restart == Some(domain.uuid) {
+        return restart(context, wanted, domain, page, guest, live, heavy);
+    }
     if let GuestState::Preserved { reason, .. } = &guest.state {
         return preserved(context, wanted, page, guest, reason);
     }
-    let (live, heavy) = split(runs, domain, wanted);
     let allowed = wanted.policy.disruption;
     if !heavy.is_empty() && allowed >= Disruption::Restart {
         return restart(context, wanted, domain, page, guest, live, heavy);
@@ -107,6 +110,9 @@ pub(in crate::plan) fn target(
     if ended || wanted.policy.suspend || domain.lifecycle.wanted == WantedState::Stopped {
         return None;
     }
+    if context.restart == Some(domain.uuid) {
+        return None;
+    }
     let runs = &guest.launch.domain;
     if matches!(guest.state, GuestState::Preserved { .. }) {
         return Some(runs.clone());
@@ -180,9 +186,15 @@ fn wait(wanted: &Wanted, heavy: &[fields::Found]) -> Pending {
     let allowed = wanted.policy.disruption;
     let notes = notes(heavy);
     let why = if allowed == Disruption::NextBoot {
-        format!("{notes}; it takes effect when the guest next starts, as its policy says")
+        format!(
+            "{notes}; it takes effect when the guest next starts, as its policy says: `vireo restart {}` would do it now",
+            wanted.id.name
+        )
     } else {
-        format!("{notes}; allow it with `policy: {{disruption: restart}}`")
+        format!(
+            "{notes}; allow it with `policy: {{disruption: restart}}`, or run `vireo restart {}`",
+            wanted.id.name
+        )
     };
     Pending {
         object: wanted.id.clone(),
@@ -279,7 +291,11 @@ fn restart(
         verb: Verb::Restart,
         disruption: Disruption::Restart,
         summary: summary::domain(domain),
-        why: format!("{}, and its policy allows a restart", notes(&heavy)),
+        why: if context.restart == Some(domain.uuid) {
+            "its restart is asked for".to_owned()
+        } else {
+            format!("{}, and its policy allows a restart", notes(&heavy))
+        },
         differences,
         needs: context.needs_of(wanted, domain),
         effects: page

@@ -2,6 +2,7 @@
 
 mod apply;
 pub(in crate::plan) mod make;
+mod restart;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -269,32 +270,6 @@ fn a_guest_that_ended_is_started_again_and_the_plan_says_how_it_ended() {
 }
 
 #[test]
-fn a_guest_whose_process_is_kept_for_a_look_is_told_of_and_left_alone() {
-    let web = make::uuid(Kind::Domain, "web");
-    let mut case = Case::made(make::small());
-    case.host.guests.get_mut(&web).unwrap().state = GuestState::Preserved {
-        pid: 2,
-        reason: "crash".to_owned(),
-    };
-    case.edit_guest(|guest| {
-        guest.memory.maximum = Bytes::gib(1);
-        guest.tuning.shares = Some(2048);
-    });
-    let plan = case.plan();
-    assert!(
-        plan.steps.is_empty() && plan.pending.is_empty(),
-        "{}",
-        case.text()
-    );
-    assert_eq!(
-        plan.held[0].why,
-        "it has ended (crash), and its process is kept for a look as its definition says; `vireo restart web` starts it again"
-    );
-    case.edit_guest(|guest| guest.lifecycle.wanted = WantedState::Stopped);
-    assert_eq!(case.plan().steps[0].verb, Verb::Stop);
-}
-
-#[test]
 fn a_live_change_is_written_and_what_needs_a_restart_waits() {
     let mut case = Case::made(make::small());
     case.edit_guest(|guest| {
@@ -308,7 +283,7 @@ fn a_live_change_is_written_and_what_needs_a_restart_waits() {
     domain web  pending   needs restart, allowed: live
         memory  - <memory>512 MiB</memory>
                 + <memory>1 GiB</memory>
-        a guest is built with it when it starts; allow it with `policy: {disruption: restart}`
+        a guest is built with it when it starts; allow it with `policy: {disruption: restart}`, or run `vireo restart web`
 
     1 to change live, 1 waits for leave. Nothing will be stopped or removed.
     ");
