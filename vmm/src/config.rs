@@ -128,19 +128,37 @@ impl fmt::Display for Bytes {
 }
 
 /// The guest's memory.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Memory {
-    /// Its size: a multiple of 4 KiB (2 MiB with `hugepages`), at least [`Memory::LEAST`].
+    /// Its size: a multiple of 4 KiB, or of the huge pages' size, and at least [`Memory::LEAST`].
     pub size: Bytes,
-    /// Back it by the host's reserved 2 MiB pages. The start fails where too few are free.
+    /// Back it by the host's reserved huge pages. The start fails where too few are free.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hugepages: bool,
+    /// Size of the huge pages: 2 MiB, which is also what it is if left out, or 1 GiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_size: Option<Bytes>,
+    /// Keep all of it in the host's memory: it is there from the start and never swapped, and the balloon gives nothing back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub locked: bool,
+    /// Take all of it from the host at the start, so that the guest never waits for a page.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub preallocated: bool,
 }
 
 impl Memory {
     /// The least memory of a guest.
     pub const LEAST: Bytes = Bytes(4 * layout::MIB);
+    /// The size of its pages.
+    pub fn page(&self) -> Bytes {
+        match self.page_size {
+            Some(size) => size,
+            None if self.hugepages => Bytes(2 * layout::MIB),
+            None => Bytes(4 * layout::KIB),
+        }
+    }
+
     /// The most memory of a guest: the kernel's limit for one slot of memory, 8 TiB less a page, less a hole.
     pub const MOST: Bytes = Bytes(4096 * layout::GIB);
 }
@@ -471,14 +489,18 @@ impl Guest {
 
     fn check_resources(&self, p: &mut Problems) {
         let size = self.memory.size;
-        let granule = Bytes(if self.memory.hugepages {
-            2 * layout::MIB
-        } else {
-            4 * layout::KIB
-        });
+        if let Some(page) = self.memory.page_size {
+            let sizes = [Bytes(2 * layout::MIB), Bytes(layout::GIB)];
+            p.require(
+                "memory.page-size",
+                self.memory.hugepages && sizes.contains(&page),
+                "with hugepages, 2 MiB or 1 GiB are possible",
+            );
+        }
+        let granule = self.memory.page();
         p.require(
             "memory.size",
-            size.0.is_multiple_of(granule.0),
+            granule.0 > 0 && size.0.is_multiple_of(granule.0),
             format!("{size} is not a multiple of {granule}"),
         );
         let (least, most) = (Memory::LEAST, Memory::MOST);

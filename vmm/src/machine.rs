@@ -20,7 +20,7 @@ use vm_memory::GuestMemoryMmap;
 use crate::acpi::{self, AcpiError};
 use crate::boot::{BootError, Images};
 use crate::bus::{Bus, BusError, SharedDevice, lock};
-use crate::config::{Bytes, Guest};
+use crate::config::{self, Bytes, Guest};
 use crate::console::Console;
 use crate::control::wire::BalloonStats;
 use crate::core_dump::CoreFile;
@@ -136,10 +136,10 @@ pub struct Machine {
     places: Places,
 }
 
-/// What the firmware tables are made from, at every reset again.
+/// What memory and firmware tables are made from, at every reset again.
 struct Places {
     apic_ids: Vec<u8>,
-    size: Bytes,
+    memory: config::Memory,
 }
 
 /// Devices that the owner speaks to.
@@ -203,9 +203,9 @@ impl Machine {
         let count = guest.vcpus.count;
         let places = Places {
             apic_ids: (0..count).map(|n| processors.apic_id(n) as u8).collect(),
-            size: guest.memory.size,
+            memory: guest.memory.clone(),
         };
-        let rsdp = acpi::write(&memory, &places.apic_ids, places.size)?;
+        let rsdp = acpi::write(&memory, &places.apic_ids, places.memory.size)?;
         let entry = images.load(&memory, rsdp)?;
 
         let mut cores = Vec::new();
@@ -284,8 +284,8 @@ impl Machine {
         self.devices.plugged.reset();
         lock(&self.devices.power).reset();
         lock(&self.devices.serial).reset();
-        memory::discard(&self.memory)?;
-        let rsdp = acpi::write(&self.memory, &self.places.apic_ids, self.places.size)?;
+        memory::discard(&self.memory, &self.places.memory)?;
+        let rsdp = acpi::write(&self.memory, &self.places.apic_ids, self.places.memory.size)?;
         let entry = self.images.load(&self.memory, rsdp)?;
         self.chips.reset(&self.vm)?;
         for vcpu in &self.vcpus {
@@ -315,7 +315,7 @@ impl Machine {
 
     /// Asks the guest to keep `target` of its memory and give the rest back.
     pub fn set_balloon(&self, target: Bytes) -> Result<(), BalloonError> {
-        let size = self.places.size;
+        let size = self.places.memory.size;
         if target > size {
             return Err(BalloonError::TooLarge { target, size });
         }

@@ -2,7 +2,7 @@
 //!
 //! In comes a size; out goes a [`GuestMemoryMmap`] that everything else reads and writes through. Pages come from the host as the guest
 //! touches them, so a large guest starts as quickly as a small one. What can go wrong is the host's refusal: not enough address space,
-//! or too few reserved huge pages.
+//! or too few reserved huge pages, or of a page that was to be locked.
 
 use std::io;
 use std::ptr;
@@ -45,6 +45,24 @@ pub enum MemoryError {
         /// The kernel's answer.
         source: kvm_ioctls::Error,
     },
+    /// The host did not lock the pages.
+    #[error(
+        "could not lock {len} of memory for the guest (is there as much, and may this user lock it? see ulimit -l)"
+    )]
+    Lock {
+        /// What was to be locked.
+        len: Bytes,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The host did not give all pages at once.
+    #[error("could not take {len} of memory for the guest from the host")]
+    Populate {
+        /// What was wanted.
+        len: Bytes,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// The old contents could not be given back on a reset.
     #[error("could not give back {len:#x} bytes of memory at {base:#x}")]
     Discard {
@@ -65,7 +83,7 @@ pub fn map(memory: &Memory) -> Result<GuestMemoryMmap, MemoryError> {
         let len =
             usize::try_from(range.end - range.start).map_err(|_| MemoryError::Arrange(size))?;
         let region = if memory.hugepages {
-            reserved(len)
+            reserved(len, memory.page())
         } else {
             ordinary(len)
         };
@@ -77,17 +95,66 @@ pub fn map(memory: &Memory) -> Result<GuestMemoryMmap, MemoryError> {
         let region = GuestRegionMmap::new(region, GuestAddress(range.start));
         regions.push(region.ok_or(MemoryError::Arrange(size))?);
     }
-    GuestMemoryMmap::from_regions(regions).map_err(|_| MemoryError::Arrange(size))
+    let whole = GuestMemoryMmap::from_regions(regions).map_err(|_| MemoryError::Arrange(size))?;
+    if memory.locked {
+        lock(&whole)?;
+    } else if memory.preallocated {
+        populate(&whole)?;
+    }
+    Ok(whole)
+}
+
+/// Takes every page from the host and keeps it there.
+fn lock(memory: &GuestMemoryMmap) -> Result<(), MemoryError> {
+    for region in memory.iter() {
+        // SAFETY: the range is exactly one mapping of ours; locking it changes nothing that is in it.
+        let result = unsafe { libc::mlock(region.as_ptr().cast(), region.size()) };
+        if result != 0 {
+            return Err(MemoryError::Lock {
+                len: Bytes(region.len()),
+                source: io::Error::last_os_error(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Takes every page from the host.
+fn populate(memory: &GuestMemoryMmap) -> Result<(), MemoryError> {
+    for region in memory.iter() {
+        advise(region, libc::MADV_POPULATE_WRITE).map_err(|source| MemoryError::Populate {
+            len: Bytes(region.len()),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+/// Advises the kernel on a whole region. Advice that empties it is allowed: nothing in this process holds a Rust reference into guest memory; all
+/// accesses are volatile and expect any contents.
+fn advise(region: &GuestRegionMmap, advice: i32) -> io::Result<()> {
+    // SAFETY: the range is exactly one private anonymous mapping of ours, and nobody minds what becomes of its contents (see above).
+    let result = unsafe { libc::madvise(region.as_ptr().cast(), region.size(), advice) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 const ACCESS: i32 = libc::PROT_READ | libc::PROT_WRITE;
 const PRIVATE: i32 = libc::MAP_ANONYMOUS | libc::MAP_PRIVATE;
 
-/// Pages that the host has put aside: 2 MiB each.
-fn reserved(len: usize) -> Result<MmapRegion, MmapRegionError> {
+/// Pages that the host has put aside.
+fn reserved(len: usize, page: Bytes) -> Result<MmapRegion, MmapRegionError> {
+    let size = if page.0 == layout::GIB {
+        libc::MAP_HUGE_1GB
+    } else {
+        libc::MAP_HUGE_2MB
+    };
     MmapRegionBuilder::new(len)
         .with_mmap_prot(ACCESS)
-        .with_mmap_flags(PRIVATE | libc::MAP_HUGETLB | libc::MAP_HUGE_2MB)
+        .with_mmap_flags(PRIVATE | libc::MAP_HUGETLB | size)
         .with_hugetlbfs(true)
         .build()
 }
@@ -146,18 +213,24 @@ pub fn register(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<(), MemoryError> 
     Ok(())
 }
 
-/// Gives every page back to the host; the memory reads as zeroes again. The vcpus and the devices must be at rest.
-pub fn discard(memory: &GuestMemoryMmap) -> Result<(), MemoryError> {
+/// Gives every page back to the host; the memory reads as zeroes again, and is there at once where it was asked to be. The vcpus and the devices must be at rest.
+pub fn discard(memory: &GuestMemoryMmap, config: &Memory) -> Result<(), MemoryError> {
+    // Since Linux 5.18. Locked pages come back locked.
+    const MADV_DONTNEED_LOCKED: i32 = 24;
+    let advice = if config.locked {
+        MADV_DONTNEED_LOCKED
+    } else {
+        libc::MADV_DONTNEED
+    };
     for region in memory.iter() {
-        let (base, len) = (region.start_addr().0, region.len());
-        // SAFETY: the range is exactly one private anonymous mapping of ours. Nothing in this process holds a Rust reference
-        // into guest memory; all accesses are volatile and expect any contents.
-        let result =
-            unsafe { libc::madvise(region.as_ptr().cast(), region.size(), libc::MADV_DONTNEED) };
-        if result != 0 {
-            let source = io::Error::last_os_error();
-            return Err(MemoryError::Discard { base, len, source });
-        }
+        advise(region, advice).map_err(|source| MemoryError::Discard {
+            base: region.start_addr().0,
+            len: region.len(),
+            source,
+        })?;
+    }
+    if config.locked || config.preallocated {
+        populate(memory)?;
     }
     Ok(())
 }
@@ -171,8 +244,46 @@ mod tests {
     fn memory(size: u64) -> Memory {
         Memory {
             size: Bytes(size),
-            hugepages: false,
+            ..Memory::default()
         }
+    }
+
+    /// KiB of this process's memory that are resident or locked.
+    fn status(word: &str) -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(word));
+        let value = line.unwrap().split_whitespace().next().unwrap();
+        value.parse().unwrap()
+    }
+
+    #[test]
+    fn locked_memory_is_there_from_the_start_and_after_a_reset() {
+        let config = Memory {
+            locked: true,
+            ..memory(64 * layout::MIB)
+        };
+        let before = status("VmLck:");
+        let memory = match map(&config) {
+            Ok(memory) => memory,
+            Err(error) => return eprintln!("skipped: {error}"),
+        };
+        assert!(status("VmLck:") >= before + (64 << 10));
+        memory.write_obj(7_u32, GuestAddress(4096)).unwrap();
+        discard(&memory, &config).unwrap();
+        assert_eq!(memory.read_obj::<u32>(GuestAddress(4096)).unwrap(), 0);
+        assert!(status("VmLck:") >= before + (64 << 10));
+    }
+
+    #[test]
+    fn preallocated_memory_is_resident_before_it_is_touched() {
+        let config = Memory {
+            preallocated: true,
+            ..memory(256 * layout::MIB)
+        };
+        let memory = map(&config).unwrap();
+        assert!(status("VmRSS:") >= 256 << 10);
+        discard(&memory, &config).unwrap();
+        assert!(status("VmRSS:") >= 256 << 10);
     }
 
     #[test]
@@ -196,7 +307,7 @@ mod tests {
     fn discarded_memory_reads_as_zeroes() {
         let memory = map(&memory(4 * layout::MIB)).unwrap();
         memory.write_obj(7_u32, GuestAddress(4096)).unwrap();
-        discard(&memory).unwrap();
+        discard(&memory, &Memory::default()).unwrap();
         assert_eq!(memory.read_obj::<u32>(GuestAddress(4096)).unwrap(), 0);
     }
 }

@@ -9,7 +9,7 @@ use crate::memory;
 fn guest(size: u64) -> GuestMemoryMmap {
     memory::map(&Memory {
         size: Bytes(size),
-        hugepages: false,
+        ..Memory::default()
     })
     .unwrap()
 }
@@ -135,7 +135,7 @@ fn the_same_files_load_again_after_a_reset() {
     let files = files(&bzimage(5000), Some(b"initrd"));
     let mut images = Images::open(&files.boot).unwrap();
     let first = images.load(&memory, 0).unwrap();
-    memory::discard(&memory).unwrap();
+    memory::discard(&memory, &Memory::default()).unwrap();
     assert_eq!(images.load(&memory, 0).unwrap(), first);
     assert_eq!(
         memory.read_obj::<u8>(GuestAddress(0x10_0000)).unwrap(),

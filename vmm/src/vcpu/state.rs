@@ -349,7 +349,7 @@ mod tests {
         let size = config::Bytes(4 << 20);
         let memory = memory::map(&Memory {
             size,
-            hugepages: false,
+            ..Memory::default()
         })
         .unwrap();
         write_tables(&memory).unwrap();

@@ -40,10 +40,15 @@ pub struct Config {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
 struct MemoryConfig {
     size: Bytes,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     hugepages: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    page_size: Option<Bytes>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    locked: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -149,6 +154,8 @@ pub fn translate(domain: &Domain, dir: &GuestDir) -> Result<Config, DriverError>
         memory: MemoryConfig {
             size: memory.maximum,
             hugepages: memory.hugepages.is_some(),
+            page_size: memory.hugepages.flatten(),
+            locked: memory.locked,
         },
         vcpus: VcpusConfig {
             count: domain.vcpus.current,
@@ -199,9 +206,9 @@ fn refuse_extras(domain: &Domain) -> Result<(), DriverError> {
         return Err(unsupported("software emulation (type='qemu')"));
     }
     match domain.memory.hugepages {
-        Some(Some(size)) if size != Bytes::mib(2) => Err(unsupported(format!(
-            "huge pages of {size}: it takes those of 2 MiB"
-        ))),
+        Some(Some(size)) if ![Bytes::mib(2), Bytes::mib(1024)].contains(&size) => Err(unsupported(
+            format!("huge pages of {size}: it takes those of 2 MiB and of 1 GiB"),
+        )),
         _ => Ok(()),
     }
 }

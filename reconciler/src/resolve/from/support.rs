@@ -23,6 +23,10 @@ pub(super) const DOMAIN: &[&str] = &[
     "currentMemory/@unit",
     "memoryBacking",
     "memoryBacking/hugepages",
+    "memoryBacking/hugepages/page",
+    "memoryBacking/hugepages/page/@size",
+    "memoryBacking/hugepages/page/@unit",
+    "memoryBacking/locked",
     "vcpu",
     "vcpu/@placement",
     "vcpu/@cpuset",
@@ -148,10 +152,6 @@ pub(super) const DOMAIN: &[&str] = &[
 
 /// Rows that only QEMU has.
 pub(super) const QEMU: &[&str] = &[
-    "memoryBacking/hugepages/page",
-    "memoryBacking/hugepages/page/@size",
-    "memoryBacking/hugepages/page/@unit",
-    "memoryBacking/locked",
     "os/@firmware",
     "os/type/@machine",
     "os/loader",

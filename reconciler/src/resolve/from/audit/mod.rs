@@ -338,6 +338,10 @@ fn whatever_builtin_is_asked_for_reaches_it() {
         "<cpu mode='custom'><model>Haswell</model><topology sockets='2' dies='2' cores='2' threads='2'/>\
          <feature policy='disable' name='rtm'/></cpu>",
     );
+    let processor = processor.replace(
+        "<hugepages/>",
+        "<hugepages><page size='2' unit='MiB'/></hugepages><locked/>",
+    );
     let samples = [sample, other, processor];
     let rows: Vec<&str> = (support::DOMAIN.iter().copied())
         .filter(|row| !AS_BUILTIN_IS.contains(row))
