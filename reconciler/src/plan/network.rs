@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
+use uuid::Uuid;
 
 use crate::compile::nft::IfName;
 use crate::desired::{Resolved, Wanted};
@@ -40,6 +41,18 @@ pub(super) fn plan(context: &Context<'_>, wanted: &Wanted, network: &Network) ->
         }
         Err(found) => *found,
     }
+}
+
+/// The network as it stays while what is wanted of it waits for leave or is suspended: what its guests are connected to until then.
+pub(super) fn kept<'a>(context: &Context<'a>, network: Uuid) -> Option<&'a Network> {
+    let wanted = context.network(network)?;
+    let (Resolved::Network(network), Some(Resolved::Network(previous))) =
+        (&wanted.resolved, wanted.previous.as_deref())
+    else {
+        return None;
+    };
+    let waits = wanted.policy.suspend || cost(context, network).0 > wanted.policy.disruption;
+    waits.then_some(previous.as_ref())
 }
 
 /// What is wanted waits; what was applied last is kept true.

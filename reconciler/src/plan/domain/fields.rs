@@ -20,6 +20,9 @@ use Disruption::{Live, Restart};
 enum Show {
     Plain,
     Size,
+    /// What an interface is connected to: the network, or the bridge.
+    Source,
+    Seconds,
 }
 
 /// One field: where it is in the resolved type, which element states it, what changing it does, and what a person is told.
@@ -130,10 +133,18 @@ const GUEST: &[Row] = &[
     )),
     live("/tuning/io_weight", "blkiotune/weight", WEIGHT),
     live(
-        "/lifecycle",
-        "policy",
-        "it is looked at when the guest's state changes",
+        "/lifecycle/wanted",
+        "policy/state",
+        "the guest is brought into the state",
     ),
+    Row {
+        show: Show::Seconds,
+        ..live(
+            "/lifecycle/shutdown_timeout",
+            "policy/shutdown-timeout",
+            "it is looked at when the guest shuts down",
+        )
+    },
     restart(
         "/qemu_arguments",
         "qemu:commandline",
@@ -160,7 +171,10 @@ const DISK: &[Row] = &[
 /// Fields of an interface, found again by its place.
 const INTERFACE: &[Row] = &[
     restart("/mac", "mac/@address", BUILT_IN),
-    live("/source", "source", "the tap is put into the other bridge"),
+    Row {
+        show: Show::Source,
+        ..live("/source", "source", "the tap is put into the other bridge")
+    },
     restart("/tap", "target/@dev", "the monitor has the tap open"),
     restart("/model", "model/@type", BUILT_IN),
     restart("/mtu", "mtu/@size", BUILT_IN),
@@ -202,7 +216,7 @@ pub(super) fn differences(runs: &Domain, wanted: &Domain, stated: &Wanted) -> Ve
     let mut compare = |rows: &'static [Row], at: &str, before: &Value, after: &Value| {
         for row in rows {
             let (old, new) = (before.pointer(row.pointer), after.pointer(row.pointer));
-            if old != new {
+            if old != new && !(at.is_empty() && follows(row.element, runs, wanted)) {
                 let disruption = match runs.driver {
                     // More than the guest was built with.
                     _ if row.pointer == "/memory/current"
@@ -246,6 +260,19 @@ pub(super) fn differences(runs: &Domain, wanted: &Domain, stated: &Wanted) -> Ve
         note: "a device comes or goes when the guest starts",
     }));
     found
+}
+
+/// Whether a value that nobody stated merely follows another that has changed: all of the memory, all of the processors.
+fn follows(field: &str, runs: &Domain, wanted: &Domain) -> bool {
+    match field {
+        "currentMemory" => [runs, wanted]
+            .iter()
+            .all(|guest| guest.memory.current == guest.memory.maximum),
+        "vcpu/@current" => [runs, wanted]
+            .iter()
+            .all(|guest| guest.vcpus.current == guest.vcpus.maximum),
+        _ => false,
+    }
 }
 
 /// Items of a list in both guests: disks by their target, interfaces by their place.
@@ -295,8 +322,15 @@ fn name(device: &Value) -> String {
 }
 
 fn show(how: Show, value: &Value) -> Option<String> {
+    let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
     match (how, value) {
         (_, Value::Null) => None,
+        (Show::Source, _) if text("/network/name").is_some() => Some(format!(
+            "network {} on {}",
+            text("/network/name").unwrap_or_default(),
+            text("/network/bridge").unwrap_or_default()
+        )),
+        (Show::Seconds, _) => Some(format!("{} s", value.pointer("/secs")?)),
         (Show::Size, Value::Number(number)) => Some(
             number
                 .as_u64()
@@ -327,7 +361,9 @@ pub(super) fn live_part(runs: &Domain, wanted: &Domain) -> Domain {
     target.tuning = wanted.tuning.clone();
     target.lifecycle = wanted.lifecycle.clone();
     target.events.on_poweroff = wanted.events.on_poweroff;
-    target.memory.current = wanted.memory.current.min(runs.memory.maximum);
+    if !follows("currentMemory", runs, wanted) {
+        target.memory.current = wanted.memory.current.min(runs.memory.maximum);
+    }
     for interface in &mut target.interfaces {
         let same = wanted
             .interfaces

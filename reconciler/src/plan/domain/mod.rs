@@ -9,6 +9,8 @@ mod life;
 mod running;
 mod surroundings;
 
+use std::borrow::Cow;
+
 use uuid::Uuid;
 
 use crate::desired::Wanted;
@@ -39,8 +41,27 @@ pub(super) fn stop_for_good(context: &Context<'_>, guest: &Guest) -> Vec<Effect>
     life::stop(context, &guest.launch, None)
 }
 
+/// The guest with its interfaces in the bridges that its networks have: a network whose change waits keeps its bridge, and its guests in it.
+fn connected<'d>(context: &Context<'_>, domain: &'d Domain) -> Cow<'d, Domain> {
+    let mut domain = Cow::Borrowed(domain);
+    for index in 0..domain.interfaces.len() {
+        let InterfaceSource::Network { uuid, bridge, .. } = &domain.interfaces[index].source else {
+            continue;
+        };
+        if let Some(kept) = super::network::kept(context, *uuid)
+            && kept.bridge.name != *bridge
+            && let InterfaceSource::Network { bridge, .. } =
+                &mut domain.to_mut().interfaces[index].source
+        {
+            bridge.clone_from(&kept.bridge.name);
+        }
+    }
+    domain
+}
+
 /// Plans one guest.
 pub(super) fn plan(context: &Context<'_>, wanted: &Wanted, domain: &Domain) -> Found {
+    let domain = &*connected(context, domain);
     let page = Page::open(context.ledger, wanted);
     let guest = context.inventory.guests.get(&domain.uuid);
     let runs = guest.is_some_and(|guest| !matches!(guest.state, GuestState::Ended { .. }));

@@ -2,6 +2,7 @@
 
 mod apply;
 pub(in crate::plan) mod make;
+mod properties;
 mod restart;
 
 use std::collections::BTreeMap;

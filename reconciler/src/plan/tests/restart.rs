@@ -41,7 +41,7 @@ fn a_balloon_beyond_what_the_guest_was_built_with_waits_with_the_memory() {
     let mut case = Case::made(make::small());
     case.edit_guest(|guest| {
         guest.memory.maximum = Bytes::gib(1);
-        guest.memory.current = Bytes::gib(1);
+        guest.memory.current = Bytes::mib(900);
     });
     let plan = case.plan();
     assert!(plan.steps.is_empty(), "{}", case.text());
