@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use vireo_tests::lab::runner::Scenario;
-use vireo_tests::lab::{Guest, Lab, Outcome, Process, ensure, kernel};
+use vireo_tests::lab::{Failure, Guest, Lab, Outcome, Process, ensure, kernel};
 
 pub const SCENARIO: Scenario = Scenario {
     name: "story",
@@ -232,13 +232,8 @@ fn bandwidth(host: &Lab, cast: &Cast, web: &Guest) -> Outcome {
     host.step("a limit holds to within 20% in both directions", || {
         host.edit("web.xml", cast.model, &limit)?;
         host.vireo("apply --yes")?.exits(0)?;
-        for (what, rate) in [("takes", web.takes(during)?), ("gives", web.gives(during)?)] {
-            host.say(&format!("         {what} {rate:.0} KiB/s of {RATE:.0}"));
-            ensure((rate / RATE - 1.0).abs() <= 0.2, || {
-                format!("web {what} {rate:.0} KiB/s, limit {RATE:.0}")
-            })?;
-        }
-        Ok(())
+        within(host, "takes", || web.takes(during))?;
+        within(host, "gives", || web.gives(during))
     })?;
     host.step("without the limit it is gone", || {
         host.edit("web.xml", &limit, cast.model)?;
@@ -248,6 +243,24 @@ fn bandwidth(host: &Lab, cast: &Cast, web: &Guest) -> Outcome {
             format!("web still takes only {rate:.0} KiB/s")
         })
     })
+}
+
+/// Measures until the rate is within 20% of the limit, three times at most: what else a machine does can only make a transfer slower, so one above the limit fails at once.
+fn within(host: &Lab, what: &str, measure: impl Fn() -> Outcome<f64>) -> Outcome {
+    let mut rate = 0.0;
+    for _ in 0..3 {
+        rate = measure()?;
+        host.say(&format!("         {what} {rate:.0} KiB/s of {RATE:.0}"));
+        ensure(rate / RATE <= 1.2, || {
+            format!("web {what} {rate:.0} KiB/s, limit {RATE:.0}")
+        })?;
+        if rate / RATE >= 0.8 {
+            return Ok(());
+        }
+    }
+    Err(Failure::new(format!(
+        "web {what} {rate:.0} KiB/s, limit {RATE:.0}, and not more in three tries"
+    )))
 }
 
 fn leaving(host: &Lab, web: &Guest, db: &Guest) -> Outcome {
