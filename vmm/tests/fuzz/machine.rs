@@ -1,0 +1,182 @@
+//! A machine of memory, ports, a PCI bus and one device, without KVM.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixDatagram;
+use std::sync::{Arc, Mutex};
+
+use vireo_vmm::bus::{Bus, lock};
+use vireo_vmm::config::{Bytes, Cache, ClockOffset, DiskFormat};
+use vireo_vmm::devices::i8042::I8042;
+use vireo_vmm::devices::pm::{self, PowerManagement};
+use vireo_vmm::devices::rtc::Rtc;
+use vireo_vmm::devices::virtio::VirtioDevice;
+use vireo_vmm::devices::virtio::balloon::{self, Balloon};
+use vireo_vmm::devices::virtio::block::{self, Block};
+use vireo_vmm::devices::virtio::net::{Net, Offload, Port};
+use vireo_vmm::devices::virtio::pci::VirtioPci;
+use vireo_vmm::devices::virtio::rng::{self, Rng};
+use vireo_vmm::devices::virtio::worker::Worker;
+use vireo_vmm::interrupt::{IrqLine, Msi};
+use vireo_vmm::layout;
+use vireo_vmm::notice;
+use vireo_vmm::pci::{PciBus, PciEcam, PciPorts};
+use vm_memory::{GuestAddress, GuestMemoryMmap};
+
+/// Bytes of the guest's memory, in two ranges with a hole between them.
+pub const LOW: u64 = 2 << 20;
+/// Where the second range begins.
+pub const HIGH: u64 = 8 << 20;
+/// The slot that the device is in.
+pub const SLOT: u64 = 3;
+
+/// The device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Rng,
+    Balloon,
+    Block,
+    Net,
+}
+
+/// Interrupts that nobody takes.
+struct Nobody;
+
+impl Msi for Nobody {
+    fn signal(&self, _: u64, _: u32) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl IrqLine for Nobody {
+    fn set(&self, _: bool) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A cable whose other end sends every frame back.
+struct Echo(UnixDatagram, UnixDatagram);
+
+impl AsRawFd for Echo {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl Port for Echo {
+    fn receive(&self, frame: &mut [u8]) -> io::Result<usize> {
+        self.0.recv(frame)
+    }
+
+    fn send(&self, frame: &[u8]) -> io::Result<usize> {
+        self.1.send(frame)
+    }
+
+    fn set_offload(&self, _: Offload) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+pub struct Machine {
+    pub memory: GuestMemoryMmap,
+    pub ports: Arc<Bus>,
+    pub mmio: Arc<Bus>,
+    pci: Arc<Mutex<PciBus>>,
+    _disk: tempfile::NamedTempFile,
+    _notices: notice::Notices,
+}
+
+impl Machine {
+    pub fn new(kind: Kind) -> Self {
+        let ranges = [
+            (GuestAddress(0), LOW as usize),
+            (GuestAddress(HIGH), 1 << 20),
+        ];
+        let memory = GuestMemoryMmap::from_ranges(&ranges).unwrap();
+        let (ports, mmio) = (Arc::new(Bus::new()), Arc::new(Bus::new()));
+        let pci = Arc::new(Mutex::new(PciBus::new(Arc::clone(&mmio))));
+        let (notifier, notices) = notice::channel().unwrap();
+        let disk = tempfile::NamedTempFile::new().unwrap();
+        disk.as_file().set_len(1 << 20).unwrap();
+
+        let device = device(kind, disk.path());
+        let function = VirtioPci::new(device, memory.clone(), Arc::new(Nobody), None).unwrap();
+        lock(&pci)
+            .insert(SLOT as usize, Arc::new(Mutex::new(function)))
+            .unwrap();
+        let power = PowerManagement::new(Arc::new(Nobody), notifier.clone());
+        let insert = |range: std::ops::Range<u16>, device| {
+            let len = u64::from(range.end - range.start);
+            ports.insert(range.start.into(), len, device).unwrap();
+        };
+        insert(pm::PORTS, Arc::new(Mutex::new(power)));
+        insert(
+            layout::PORT_RTC,
+            Arc::new(Mutex::new(Rtc::new(ClockOffset::Utc))),
+        );
+        insert(
+            layout::PORT_I8042,
+            Arc::new(Mutex::new(I8042::new(notifier))),
+        );
+        insert(
+            layout::PORT_PCI,
+            Arc::new(Mutex::new(PciPorts::new(Arc::clone(&pci)))),
+        );
+        let ecam = layout::PCI_ECAM;
+        let space = Arc::new(Mutex::new(PciEcam::new(Arc::clone(&pci))));
+        mmio.insert(ecam.start, ecam.end - ecam.start, space)
+            .unwrap();
+        Self {
+            memory,
+            ports,
+            mmio,
+            pci,
+            _disk: disk,
+            _notices: notices,
+        }
+    }
+
+    /// What the machine's reset does to devices.
+    pub fn reset(&self) {
+        lock(&self.pci).reset();
+    }
+}
+
+/// The buses know the PCI bus, and it knows them: a machine ends with its process. These end before.
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.mmio.remove(layout::PCI_ECAM.start);
+        self.ports.remove(layout::PORT_PCI.start.into());
+    }
+}
+
+fn device(kind: Kind, disk: &std::path::Path) -> Box<dyn VirtioDevice> {
+    let worker = Worker::spawn("fuzz", || Ok(())).unwrap();
+    match kind {
+        Kind::Rng => Box::new(Rng::new(&rng::Spec::default(), worker).unwrap()),
+        Kind::Balloon => {
+            let spec = balloon::Spec {
+                memory: Bytes(LOW),
+                target: Some(Bytes(1 << 20)),
+            };
+            Box::new(Balloon::new(&spec, worker))
+        }
+        Kind::Block => {
+            let spec = block::Spec {
+                path: disk.to_owned(),
+                format: DiskFormat::Raw,
+                readonly: false,
+                serial: Some("fuzz".into()),
+                cache: Cache::Writeback,
+            };
+            Box::new(Block::new(&spec, worker).unwrap())
+        }
+        Kind::Net => {
+            let (near, far) = UnixDatagram::pair().unwrap();
+            near.set_nonblocking(true).unwrap();
+            far.set_nonblocking(true).unwrap();
+            let mac = [0x52, 0x54, 0, 0, 0, 1];
+            Box::new(Net::with_port(mac, Arc::new(Echo(near, far)), worker).unwrap())
+        }
+    }
+}

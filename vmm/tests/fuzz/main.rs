@@ -1,0 +1,93 @@
+//! A guest that does anything: random accesses to ports, configuration space and registers, and rings full of nonsense, against every device.
+//!
+//! Each device is on a PCI bus of its own, as the machine puts it there. What must hold, whatever the guest does: no thread panics, no access takes long, and
+//! after a reset the device serves an honest driver again. Histories are made from a seed, which a failure prints. Each test lasts two seconds, or
+//! `VIREO_FUZZ_SECONDS`; `VIREO_FUZZ_SEED` begins with a certain history.
+
+mod driver;
+mod machine;
+
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use driver::Guest;
+use machine::{Kind, Machine};
+
+/// Accesses of one history; then the device must serve again.
+const HISTORY: u32 = 400;
+/// Longest that one access may take. Devices answer in microseconds; a shared machine may be busy with something else.
+const LONGEST: Duration = Duration::from_secs(5);
+
+static PANICKED: AtomicBool = AtomicBool::new(false);
+
+/// Panics of devices' threads count as well.
+fn count_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let print = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            PANICKED.store(true, Ordering::SeqCst);
+            print(info);
+        }));
+    });
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+fn fuzz(kind: Kind) {
+    count_panics();
+    let end = Instant::now() + Duration::from_secs(number("VIREO_FUZZ_SECONDS").unwrap_or(2));
+    let mut seed = number("VIREO_FUZZ_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let mut histories = 0;
+    while Instant::now() < end || histories == 0 {
+        let mut guest = Guest::new(Machine::new(kind), seed);
+        for step in 0..HISTORY {
+            let began = Instant::now();
+            guest.step();
+            let took = began.elapsed();
+            assert!(
+                took < LONGEST,
+                "{kind:?} seed {seed} step {step} took {took:?}"
+            );
+            assert!(
+                !PANICKED.load(Ordering::SeqCst),
+                "{kind:?} seed {seed} step {step}"
+            );
+        }
+        guest.machine.reset();
+        if let Err(why) = guest.honest(kind) {
+            panic!("{kind:?} seed {seed}: after a reset {why}");
+        }
+        drop(guest);
+        assert!(!PANICKED.load(Ordering::SeqCst), "{kind:?} seed {seed}");
+        histories += 1;
+        seed = seed.wrapping_add(1);
+    }
+    eprintln!(
+        "{kind:?}: {histories} histories up to seed {}",
+        seed.wrapping_sub(1)
+    );
+}
+
+#[test]
+fn the_entropy_device_survives_any_guest() {
+    fuzz(Kind::Rng);
+}
+
+#[test]
+fn the_balloon_survives_any_guest() {
+    fuzz(Kind::Balloon);
+}
+
+#[test]
+fn a_raw_disk_survives_any_guest() {
+    fuzz(Kind::Block);
+}
+
+#[test]
+fn a_network_interface_survives_any_guest() {
+    fuzz(Kind::Net);
+}
