@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::life::{Life, Reason};
 use super::wire::{Event, EventKind};
+use crate::sandbox::last_words;
 
 /// Events that are kept.
 const KEPT: usize = 256;
@@ -78,6 +79,7 @@ impl Journal {
     /// Notes an event.
     pub fn event(&mut self, event: EventKind, message: Option<String>) -> Event {
         self.seq += 1;
+        last_words::event(self.seq);
         let event = Event {
             event,
             seq: self.seq,

@@ -27,7 +27,7 @@ use crate::console::{Console, Port};
 use crate::core_dump::CoreFile;
 use crate::machine::{BalloonError, Machine};
 use crate::notice::{Notice, Notices};
-use crate::sandbox::Layers;
+use crate::sandbox::{Layers, last_words};
 use clients::Client;
 use life::{Action, Policy, Wish};
 use poll::{Poll, Source};
@@ -435,7 +435,10 @@ impl<'a> Owner<'a> {
         let Some(client) = self.clients.get_mut(&number) else {
             return;
         };
-        client.listens = true;
+        if !client.listens {
+            client.listens = true;
+            last_words::tell(client.descriptor());
+        }
         client.send(&Answer::Ok {
             id,
             ok: json!({ "seq": self.journal.seq() }),
@@ -484,6 +487,7 @@ impl<'a> Owner<'a> {
                     .is_ok();
             if !kept {
                 self.poll.forget(client.descriptor());
+                last_words::forget(client.descriptor());
             }
             kept
         });

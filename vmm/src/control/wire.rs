@@ -245,6 +245,8 @@ pub enum EventKind {
     Crash,
     /// The monitor or the host cannot go on with it.
     Error,
+    /// A thread of the monitor made a system call that its sandbox forbids; the message names it. The monitor has ended.
+    Violation,
     /// Its memory was written to a core file, or could not be; the message says which.
     CoreDump,
     /// It ended and is kept as it was.

@@ -1,12 +1,13 @@
 //! What the process says when the kernel ends it for a forbidden system call, and when it panics.
 //!
-//! In comes the state file's descriptor; out goes, at the end, one line in it and one on the error stream, so that nobody has to guess. The
+//! In come the descriptors of the state file and of the clients who listen for events; out goes, at the end, one line in the file, one on the error stream, and
+//! to each listener an event, so that nobody has to guess. The
 //! handler of the signal runs in the middle of anything, so it calls nothing but `write` and `_exit`.
 
 use std::cell::Cell;
 use std::io;
 use std::panic::PanicHookInfo;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use super::{Role, calls};
 use serde_json::json;
@@ -16,6 +17,33 @@ use vmm_sys_util::signal::register_signal_handler;
 pub const STATUS: i32 = 70;
 
 static STATE: AtomicI32 = AtomicI32::new(-1);
+/// Clients who listen for events, at most as many as there can be.
+static LISTENERS: [AtomicI32; 16] = [const { AtomicI32::new(NOBODY) }; 16];
+const NOBODY: i32 = -1;
+/// Number of the last event.
+static SEQ: AtomicU64 = AtomicU64::new(0);
+
+/// From now on the client with this connection hears of a forbidden system call too.
+pub fn tell(connection: i32) {
+    for place in &LISTENERS {
+        let taken = place.compare_exchange(NOBODY, connection, Ordering::AcqRel, Ordering::Acquire);
+        if taken.is_ok() {
+            return;
+        }
+    }
+}
+
+/// The connection is about to be closed.
+pub fn forget(connection: i32) {
+    for place in &LISTENERS {
+        let _ = place.compare_exchange(connection, NOBODY, Ordering::AcqRel, Ordering::Acquire);
+    }
+}
+
+/// The last event has this number.
+pub fn event(seq: u64) {
+    SEQ.store(seq, Ordering::Release);
+}
 
 /// Sets both up. `state` is the descriptor of the state file, which must stay open.
 pub fn listen(state: i32) -> io::Result<()> {
@@ -52,9 +80,9 @@ extern "C" fn on_forbidden(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut l
     const SYSCALL: usize = 6;
     // SAFETY: the kernel hands a whole `siginfo_t`, which has 32 words; for SIGSYS this one is `si_syscall`.
     let number = unsafe { info.cast::<i32>().add(SYSCALL).read() };
-    let mut digits = [0; 10];
+    let mut digits = [0; DIGITS];
     let name = calls::name(number.into()).unwrap_or("unknown");
-    let number = decimal(number.unsigned_abs(), &mut digits);
+    let number = decimal(number.unsigned_abs().into(), &mut digits);
     // A thread-local without a destructor and with a constant first value is a plain load: allowed in a signal handler.
     let role = ROLE.get();
     let mut message = Line::default();
@@ -79,20 +107,48 @@ extern "C" fn on_forbidden(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut l
     line.push(message.text());
     line.push("\"}\n");
     say(STATE.load(Ordering::Acquire), line.text().as_bytes());
+    tell_listeners(message.text());
     // SAFETY: ends the process and does not return.
     unsafe { libc::_exit(STATUS) }
 }
 
+/// The event, as [`wire`](crate::control::wire) has it. A client that does not read loses it with the connection.
+fn tell_listeners(message: &str) {
+    let mut line = Line::default();
+    line.push("{\"event\":\"violation\",\"seq\":");
+    let seq = SEQ.load(Ordering::Acquire).saturating_add(1);
+    line.push(decimal(seq, &mut [0; DIGITS]));
+    line.push(",\"time\":");
+    line.push(decimal(milliseconds(), &mut [0; DIGITS]));
+    line.push(",\"message\":\"");
+    line.push(message);
+    line.push("\"}\n");
+    for place in &LISTENERS {
+        say(place.load(Ordering::Acquire), line.text().as_bytes());
+    }
+}
+
+/// Since 1970. Asking for the time is allowed in a signal handler.
+fn milliseconds() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer is to a structure of ours.
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut time) };
+    time.tv_sec.unsigned_abs() * 1000 + time.tv_nsec.unsigned_abs() / 1_000_000
+}
+
 /// A line that is put together without memory from the heap. What does not fit is left out.
 struct Line {
-    bytes: [u8; 240],
+    bytes: [u8; 320],
     len: usize,
 }
 
 impl Default for Line {
     fn default() -> Self {
         Self {
-            bytes: [0; 240],
+            bytes: [0; 320],
             len: 0,
         }
     }
@@ -112,7 +168,10 @@ impl Line {
     }
 }
 
-fn decimal(mut value: u32, digits: &mut [u8; 10]) -> &str {
+/// Digits of the longest number.
+const DIGITS: usize = 20;
+
+fn decimal(mut value: u64, digits: &mut [u8; DIGITS]) -> &str {
     let mut first = digits.len();
     for (at, digit) in digits.iter_mut().enumerate().rev() {
         *digit = b'0' + (value % 10) as u8;
@@ -138,8 +197,8 @@ mod tests {
 
     #[test]
     fn numbers_are_written_in_decimal() {
-        for value in [0, 7, 10, 257, u32::MAX] {
-            assert_eq!(decimal(value, &mut [0; 10]), value.to_string());
+        for value in [0, 7, 10, 257, u64::MAX] {
+            assert_eq!(decimal(value, &mut [0; DIGITS]), value.to_string());
         }
     }
 }

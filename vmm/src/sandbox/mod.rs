@@ -305,9 +305,12 @@ mod tests {
         if let Ok(state) = std::env::var(CHILD) {
             let file = std::fs::OpenOptions::new()
                 .append(true)
-                .open(state)
+                .open(&state)
                 .unwrap();
             last_words::listen(std::os::fd::AsRawFd::as_raw_fd(&file)).unwrap();
+            let client = std::fs::File::create(format!("{state}-client")).unwrap();
+            last_words::tell(std::os::fd::AsRawFd::as_raw_fd(&client));
+            last_words::event(41);
             enter(Role::Vcpu);
             let _ = std::fs::File::open("/etc/passwd");
             return;
@@ -336,6 +339,15 @@ mod tests {
         assert_eq!(
             (&line["state"], &line["reason"]),
             (&"ended".into(), &"error".into())
+        );
+        let client = std::path::PathBuf::from(format!("{}-client", state.path().display()));
+        let event = std::fs::read_to_string(&client).unwrap();
+        std::fs::remove_file(&client).unwrap();
+        let event: crate::control::wire::Event = serde_json::from_str(&event).unwrap();
+        assert_eq!(event.event, crate::control::wire::EventKind::Violation);
+        assert_eq!(
+            (event.seq, event.message.as_deref()),
+            (42, line["message"].as_str())
         );
     }
 
