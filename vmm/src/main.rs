@@ -60,6 +60,12 @@ or events (after):
 
   $ echo '{\"id\":1,\"do\":\"status\"}' | socat - /run/web/control
 
+Processors: cpu: {mode: custom, model: Haswell-noTSX, features: [{name: pcid, policy: disable}]}; the host's if left out.
+
+Sandbox: once everything is open, each thread has an empty root directory, a network without links, a user of its own (if root
+started the monitor), no capabilities, and the system calls that it needs. What the host cannot give is in the first event and in
+status; with sandbox: strict the guest does not start then.
+
 State: the last line of the state file says how the guest is, or how it ended.
 
 Exit status: 0 the guest powered off, or was told to end; 1 it could not be started or run any further; 2 wrong arguments;

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Problems, Vcpus};
+use super::Vcpus;
+use super::check::Problems;
 use crate::cpuid::features::Feature;
 use crate::cpuid::models::{self, Model};
 use crate::cpuid::topology;

@@ -1,5 +1,7 @@
 use proptest::prelude::*;
 
+use std::path::Path;
+
 use super::*;
 
 const SMALLEST: &str = r#"{

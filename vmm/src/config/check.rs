@@ -1,0 +1,240 @@
+//! What can be wrong with a configuration, as far as that can be told without looking at the host.
+//!
+//! In comes a configuration that parsed; out go all its problems at once, each with the field's path and what would be accepted.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use super::{Bytes, Guest, Memory, Problem, cpu};
+use crate::layout;
+
+impl Guest {
+    /// Everything wrong with this configuration that can be told without looking at the host.
+    pub fn check(&self) -> Vec<Problem> {
+        let mut p = Problems::default();
+        p.require(
+            "name",
+            !self.name.is_empty() && self.name.len() <= 255,
+            "1 to 255 bytes are wanted",
+        );
+        p.require(
+            "uuid",
+            is_uuid(&self.uuid),
+            "a UUID like 7b3f0f9c-5f0e-4d5a-9a54-0c8ad6c7d0a1 is wanted",
+        );
+        self.check_resources(&mut p);
+        self.check_devices(&mut p);
+        self.check_paths(&mut p);
+        p.0
+    }
+
+    fn check_resources(&self, p: &mut Problems) {
+        let size = self.memory.size;
+        if let Some(page) = self.memory.page_size {
+            let sizes = [Bytes(2 * layout::MIB), Bytes(layout::GIB)];
+            p.require(
+                "memory.page-size",
+                self.memory.hugepages && sizes.contains(&page),
+                "with hugepages, 2 MiB or 1 GiB are possible",
+            );
+        }
+        let granule = self.memory.page();
+        p.require(
+            "memory.size",
+            granule.0 > 0 && size.0.is_multiple_of(granule.0),
+            format!("{size} is not a multiple of {granule}"),
+        );
+        let (least, most) = (Memory::LEAST, Memory::MOST);
+        let fits = (least..=most).contains(&size);
+        p.require(
+            "memory.size",
+            fits,
+            format!("{size} is not between {least} and {most}"),
+        );
+        let count = self.vcpus.count;
+        let most = layout::MAX_VCPUS;
+        p.require(
+            "vcpus.count",
+            (1..=most).contains(&count),
+            format!("{count} is not between 1 and {most}"),
+        );
+        cpu::check(&self.vcpus, &self.cpu, p);
+        let cmdline = &self.boot.cmdline;
+        p.require(
+            "boot.cmdline",
+            !cmdline.contains('\0'),
+            "it contains a zero byte",
+        );
+        let most = layout::CMDLINE_SIZE - 1;
+        let len = cmdline.len();
+        p.require(
+            "boot.cmdline",
+            len <= most,
+            format!("it has {len} bytes; at most {most} are possible"),
+        );
+        if let Some(target) = self.balloon.as_ref().and_then(|b| b.target) {
+            p.require(
+                "balloon.target",
+                target <= size,
+                format!("{target} is more than the memory's {size}"),
+            );
+        }
+        let limit = self.serial.log_limit;
+        p.require(
+            "serial.log-limit",
+            limit.0 >= 4 * layout::KIB,
+            format!("{limit} is less than 4 KiB"),
+        );
+    }
+
+    fn check_devices(&self, p: &mut Problems) {
+        let mut ids = HashSet::new();
+        for (i, disk) in self.disks.iter().enumerate() {
+            p.id(format!("disks[{i}].id"), &disk.id, &mut ids);
+            if let Some(serial) = &disk.serial {
+                let sound = serial.len() <= 20 && serial.bytes().all(|b| (0x20..0x7f).contains(&b));
+                p.require(
+                    format!("disks[{i}].serial"),
+                    sound,
+                    "at most 20 printable ASCII characters are wanted",
+                );
+            }
+        }
+        let mut taps = HashSet::new();
+        for (i, interface) in self.interfaces.iter().enumerate() {
+            p.id(format!("interfaces[{i}].id"), &interface.id, &mut ids);
+            let tap = interface.tap.as_str();
+            let sound = (1..=15).contains(&tap.len())
+                && tap
+                    .bytes()
+                    .all(|b| b.is_ascii_graphic() && b != b'/' && b != b'%')
+                && tap != "."
+                && tap != "..";
+            let field = format!("interfaces[{i}].tap");
+            p.require(
+                &field,
+                sound,
+                format!("{tap:?} cannot be a link's name of 1 to 15 characters"),
+            );
+            p.require(
+                &field,
+                taps.insert(tap),
+                format!("{tap:?} is used by two interfaces"),
+            );
+            if let Some(queues) = interface.queues {
+                let field = format!("interfaces[{i}].queues");
+                p.require(
+                    field,
+                    queues == 1,
+                    format!("{queues} pairs of queues are not possible yet, only 1"),
+                );
+            }
+        }
+        let wanted = self.slots();
+        p.require(
+            "disks, interfaces",
+            wanted.len() <= 31,
+            "more than 31 devices do not fit on the PCI bus",
+        );
+        let mut slots = HashSet::new();
+        for (field, slot) in wanted {
+            let Some(slot) = slot else { continue };
+            p.require(
+                &field,
+                (1..=31).contains(&slot),
+                format!("{slot} is not between 1 and 31"),
+            );
+            p.require(
+                &field,
+                slots.insert(slot),
+                format!("slot {slot} is used by two devices"),
+            );
+        }
+    }
+
+    /// Every device's stated slot with the field that states it, in the order in which free slots are given.
+    pub(crate) fn slots(&self) -> Vec<(String, Option<u8>)> {
+        let disks = self
+            .disks
+            .iter()
+            .enumerate()
+            .map(|(i, d)| (format!("disks[{i}].slot"), d.slot));
+        let interfaces = self.interfaces.iter().enumerate();
+        let interfaces = interfaces.map(|(i, d)| (format!("interfaces[{i}].slot"), d.slot));
+        let rng = self.rng.iter().map(|d| ("rng.slot".to_owned(), d.slot));
+        let balloon = self
+            .balloon
+            .iter()
+            .map(|d| ("balloon.slot".to_owned(), d.slot));
+        disks.chain(interfaces).chain(rng).chain(balloon).collect()
+    }
+
+    fn check_paths(&self, p: &mut Problems) {
+        let mut absolute = |field: String, path: &Path| {
+            p.require(
+                field,
+                path.is_absolute(),
+                format!("{} is not an absolute path", path.display()),
+            );
+        };
+        absolute("boot.kernel".into(), &self.boot.kernel);
+        absolute("control".into(), &self.control);
+        absolute("state".into(), &self.state);
+        let optional = [
+            ("boot.initrd", self.boot.initrd.as_ref()),
+            ("core", self.core.as_ref()),
+            ("serial.log", self.serial.log.as_ref()),
+            ("serial.socket", self.serial.socket.as_ref()),
+            ("rng.source", self.rng.as_ref().map(|r| &r.source)),
+        ];
+        for (field, path) in optional {
+            if let Some(path) = path {
+                absolute(field.into(), path);
+            }
+        }
+        for (i, disk) in self.disks.iter().enumerate() {
+            absolute(format!("disks[{i}].path"), &disk.path);
+        }
+        // A unix socket's name must fit in `sockaddr_un`.
+        for (field, path) in [
+            ("control", Some(&self.control)),
+            ("serial.socket", self.serial.socket.as_ref()),
+        ] {
+            let short = path.is_none_or(|path| path.as_os_str().len() < 108);
+            p.require(field, short, "a unix socket's path has at most 107 bytes");
+        }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Problems(Vec<Problem>);
+
+impl Problems {
+    pub(super) fn require(
+        &mut self,
+        field: impl Into<String>,
+        holds: bool,
+        message: impl Into<String>,
+    ) {
+        if !holds {
+            self.0.push(Problem {
+                field: field.into(),
+                message: message.into(),
+            });
+        }
+    }
+
+    fn id<'a>(&mut self, field: String, id: &'a str, seen: &mut HashSet<&'a str>) {
+        let sound = !id.is_empty() && id.len() <= 64;
+        self.require(&field, sound, "1 to 64 bytes are wanted");
+        self.require(field, seen.insert(id), format!("{id:?} names two devices"));
+    }
+}
+
+fn is_uuid(text: &str) -> bool {
+    let groups: Vec<&str> = text.split('-').collect();
+    groups.iter().map(|g| g.len()).eq([8, 4, 4, 4, 12])
+        && groups
+            .iter()
+            .all(|g| g.bytes().all(|b| b.is_ascii_hexdigit()))
+}
