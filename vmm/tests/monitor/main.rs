@@ -118,6 +118,20 @@ fn a_crash_leaves_a_core_dump_before_what_was_configured_follows() {
 }
 
 #[test]
+fn sixty_four_vcpus_in_sockets_dies_cores_and_threads_start_and_end() {
+    let Some(()) = kvm() else { return };
+    // Identifiers have gaps: three cores take the room of four.
+    let more = "vcpus: {count: 64, topology: {sockets: 4, dies: 2, cores: 4, threads: 2}}";
+    let gaps = "vcpus: {count: 60, topology: {sockets: 5, dies: 2, cores: 3, threads: 2}}";
+    for more in [more, gaps] {
+        let mut guest = Guest::start(&Program::new().say("up\n").power_off(), more);
+        let status = guest.wait();
+        assert!(status.success(), "{status:?} {}", guest.errors());
+        assert_eq!(guest.log(), "up\n");
+    }
+}
+
+#[test]
 fn a_preserved_guest_can_only_be_reset_or_ended() {
     let Some(()) = kvm() else { return };
     let program = Program::new().say("up\n").power_off();
