@@ -40,7 +40,7 @@ use self::context::Context;
 use self::draft::Found;
 pub use self::interest::interest;
 pub use self::restart::{RestartError, restart};
-use self::step::{Held, Plan, Refusal};
+use self::step::{Held, Note, Plan, Refusal};
 
 /// What has to be done to the host, what will not be, and why.
 pub fn plan(desired: &Desired, inventory: &Inventory, ledger: &Ledger) -> Plan {
@@ -85,8 +85,23 @@ fn plan_with(
     graph::block(&mut plan, &context);
     sweep::sweep(&mut plan, &context);
     graph::settle(&mut plan);
+    plan.notes = notes(&context);
     guard::guard(&mut plan, desired, ledger);
     plan
+}
+
+/// What the planners found that people should know, by object.
+fn notes(context: &Context<'_>) -> Vec<Note> {
+    let kept = context.kept.borrow();
+    let note = |(guest, text): &(Uuid, String)| {
+        let id = ObjectId::new(Kind::Domain, *guest, "");
+        let (object, _) = context.desired.objects.get_key_value(&id)?;
+        Some(Note {
+            object: object.clone(),
+            text: text.clone(),
+        })
+    };
+    kept.notes.iter().filter_map(note).collect()
 }
 
 /// Guests that are marked as ours and that neither a definition nor the ledger knows: nobody says what they should be, so they are told of and left alone.

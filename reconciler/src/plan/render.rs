@@ -42,6 +42,7 @@ pub fn plan(plan: &Plan, style: Style) -> String {
     }
     for step in &plan.steps {
         text.step(step);
+        text.notes(plan, &step.object);
     }
     for pending in &plan.pending {
         text.pending(pending);
@@ -85,6 +86,7 @@ pub fn object(plan: &Plan, object: &ObjectId, style: Style) -> String {
         .iter()
         .filter(|pending| pending.object == *object)
         .for_each(|pending| text.pending(pending));
+    text.notes(plan, object);
     text.out
 }
 
@@ -134,6 +136,12 @@ impl Text {
         if !step.needs.is_empty() {
             let needs: Vec<String> = step.needs.iter().map(ToString::to_string).collect();
             self.line(1, &format!("after {}", needs.join(", ")));
+        }
+    }
+
+    fn notes(&mut self, plan: &Plan, object: &ObjectId) {
+        for note in plan.notes.iter().filter(|note| note.object == *object) {
+            self.line(1, &format!("note: {}", note.text));
         }
     }
 

@@ -82,6 +82,7 @@ pub fn restart(
     plan.pending.clear();
     plan.refusals.clear();
     plan.held.clear();
+    plan.notes.retain(|note| note.object == *guest);
     plan.unchanged = 0;
     Ok(plan)
 }

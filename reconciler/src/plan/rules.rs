@@ -36,6 +36,8 @@ pub(super) struct Kept {
     pub owners: BTreeSet<Uuid>,
     pub chains: BTreeSet<(TableName, ChainName)>,
     pub elements: BTreeSet<(TableName, MapElement)>,
+    /// What guests' filters do otherwise than written, by guest.
+    pub notes: BTreeSet<(Uuid, String)>,
 }
 
 impl Kept {
@@ -189,9 +191,11 @@ pub(super) fn guest_ops(
     let mut keys = BTreeSet::new();
     for interface in with_tap(domain) {
         let name = tap(interface)?;
-        let rules = interface_rules(context, interface, &name)?;
+        let (rules, notes) = interface_rules(context, interface, &name)?;
         let mut kept = context.kept.borrow_mut();
         kept.note(domain.uuid, &table, &rules);
+        let notes = notes.into_iter().map(|note| (domain.uuid, note));
+        kept.notes.extend(notes);
         if starts || written_by(context, interface).is_none() {
             want.extend(rules);
             keys.insert(name);
@@ -216,7 +220,7 @@ pub(super) fn filter_ops(
         }
         let rules =
             tap(interface).and_then(|name| Ok((interface_rules(context, interface, &name)?, name)));
-        if let Ok((rules, name)) = rules {
+        if let Ok(((rules, _), name)) = rules {
             want.extend(rules);
             keys.insert(name);
         }
@@ -241,14 +245,14 @@ fn tap(interface: &Interface) -> Result<IfName, RulesError> {
     })
 }
 
-/// What one interface wants in the filters' table.
+/// What one interface wants in the filters' table, and what of it is otherwise than written.
 fn interface_rules(
     context: &Context<'_>,
     interface: &Interface,
     name: &IfName,
-) -> Result<Rules, RulesError> {
+) -> Result<(Rules, Vec<String>), RulesError> {
     let Some(reference) = &interface.filter else {
-        return Ok(Rules::default());
+        return Ok((Rules::default(), Vec::new()));
     };
     let host = &context.inventory.host;
     let binding = Binding {
@@ -269,10 +273,22 @@ fn interface_rules(
             rule: "nwfilter",
             message: format!("interface {}: {error}", interface.index),
         })?;
-    Ok(Rules {
+    let waits = compiled.waits.map(|learn| {
+        format!(
+            "waits for its address ({}): until a DHCP lease shows it, nothing but DHCP passes",
+            learn.variable
+        )
+    });
+    let notes = waits
+        .into_iter()
+        .chain(compiled.notes)
+        .map(|note| format!("interface {}: {note}", interface.index));
+    let notes = notes.collect();
+    let rules = Rules {
         chains: compiled.chains,
         elements: compiled.elements,
-    })
+    };
+    Ok((rules, notes))
 }
 
 /// IPv4 addresses that DHCP gave to the interface.

@@ -172,6 +172,15 @@ pub struct Held {
     pub why: String,
 }
 
+/// Something to know about an object that is as it should be, or will be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Note {
+    /// Which object.
+    pub object: ObjectId,
+    /// What: `interface 0 waits for its address: until a lease shows it, only DHCP passes`.
+    pub text: String,
+}
+
 /// What will be done, what will not, and why.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -187,6 +196,9 @@ pub struct Plan {
     pub confirm: Option<String>,
     /// Objects that are as they should be.
     pub unchanged: usize,
+    /// What is done otherwise than a definition's author may think.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
 }
 
 impl Plan {
