@@ -6,6 +6,7 @@
 mod build;
 mod fields;
 mod images;
+mod references;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

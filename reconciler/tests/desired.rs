@@ -192,6 +192,30 @@ fn a_guest_that_runs_is_held_when_another_wants_its_image() {
 }
 
 #[test]
+fn what_a_held_guest_refers_to_is_held_with_it() {
+    let ledger = applied(ALL);
+    let desired = build(&ALL[3..], &ledger);
+    let held: Vec<String> = desired
+        .held
+        .iter()
+        .map(|held| held.object.to_string())
+        .collect();
+    assert_eq!(
+        held,
+        [
+            "domain web",
+            "network default",
+            "volume images/web.qcow2",
+            "pool images"
+        ]
+    );
+    assert!(named(&desired, Kind::Domain, "web").is_some());
+    assert!(desired.departed.is_empty() && desired.keep.is_empty());
+    // Once nobody refers to it, it goes.
+    assert_eq!(build(&ALL[1..3], &ledger).departed.len(), 2);
+}
+
+#[test]
 fn a_definition_without_a_change_has_no_previous() {
     let desired = build(ALL, &applied(ALL));
     assert!(

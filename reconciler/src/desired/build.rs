@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use vireo_schema::{Definition, Diagnostic, Document, Located, Source};
 
-use super::{Departed, Desired, Fields, Policy, Resolved, Wanted};
+use super::{Departed, Desired, Fields, Policy, Resolved, Wanted, references};
 use crate::compile::filter::lower;
 use crate::inventory::HostFacts;
 use crate::ledger::{Entry, Ledger};
@@ -273,10 +273,13 @@ impl Build<'_> {
             why,
         });
         let last = self.last_good.of(entry);
-        let wanted = last
+        let located = last
             .as_ref()
-            .and_then(|document| document.definitions.first())
-            .map(|located| self.wanted(id, located));
+            .and_then(|document| document.definitions.first());
+        if let Some(located) = located {
+            self.hold_needs(id, located);
+        }
+        let wanted = located.map(|located| self.wanted(id, located));
         match wanted {
             Some(Ok(mut wanted)) => {
                 wanted.file.clone_from(&entry.file);
@@ -284,6 +287,28 @@ impl Build<'_> {
             }
             _ => {
                 self.desired.keep.insert(id.clone());
+            }
+        }
+    }
+
+    /// What a held object refers to does not go from under it: what is in no file any more is held as well.
+    fn hold_needs(&mut self, holder: &ObjectId, located: &Located) {
+        for (kind, name) in references::of(&located.definition, holder) {
+            let known = match kind {
+                Kind::Network => self.around.networks.contains_key(&name),
+                Kind::Pool => self.around.pools.contains_key(&name),
+                Kind::Volume => self.around.volumes.contains_key(&name),
+                Kind::NwFilter => self.around.filters.contains_key(&name),
+                Kind::Domain | Kind::Secret => true,
+            };
+            let held = |held: &Held| held.object.kind == kind && held.object.name == name;
+            if known || self.desired.held.iter().any(held) {
+                continue;
+            }
+            let mut owned = self.ledger.entries.values().map(|entry| &entry.object);
+            let found = owned.find(|id| id.kind == kind && id.name == name);
+            if let Some(id) = found.cloned() {
+                self.hold(&id, format!("{holder} is held and refers to it"));
             }
         }
     }
