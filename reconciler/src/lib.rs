@@ -16,6 +16,7 @@ pub mod desired;
 pub mod domain;
 pub mod execute;
 pub mod host;
+pub mod import;
 pub mod inventory;
 pub mod ledger;
 pub mod object;

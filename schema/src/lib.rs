@@ -49,6 +49,7 @@ pub mod pool;
 pub mod secret;
 pub mod shape;
 pub mod source;
+pub mod tidy;
 pub mod tree;
 pub mod volume;
 pub mod xml;

@@ -31,11 +31,11 @@ pub fn bench() -> Outcome {
     let mut times = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..TURNS {
         for (times, (monitor, name)) in times.iter_mut().zip(MONITORS) {
-            times.push(
-                bench
-                    .to_init(monitor)
-                    .map_err(|failure| failure.during(name))?,
-            );
+            let time = bench
+                .to_init(monitor)
+                .map_err(|failure| failure.during(name))?;
+            eprintln!("  boot {name}: {}", seconds(time));
+            times.push(time);
         }
     }
     let mut medians = Vec::new();

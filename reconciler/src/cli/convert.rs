@@ -24,7 +24,7 @@ pub struct Convert {
 
 /// The two syntaxes of definitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Syntax {
+pub(super) enum Syntax {
     /// libvirt's XML.
     Xml,
     /// The same as YAML.

@@ -9,6 +9,7 @@ mod console;
 mod convert;
 mod doctor;
 mod get;
+mod import;
 mod object;
 mod output;
 mod plan;
@@ -142,6 +143,8 @@ enum Command {
     Validate(validate::Validate),
     /// Rewrite a definition as XML or as YAML
     Convert(convert::Convert),
+    /// Make tidy definitions of libvirt's configuration directory or of `virsh dumpxml`
+    Import(import::Import),
     /// Show what would be done, and why (exit status 0: nothing, 2: changes, 1: a problem)
     Plan(plan::Plan),
     /// Make the host as the definitions say, once
@@ -209,6 +212,7 @@ fn dispatch(common: &Common, command: Command) -> miette::Result<u8> {
     match command {
         Command::Validate(command) => command.run(common),
         Command::Convert(command) => command.run(),
+        Command::Import(command) => command.run(),
         Command::Plan(command) => block_on(command.run(common)),
         Command::Apply(command) => block_on(command.run(common)),
         Command::Run(command) => block_on(command.run(common)),
