@@ -32,6 +32,7 @@ pub fn tidy(root: &mut Element<'_>, keep: Keep) {
 
 fn domain(root: &mut Element<'_>, keep: Keep) {
     drop_attributes(root, &["id"]);
+    round(root, &["memory", "currentMemory", "maxMemory"], "KiB");
     let memory = quantity(root, "memory");
     root.children.retain(|child| match child.name.as_ref() {
         "currentMemory" => memory.is_none() || size(child) != memory,
@@ -44,7 +45,6 @@ fn domain(root: &mut Element<'_>, keep: Keep) {
         "seclabel" => !is(child, "type", "dynamic"),
         _ => true,
     });
-    round(root, &["memory", "currentMemory", "maxMemory"], "KiB");
     for child in &mut root.children {
         match child.name.as_ref() {
             "vcpu" if is(child, "placement", "static") => drop_attributes(child, &["placement"]),
@@ -307,7 +307,7 @@ fn round(root: &mut Element<'_>, names: &[&str], usual: &str) {
     }
 }
 
-/// A size as it is written, with its unit: libvirt writes both in KiB.
+/// A size as it is written, with its unit.
 fn size(element: &Element<'_>) -> Option<(String, String)> {
     let unit = element
         .attribute("unit")

@@ -475,7 +475,12 @@ fn collect_prefixes(element: &Element<'_>, used: &mut Vec<&'static str>) {
 
 fn write_element(out: &mut String, element: &Element<'_>, indent: usize, declare: &[&'static str]) {
     let _ = write!(out, "{:1$}<{name}", "", indent, name = element.name);
-    for prefix in declare {
+    // A document may use a known prefix for something else, which it then declares itself.
+    let declared = |prefix: &str| {
+        let mut names = element.attributes.iter().map(|one| one.name.as_ref());
+        names.any(|name| name.strip_prefix("xmlns:") == Some(prefix))
+    };
+    for prefix in declare.iter().filter(|prefix| !declared(prefix)) {
         let _ = write!(
             out,
             " xmlns:{prefix}='{}'",

@@ -294,3 +294,34 @@ fn libvirts_own_documents_are_read_and_come_back_equal() {
     }
     assert!(below.is_empty(), "{}", below.join("\n"));
 }
+
+#[test]
+fn every_document_that_is_tidied_still_reads_and_tidying_again_changes_nothing() {
+    let Some(corpus) = corpus() else { return };
+    let mut failures = Vec::new();
+    for folder in [
+        "domain",
+        "network-xml",
+        "pool-xml",
+        "vol-xml",
+        "nwfilter-xml",
+        "secret-xml",
+    ] {
+        for source in documents(&corpus.join("dev").join(folder)) {
+            if !read(&source).is_whole() {
+                continue;
+            }
+            let tidied = |text: &str| {
+                let mut tree = xml::read(text, 0).expect("it was read before");
+                vireo_schema::tidy::tidy(&mut tree, vireo_schema::tidy::Keep::default());
+                xml::write(&tree)
+            };
+            let once = tidied(&source.text);
+            let again = read(&Arc::new(Source::new("tidied.xml", once.as_str())));
+            if !again.is_whole() || tidied(&once) != once {
+                failures.push(format!("{}: {:?}", source.path.display(), again.problems));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}

@@ -15,6 +15,7 @@ mod output;
 mod plan;
 mod restart;
 mod run;
+mod schema;
 mod status;
 mod validate;
 mod why;
@@ -145,6 +146,8 @@ enum Command {
     Convert(convert::Convert),
     /// Make tidy definitions of libvirt's configuration directory or of `virsh dumpxml`
     Import(import::Import),
+    /// Print what a definition may say, as a JSON Schema for editors
+    Schema(schema::Schema),
     /// Show what would be done, and why (exit status 0: nothing, 2: changes, 1: a problem)
     Plan(plan::Plan),
     /// Make the host as the definitions say, once
@@ -213,6 +216,7 @@ fn dispatch(common: &Common, command: Command) -> miette::Result<u8> {
         Command::Validate(command) => command.run(common),
         Command::Convert(command) => command.run(),
         Command::Import(command) => command.run(),
+        Command::Schema(command) => command.run(),
         Command::Plan(command) => block_on(command.run(common)),
         Command::Apply(command) => block_on(command.run(common)),
         Command::Run(command) => block_on(command.run(common)),
