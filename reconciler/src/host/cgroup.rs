@@ -9,6 +9,8 @@
 //! controller that the host lacks makes the values that need it an error that names it, and leaves the others to be set; a value that the kernel refuses is an
 //! error with the file and the kernel's answer.
 
+mod group;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
@@ -20,6 +22,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 use uuid::Uuid;
 
+use self::group::{Group, Value};
 use super::process::{Handle, Identity};
 use crate::inventory::CgroupVersion;
 use crate::resolve::domain::Tuning;
@@ -422,117 +425,6 @@ impl Cgroups {
 /// The kernel's processor period in microseconds.
 const DEFAULT_PERIOD: u64 = 100_000;
 const EBUSY: i32 = rustix::io::Errno::BUSY.raw_os_error();
-
-/// One value: its controller, its file, whether it is stated, and what is to be written.
-type Value = (&'static str, &'static str, bool, String);
-
-/// One directory of a guest's group.
-struct Group(PathBuf);
-
-impl Group {
-    /// Writes what differs. A file that is not there matters only for a value that is stated.
-    fn write_all(
-        &self,
-        values: impl Iterator<Item = Value>,
-        has: impl Fn(&str) -> bool,
-    ) -> Result<(), CgroupError> {
-        let mut first = Ok(());
-        for (controller, name, stated, value) in values {
-            let file = self.0.join(name);
-            let result = if !has(controller) || !file.exists() {
-                if stated {
-                    Err(CgroupError::NoController {
-                        value: name,
-                        controller,
-                    })
-                } else {
-                    Ok(())
-                }
-            } else if text(&file) == value {
-                Ok(())
-            } else {
-                write(&file, &value)
-            };
-            first = first.and(result);
-        }
-        first
-    }
-
-    /// v1: whether the limit of memory and swap together is about to rise.
-    fn raises(&self, to: Option<Bytes>) -> bool {
-        let now = text(&self.0.join("memory.memsw.limit_in_bytes")).parse::<u64>();
-        now.is_ok_and(|now| to.is_none_or(|to| to.0 > now))
-    }
-
-    fn read_v2(&self, tuning: &mut Tuning) -> Result<(), CgroupError> {
-        tuning.shares = self.number("cpu.weight")?;
-        if let Some(max) = self.value("cpu.max")? {
-            let mut parts = max.split_ascii_whitespace();
-            tuning.quota = parts.next().and_then(|quota| quota.parse().ok());
-            tuning.period = parts.next().and_then(|period| period.parse().ok());
-        }
-        tuning.cpuset = self.value("cpuset.cpus")?.filter(|list| !list.is_empty());
-        tuning.memory_max = self.number("memory.max")?.map(Bytes);
-        tuning.memory_high = self.number("memory.high")?.map(Bytes);
-        let memory = tuning.memory_max.unwrap_or_default();
-        let swap = self.number("memory.swap.max")?;
-        tuning.memory_swap_max = swap.map(|swap| Bytes(swap.saturating_add(memory.0)));
-        let weight = self.value("io.weight")?;
-        let weight = weight
-            .as_deref()
-            .and_then(|text| text.strip_prefix("default "));
-        tuning.io_weight = weight.and_then(|text| text.lines().next()?.parse().ok());
-        Ok(())
-    }
-
-    fn read_v1(
-        &self,
-        controller: &str,
-        parent: &Path,
-        tuning: &mut Tuning,
-    ) -> Result<(), CgroupError> {
-        match controller {
-            "cpu" => {
-                tuning.shares = self.number("cpu.shares")?;
-                tuning.period = self.number("cpu.cfs_period_us")?;
-                tuning.quota = self
-                    .value("cpu.cfs_quota_us")?
-                    .and_then(|us| us.parse().ok());
-            }
-            "cpuset" => {
-                let all = text(&parent.join("cpuset.cpus"));
-                tuning.cpuset = self.value("cpuset.cpus")?.filter(|list| *list != all);
-            }
-            "memory" => {
-                tuning.memory_max = self.limit_v1("memory.limit_in_bytes")?;
-                tuning.memory_high = self.limit_v1("memory.soft_limit_in_bytes")?;
-                tuning.memory_swap_max = self.limit_v1("memory.memsw.limit_in_bytes")?;
-            }
-            _ => tuning.io_weight = self.number("blkio.weight")?,
-        }
-        Ok(())
-    }
-
-    /// v1 writes no limit as a number next to the largest.
-    fn limit_v1(&self, name: &str) -> Result<Option<Bytes>, CgroupError> {
-        let none = i64::MAX as u64 >> 12 << 12;
-        Ok(self.number(name)?.filter(|&n| n < none).map(Bytes))
-    }
-
-    fn number(&self, name: &str) -> Result<Option<u64>, CgroupError> {
-        Ok(self.value(name)?.and_then(|text| text.parse().ok()))
-    }
-
-    /// A file's contents; `None` where the controller is not there.
-    fn value(&self, name: &str) -> Result<Option<String>, CgroupError> {
-        let file = self.0.join(name);
-        match fs::read_to_string(&file) {
-            Ok(text) => Ok(Some(text.trim().to_owned())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(io_error("read", &file)(error)),
-        }
-    }
-}
 
 /// Without any hierarchy no value can be set.
 fn missing(tuning: &Tuning) -> Result<(), CgroupError> {

@@ -4,6 +4,7 @@
 //! netlink messages and processes by way of thin typed wrappers, one a file; the simulated host keeps an inventory as data, fails on demand and crashes between
 //! any two effects. The same controller runs on both.
 
+pub mod addresses;
 pub mod cgroup;
 pub mod command;
 pub mod directory;

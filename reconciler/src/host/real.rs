@@ -14,7 +14,8 @@ use super::paths::Paths;
 use super::reattach;
 use super::tap::Attachment;
 use super::{
-    Host, ObserveError, blocking, directory, dnsmasq, facts, hooks, links, nft, tc, volume,
+    Host, ObserveError, addresses, blocking, directory, dnsmasq, facts, hooks, links, nft, tc,
+    volume,
 };
 use crate::domain::Guests;
 use crate::execute::effect::{Effect, EffectError};
@@ -169,16 +170,16 @@ impl Host for RealHost {
                 net(move |s| links::ensure_bridge(s, &bridge, owner)).await
             }
             Effect::AddAddress { link, address } => {
-                net(move |s| links::add_address(s, &link, address)).await
+                net(move |s| addresses::add_address(s, &link, address)).await
             }
             Effect::RemoveAddress { link, address } => {
-                net(move |s| links::remove_address(s, &link, address)).await
+                net(move |s| addresses::remove_address(s, &link, address)).await
             }
             Effect::AddRoute { link, route } => {
-                net(move |s| links::add_route(s, &link, &route)).await
+                net(move |s| addresses::add_route(s, &link, &route)).await
             }
             Effect::RemoveRoute { link, route } => {
-                net(move |s| links::remove_route(s, &link, &route)).await
+                net(move |s| addresses::remove_route(s, &link, &route)).await
             }
             Effect::SetLink { link, up } => net(move |s| links::set_link(s, &link, up)).await,
             Effect::EnsureTap {
@@ -205,7 +206,7 @@ impl Host for RealHost {
                 net(move |s| links::delete_link(s, &link, owner)).await
             }
             Effect::EnableForwarding { ipv6 } => {
-                net(move |s| links::enable_forwarding(s, ipv6)).await
+                net(move |s| addresses::enable_forwarding(s, ipv6)).await
             }
             Effect::Nft(ops) => nft::apply(&ops).await,
             Effect::SetBandwidth { link, bandwidth } => tc::set(&link, &bandwidth).await,

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::error::Problem;
 use super::ir::{Protocol, ProtocolMatch, Transport, Value, Variable, Version};
 use super::value::{self, Network};
+use super::words::{guard, keyword, l4proto, protocol_number, written};
 
 /// The value that each variable of a rule has in one of its instances.
 pub type Chosen = BTreeMap<Variable, String>;
@@ -569,50 +570,4 @@ fn no_gratuitous() -> Problem {
         "gratuitous",
         "nftables compares a field with constants only: give arpsrcipaddr or arpdstipaddr, one address, beside it",
     )
-}
-
-/// EtherTypes read best in hexadecimal, everything else in decimal.
-fn written(field: &str, number: u64) -> String {
-    match field {
-        "ether type" | "vlan type" => format!("{number:#06x}"),
-        _ => number.to_string(),
-    }
-}
-
-fn keyword(version: Version) -> &'static str {
-    match version {
-        Version::V4 => "ip",
-        Version::V6 => "ip6",
-    }
-}
-
-/// The EtherType test of a version.
-pub fn guard(version: Version) -> &'static str {
-    match version {
-        Version::V4 => "ether type ip",
-        Version::V6 => "ether type ip6",
-    }
-}
-
-/// The field that says what a packet carries, past IPv6's extension headers.
-fn l4proto(version: Version) -> &'static str {
-    match version {
-        Version::V4 => "ip protocol",
-        Version::V6 => "meta l4proto",
-    }
-}
-
-fn protocol_number(transport: Transport, version: Version) -> Option<u8> {
-    Some(match transport {
-        Transport::Tcp => 6,
-        Transport::Udp => 17,
-        Transport::Udplite => 136,
-        Transport::Sctp => 132,
-        Transport::Icmp if version == Version::V6 => 58,
-        Transport::Icmp => 1,
-        Transport::Igmp => 2,
-        Transport::Esp => 50,
-        Transport::Ah => 51,
-        Transport::All => return None,
-    })
 }

@@ -38,6 +38,7 @@ pub mod ir;
 pub mod lower;
 mod matching;
 mod value;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;

@@ -1,6 +1,10 @@
 use super::*;
+use crate::host::addresses::{
+    add_address, add_route, enable_forwarding, remove_address, remove_route,
+};
 use crate::host::testing::{in_namespace, shell};
 use crate::inventory;
+use crate::resolve::network::Route;
 
 fn bridge(name: &str) -> Bridge {
     Bridge {
