@@ -20,7 +20,6 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,8 +27,10 @@ use crate::layout;
 
 mod check;
 mod cpu;
+mod net;
 
 pub use cpu::{Cpu, CpuFeature, CpuMode, FeaturePolicy, Topology};
+pub use net::{Interface, LinkState, Mac, MacError};
 
 /// One guest, whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -235,24 +236,6 @@ pub enum Cache {
     None,
 }
 
-/// A virtio network device on a tap.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Interface {
-    /// Its name in requests and messages; no other device has it.
-    pub id: String,
-    /// The tap's name, 1 to 15 bytes. It is opened by name and made if it is absent.
-    pub tap: String,
-    /// The guest's address.
-    pub mac: Mac,
-    /// Pairs of queues: one, which is also what it is if left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub queues: Option<u16>,
-    /// PCI slot, 1 to 31; the first free one if left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub slot: Option<u8>,
-}
-
 /// A virtio entropy device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -358,69 +341,6 @@ pub enum ClockOffset {
     Utc,
     /// The host's local time.
     Localtime,
-}
-
-/// A unicast Ethernet address, written `52:54:00:12:34:56`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Mac(pub [u8; 6]);
-
-/// Text that is not a unicast Ethernet address.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MacError {
-    /// Not six pairs of hexadecimal digits.
-    #[error(
-        "{0:?} is not an Ethernet address: six pairs of hexadecimal digits with colons are wanted"
-    )]
-    Syntax(String),
-    /// A multicast or zero address, which no interface can have.
-    #[error("{0:?} cannot be an interface's address: it is multicast or zero")]
-    NotUnicast(String),
-}
-
-impl FromStr for Mac {
-    type Err = MacError;
-
-    fn from_str(text: &str) -> Result<Self, MacError> {
-        let syntax = || MacError::Syntax(text.to_owned());
-        let mut octets = [0; 6];
-        let mut parts = text.split(':');
-        for octet in &mut octets {
-            let part = parts.next().ok_or_else(syntax)?;
-            if part.len() != 2 || !part.bytes().all(|b| b.is_ascii_hexdigit()) {
-                return Err(syntax());
-            }
-            *octet = u8::from_str_radix(part, 16).map_err(|_| syntax())?;
-        }
-        if parts.next().is_some() {
-            return Err(syntax());
-        }
-        if octets[0] & 1 == 1 || octets == [0; 6] {
-            return Err(MacError::NotUnicast(text.to_owned()));
-        }
-        Ok(Self(octets))
-    }
-}
-
-impl TryFrom<String> for Mac {
-    type Error = MacError;
-
-    fn try_from(text: String) -> Result<Self, MacError> {
-        text.parse()
-    }
-}
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl From<Mac> for String {
-    fn from(mac: Mac) -> Self {
-        mac.to_string()
-    }
 }
 
 /// Why a configuration was refused.

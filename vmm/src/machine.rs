@@ -20,7 +20,7 @@ use vm_memory::GuestMemoryMmap;
 use crate::acpi::{self, AcpiError};
 use crate::boot::{BootError, Images};
 use crate::bus::{Bus, BusError, SharedDevice, lock};
-use crate::config::{self, Bytes, Guest};
+use crate::config::{self, Bytes, Guest, LinkState};
 use crate::console::Console;
 use crate::control::wire::BalloonStats;
 use crate::core_dump::CoreFile;
@@ -106,6 +106,11 @@ impl MachineError {
         move |source| Self::Kvm { what, source }
     }
 }
+
+/// The guest has no interface of this name.
+#[derive(Debug, Error)]
+#[error("the guest has no interface {0:?}")]
+pub struct NoInterface(pub String);
 
 /// Why the balloon cannot be changed.
 #[derive(Debug, Error)]
@@ -320,6 +325,11 @@ impl Machine {
             return Err(BalloonError::TooLarge { target, size });
         }
         self.devices.plugged.set_balloon(target)
+    }
+
+    /// Pulls the cable of the interface named `id`, or puts it in; says whether that changed anything.
+    pub fn set_link(&self, id: &str, state: LinkState) -> Result<bool, NoInterface> {
+        self.devices.plugged.set_link(id, state)
     }
 
     /// How the balloon is, if there is one.

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use super::{Bytes, Guest, Memory, Problem, cpu};
+use super::{Bytes, Guest, Memory, Problem, cpu, net};
 use crate::layout;
 
 impl Guest {
@@ -100,36 +100,7 @@ impl Guest {
                 );
             }
         }
-        let mut taps = HashSet::new();
-        for (i, interface) in self.interfaces.iter().enumerate() {
-            p.id(format!("interfaces[{i}].id"), &interface.id, &mut ids);
-            let tap = interface.tap.as_str();
-            let sound = (1..=15).contains(&tap.len())
-                && tap
-                    .bytes()
-                    .all(|b| b.is_ascii_graphic() && b != b'/' && b != b'%')
-                && tap != "."
-                && tap != "..";
-            let field = format!("interfaces[{i}].tap");
-            p.require(
-                &field,
-                sound,
-                format!("{tap:?} cannot be a link's name of 1 to 15 characters"),
-            );
-            p.require(
-                &field,
-                taps.insert(tap),
-                format!("{tap:?} is used by two interfaces"),
-            );
-            if let Some(queues) = interface.queues {
-                let field = format!("interfaces[{i}].queues");
-                p.require(
-                    field,
-                    queues == 1,
-                    format!("{queues} pairs of queues are not possible yet, only 1"),
-                );
-            }
-        }
+        net::check(&self.interfaces, &mut ids, p);
         let wanted = self.slots();
         p.require(
             "disks, interfaces",
@@ -224,7 +195,7 @@ impl Problems {
         }
     }
 
-    fn id<'a>(&mut self, field: String, id: &'a str, seen: &mut HashSet<&'a str>) {
+    pub(super) fn id<'a>(&mut self, field: String, id: &'a str, seen: &mut HashSet<&'a str>) {
         let sound = !id.is_empty() && id.len() <= 64;
         self.require(&field, sound, "1 to 64 bytes are wanted");
         self.require(field, seen.insert(id), format!("{id:?} names two devices"));

@@ -56,8 +56,8 @@ pub enum Wish {
     Reset,
     /// End it and the monitor.
     Quit,
-    /// Change its balloon.
-    Balloon,
+    /// Change one of its devices, as the request says.
+    Device,
 }
 
 /// What to do.
@@ -76,8 +76,8 @@ pub enum Action {
         /// Whether it runs then.
         run: bool,
     },
-    /// Change the balloon.
-    Balloon,
+    /// Change the device.
+    Device,
     /// Keep the guest as it is, at rest.
     Preserve(Reason),
     /// End the monitor.
@@ -133,7 +133,7 @@ impl Life {
             (_, W::Reset) => Ok(A::Reset {
                 run: self == L::Running,
             }),
-            (_, W::Balloon) => Ok(A::Balloon),
+            (_, W::Device) => Ok(A::Device),
         }
     }
 
@@ -197,7 +197,7 @@ mod tests {
         Wish::PowerButton,
         Wish::Reset,
         Wish::Quit,
-        Wish::Balloon,
+        Wish::Device,
     ];
 
     fn life() -> impl Strategy<Value = Life> {
@@ -229,7 +229,7 @@ mod tests {
     /// The state after an action, as the owner carries it out.
     fn next(life: Life, action: Action) -> Option<Life> {
         match action {
-            Action::Nothing | Action::PressPowerButton | Action::Balloon => Some(life),
+            Action::Nothing | Action::PressPowerButton | Action::Device => Some(life),
             Action::Pause | Action::Reset { run: false } => Some(Life::Paused),
             Action::Run | Action::Reset { run: true } => Some(Life::Running),
             Action::Preserve(reason) => Some(Life::Preserved(reason)),

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::bus::lock;
-use crate::config::{Bytes, Guest};
+use crate::config::Guest;
 use crate::console::{Console, Port};
 use crate::core_dump::CoreFile;
 use crate::machine::{BalloonError, Machine};
@@ -257,7 +257,7 @@ impl<'a> Owner<'a> {
             if matches!(notice, Notice::Crash(_) | Notice::Failed(_)) {
                 self.dump();
             }
-            match self.act(action, message.clone(), None) {
+            match self.act(action, message.clone()) {
                 Ok(Some(end)) => return Some(end),
                 Ok(None) => {}
                 Err(failure) => {
@@ -291,14 +291,10 @@ impl<'a> Owner<'a> {
     }
 
     /// Carries out what [`life`] decided.
-    fn act(
-        &mut self,
-        action: Action,
-        message: String,
-        target: Option<Bytes>,
-    ) -> Result<Option<End>, Failure> {
+    fn act(&mut self, action: Action, message: String) -> Result<Option<End>, Failure> {
         match action {
-            Action::Nothing => {}
+            // What becomes of a device is in the request: see `change`.
+            Action::Nothing | Action::Device => {}
             Action::Pause => {
                 self.machine.pause();
                 self.event(EventKind::Paused, None);
@@ -314,16 +310,6 @@ impl<'a> Owner<'a> {
                 self.event(EventKind::PowerButton, None);
             }
             Action::Reset { run } => self.reset(run)?,
-            Action::Balloon => {
-                if let Some(target) = target {
-                    self.machine
-                        .set_balloon(target)
-                        .map_err(|error| match error {
-                            BalloonError::None => failure(Code::NoBalloon, &error),
-                            BalloonError::TooLarge { .. } => failure(Code::BadRequest, &error),
-                        })?;
-                }
-            }
             Action::Preserve(reason) => {
                 self.machine.pause();
                 self.event(EventKind::Preserved, Some(message));
@@ -450,7 +436,6 @@ impl<'a> Owner<'a> {
 
     /// Does what a client asks; gives the answer, and the end if it is that.
     fn request(&mut self, request: &Request) -> Result<(Value, Option<End>), Failure> {
-        let mut target = None;
         let wish = match *request {
             Request::Status { .. } => return object(&self.status()).map(|v| (v, None)),
             Request::Stats { .. } => return object(&self.stats()).map(|v| (v, None)),
@@ -460,20 +445,42 @@ impl<'a> Owner<'a> {
             Request::PowerButton { .. } => Wish::PowerButton,
             Request::Reset { .. } => Wish::Reset,
             Request::Quit { .. } => Wish::Quit,
-            Request::Balloon { target: wanted, .. } => {
-                target = Some(wanted);
-                Wish::Balloon
-            }
+            Request::Balloon { .. } | Request::Link { .. } => Wish::Device,
         };
         let action = self
             .life
             .admit(wish)
             .map_err(|refusal| failure(Code::Refused, &refusal))?;
-        let end = self.act(action, "a client asked the monitor to end".into(), target)?;
+        self.change(request)?;
+        let end = self.act(action, "a client asked the monitor to end".into())?;
         if wish == Wish::Reset {
             self.event(EventKind::Reset, Some("a client asked for it".into()));
         }
         Ok((json!({}), end))
+    }
+
+    /// Changes the device that a request is about, if it is about one.
+    fn change(&mut self, request: &Request) -> Result<(), Failure> {
+        match request {
+            Request::Balloon { target, .. } => {
+                let done = self.machine.set_balloon(*target);
+                done.map_err(|error| match error {
+                    BalloonError::None => failure(Code::NoBalloon, &error),
+                    BalloonError::TooLarge { .. } => failure(Code::BadRequest, &error),
+                })
+            }
+            Request::Link {
+                interface, state, ..
+            } => {
+                let done = self.machine.set_link(interface, *state);
+                if done.map_err(|error| failure(Code::NoInterface, &error))? {
+                    let word = if state.is_up() { "up" } else { "down" };
+                    self.event(EventKind::Link, Some(format!("{interface} is {word}")));
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Forgets clients that are gone, and waits for those that have not read everything.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::life::Reason;
-use crate::config::Bytes;
+use crate::config::{Bytes, LinkState};
 use crate::sandbox::Layers;
 
 /// A request. `id` is the client's own number and comes back in the answer.
@@ -59,6 +59,15 @@ pub enum Request {
         /// At most the guest's memory.
         target: Bytes,
     },
+    /// Pull an interface's cable, or put it in.
+    Link {
+        /// The request's number.
+        id: u64,
+        /// The interface's name.
+        interface: String,
+        /// How the guest is to find its link.
+        state: LinkState,
+    },
     /// Counters; answered with [`Stats`].
     Stats {
         /// The request's number.
@@ -85,6 +94,7 @@ impl Request {
             | Self::Reset { id }
             | Self::Quit { id }
             | Self::Balloon { id, .. }
+            | Self::Link { id, .. }
             | Self::Stats { id }
             | Self::Events { id, .. } => id,
         }
@@ -149,6 +159,8 @@ pub enum Code {
     Refused,
     /// The guest has no balloon.
     NoBalloon,
+    /// The guest has no interface of this name.
+    NoInterface,
     /// It was tried and went wrong.
     Failed,
 }
@@ -247,6 +259,8 @@ pub enum EventKind {
     Error,
     /// A thread of the monitor made a system call that its sandbox forbids; the message names it. The monitor has ended.
     Violation,
+    /// A cable was pulled or put in; the message says which.
+    Link,
     /// Its memory was written to a core file, or could not be; the message says which.
     CoreDump,
     /// It ended and is kept as it was.
@@ -273,6 +287,14 @@ mod tests {
             Ok(Request::Balloon {
                 id: 2,
                 target: Bytes(4096)
+            })
+        );
+        assert_eq!(
+            parse(r#"{"id":2,"do":"link","interface":"net0","state":"down"}"#),
+            Ok(Request::Link {
+                id: 2,
+                interface: "net0".into(),
+                state: LinkState::Down
             })
         );
         assert_eq!(

@@ -11,14 +11,14 @@ use kvm_ioctls::VmFd;
 use thiserror::Error;
 use vm_memory::GuestMemoryMmap;
 
-use super::BalloonError;
+use super::{BalloonError, NoInterface};
 use crate::bus::{Bus, BusError, lock};
-use crate::config::{self, Bytes, Guest};
+use crate::config::{self, Bytes, Guest, LinkState};
 use crate::control::wire::BalloonStats;
 use crate::devices::virtio::VirtioDevice;
 use crate::devices::virtio::balloon::{self, Balloon, BalloonControl};
 use crate::devices::virtio::block::{self, Block, OpenError};
-use crate::devices::virtio::net::{self, Net, TapError};
+use crate::devices::virtio::net::{self, LinkControl, Net, TapError};
 use crate::devices::virtio::pci::{Doorbells, KvmDoorbells, NewError, VirtioPci};
 use crate::devices::virtio::rng;
 use crate::devices::virtio::worker::Worker;
@@ -102,6 +102,8 @@ pub(super) struct Buses<'a> {
 pub(super) struct Plugged {
     pci: Arc<Mutex<PciBus>>,
     balloon: Option<BalloonControl>,
+    /// The interfaces' cables, by the interfaces' names.
+    links: Vec<(String, LinkControl)>,
 }
 
 /// Makes the PCI bus and all devices on it.
@@ -131,9 +133,11 @@ pub(super) fn plug(
         let device = open_disk(disk, start_worker(&disk.id, &name, sandbox)?)?;
         plugger.insert(&name, disk.slot, Box::new(device))?;
     }
+    let mut links = Vec::new();
     for interface in &guest.interfaces {
         let name = format!("interface {}", interface.id);
         let device = open_interface(interface, start_worker(&interface.id, &name, sandbox)?)?;
+        links.push((interface.id.clone(), device.link()));
         plugger.insert(&name, interface.slot, Box::new(device))?;
     }
     if let Some(config) = &guest.rng {
@@ -150,7 +154,11 @@ pub(super) fn plug(
         balloon = Some(device.control());
         plugger.insert("the balloon", config.slot, Box::new(device))?;
     }
-    Ok(Plugged { pci, balloon })
+    Ok(Plugged {
+        pci,
+        balloon,
+        links,
+    })
 }
 
 fn open_disk(disk: &config::Disk, worker: Arc<Worker>) -> Result<Block, PlugError> {
@@ -171,6 +179,8 @@ fn open_interface(interface: &config::Interface, worker: Arc<Worker>) -> Result<
     let spec = net::Spec {
         tap: interface.tap.clone(),
         mac: interface.mac.0,
+        link: interface.link,
+        mtu: interface.mtu,
     };
     Net::new(&spec, worker).map_err(|source| PlugError::Interface {
         id: interface.id.clone(),
@@ -286,6 +296,13 @@ impl Plugged {
             .ok_or(BalloonError::None)?
             .set_target(target);
         Ok(())
+    }
+
+    /// Pulls the cable of the interface named `id`, or puts it in; says whether that changed anything.
+    pub fn set_link(&self, id: &str, state: LinkState) -> Result<bool, NoInterface> {
+        let found = self.links.iter().find(|(name, _)| name == id);
+        let (_, link) = found.ok_or_else(|| NoInterface(id.to_owned()))?;
+        Ok(link.set(state))
     }
 
     /// How the balloon is.

@@ -107,7 +107,9 @@ struct InterfaceConfig {
     tap: String,
     mac: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    queues: Option<u32>,
+    link: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mtu: Option<u32>,
 }
 
 #[derive(Debug, Serialize)]
@@ -168,7 +170,11 @@ pub fn translate(domain: &Domain, dir: &GuestDir) -> Result<Config, DriverError>
             cmdline: cmdline.clone(),
         },
         disks: domain.disks.iter().map(disk).collect::<Result<_, _>>()?,
-        interfaces: domain.interfaces.iter().map(interface).collect(),
+        interfaces: domain
+            .interfaces
+            .iter()
+            .map(interface)
+            .collect::<Result<_, _>>()?,
         rng: domain.rng.as_ref().map(|rng| RngConfig {
             source: rng.source.clone(),
         }),
@@ -263,13 +269,35 @@ fn disk(disk: &Disk) -> Result<DiskConfig, DriverError> {
     })
 }
 
-fn interface(interface: &Interface) -> InterfaceConfig {
-    InterfaceConfig {
-        id: format!("net{}", interface.index),
+fn interface(interface: &Interface) -> Result<InterfaceConfig, DriverError> {
+    let name = interface_name(interface.index);
+    if interface.vhost == Some(true) {
+        return Err(unsupported(format!("vhost of interface {name}")));
+    }
+    if let Some(queues) = interface.queues.filter(|queues| *queues != 1) {
+        let what = format!("{queues} pairs of queues of interface {name}: it has one");
+        return Err(unsupported(what));
+    }
+    if let Some(mtu) = interface.mtu.filter(|mtu| !MTU.contains(mtu)) {
+        let (least, most) = (MTU.start(), MTU.end());
+        let what = format!("an MTU of {mtu} on interface {name}: {least} to {most} are possible");
+        return Err(unsupported(what));
+    }
+    Ok(InterfaceConfig {
+        id: name,
         tap: interface.tap.clone(),
         mac: mac(interface.mac),
-        queues: interface.queues,
-    }
+        link: (!interface.link_up).then_some("down"),
+        mtu: interface.mtu,
+    })
+}
+
+/// The largest packets that the monitor can tell a guest of, in bytes.
+const MTU: std::ops::RangeInclusive<u32> = 68..=65535;
+
+/// What the monitor calls the interface at this place of the definition.
+pub fn interface_name(index: usize) -> String {
+    format!("net{index}")
 }
 
 fn mac([a, b, c, d, e, f]: [u8; 6]) -> String {
@@ -356,6 +384,25 @@ mod tests {
     }
 
     #[test]
+    fn an_interface_reaches_the_monitor_with_its_link_and_its_largest_packet() {
+        use vireo_vmm::config::LinkState;
+        let dir = GuestDir::new(std::path::Path::new("/run/vireo/guests"), uuid::Uuid::nil());
+        let mut domain = testing::domain();
+        for (up, mtu, state) in [
+            (true, None, LinkState::Up),
+            (false, Some(9000), LinkState::Down),
+            (true, Some(65535), LinkState::Up),
+        ] {
+            domain.interfaces[0].link_up = up;
+            domain.interfaces[0].mtu = mtu;
+            let text = serde_json::to_string(&translate(&domain, &dir).unwrap()).unwrap();
+            let read = vireo_vmm::config::Guest::parse(&text).unwrap();
+            assert_eq!(read.interfaces[0].link, state);
+            assert_eq!(read.interfaces[0].mtu.map(u32::from), mtu);
+        }
+    }
+
+    #[test]
     fn the_processor_reaches_the_monitor_as_it_was_asked_for() {
         let mut domain = testing::domain();
         domain.vcpus.maximum = 8;
@@ -398,5 +445,20 @@ mod tests {
             error.to_string(),
             "driver builtin cannot do disk vda on bus ide"
         );
+        let refused = |change: fn(&mut Interface)| {
+            let mut domain = testing::domain();
+            change(&mut domain.interfaces[0]);
+            translate(&domain, &dir).unwrap_err().to_string()
+        };
+        let said = refused(|interface| interface.vhost = Some(true));
+        assert!(said.ends_with("vhost of interface net0"), "{said}");
+        let said = refused(|interface| interface.queues = Some(4));
+        assert!(said.contains("4 pairs of queues"), "{said}");
+        for mtu in [67, 65536] {
+            let mut domain = testing::domain();
+            domain.interfaces[0].mtu = Some(mtu);
+            let said = translate(&domain, &dir).unwrap_err().to_string();
+            assert!(said.contains(&format!("an MTU of {mtu} ")), "{said}");
+        }
     }
 }

@@ -89,8 +89,11 @@ impl Driver for Builtin {
             Request::Pause => json!({"do": "pause"}),
             Request::Resume => json!({"do": "resume"}),
             Request::Balloon(size) => json!({"do": "balloon", "target": size.0}),
-            // Frames are kept from its tap, which is down.
-            Request::Link(..) => return Ok(()),
+            Request::Link(interface, up) => json!({
+                "do": "link",
+                "interface": config::interface_name(interface),
+                "state": if up { "up" } else { "down" },
+            }),
             Request::Quit => json!({"do": "quit"}),
         };
         let mut monitor = Conversation::with(dir, request.what()).await?;

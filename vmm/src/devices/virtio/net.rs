@@ -20,9 +20,12 @@ use super::ring::{Chain, Ring};
 use super::worker::{Handler, Watch, Worker};
 use super::{ActivateError, Activation, DeviceType, VirtioDevice, read_config_bytes};
 use crate::bus::lock;
+use crate::config::LinkState;
 
+mod link;
 mod tap;
 
+pub use link::LinkControl;
 pub use tap::{Tap, TapError};
 
 /// Bytes before each frame (`struct virtio_net_hdr_v1`).
@@ -36,6 +39,7 @@ const TURN: usize = 64;
 
 const F_CSUM: u64 = 1 << 0;
 const F_GUEST_CSUM: u64 = 1 << 1;
+const F_MTU: u64 = 1 << 3;
 const F_MAC: u64 = 1 << 5;
 const F_GUEST_TSO4: u64 = 1 << 7;
 const F_GUEST_TSO6: u64 = 1 << 8;
@@ -57,8 +61,12 @@ const FEATURES: u64 = F_CSUM
     | F_MRG_RXBUF
     | F_STATUS;
 
-/// Configuration: the link is up.
-const LINK_UP: u16 = 1;
+/// Length of the configuration, whose last field is the MTU: `struct virtio_net_config`.
+const CONFIG: usize = 12;
+/// Where the configuration tells the link's status.
+const STATUS_AT: std::ops::Range<usize> = 6..8;
+/// Where the configuration tells the largest packet.
+const MTU_AT: std::ops::Range<usize> = 10..12;
 
 const RECEIVE: u16 = 0;
 const TRANSMIT: u16 = 1;
@@ -74,6 +82,12 @@ pub struct Spec {
     pub tap: String,
     /// The guest's address.
     pub mac: [u8; 6],
+    /// Whether the cable is in at first.
+    #[serde(default)]
+    pub link: LinkState,
+    /// The largest packet that the guest is to send, in bytes; not told if left out.
+    #[serde(default)]
+    pub mtu: Option<u16>,
 }
 
 /// What the host can do for the guest with the frames it sends there.
@@ -115,7 +129,9 @@ pub trait Port: AsRawFd + Send + Sync {
 
 /// The network device.
 pub struct Net {
-    config: [u8; 8],
+    mac: [u8; 6],
+    mtu: Option<u16>,
+    link: LinkControl,
     port: Arc<dyn Port>,
     engine: Arc<Mutex<Engine>>,
     worker: Arc<Worker>,
@@ -125,6 +141,7 @@ pub struct Net {
 /// What the worker works on.
 struct Engine {
     port: Arc<dyn Port>,
+    link: LinkControl,
     again: Arc<EventFd>,
     merge: bool,
     rings: Option<Rings>,
@@ -143,21 +160,20 @@ impl Net {
     /// Opens the tap.
     pub fn new(spec: &Spec, worker: Arc<Worker>) -> Result<Self, TapError> {
         let tap = Tap::open(&spec.tap)?;
-        Self::with_port(spec.mac, Arc::new(tap), worker).map_err(|source| TapError {
+        Self::with_port(spec, Arc::new(tap), worker).map_err(|source| TapError {
             tap: spec.tap.clone(),
             what: "prepare",
             source,
         })
     }
 
-    /// A device on any port.
-    pub fn with_port(mac: [u8; 6], port: Arc<dyn Port>, worker: Arc<Worker>) -> io::Result<Self> {
-        let mut config = [0; 8];
-        config[..6].copy_from_slice(&mac);
-        config[6..].copy_from_slice(&LINK_UP.to_le_bytes());
+    /// A device on any port: the tap that `spec` names is left alone.
+    pub fn with_port(spec: &Spec, port: Arc<dyn Port>, worker: Arc<Worker>) -> io::Result<Self> {
+        let link = LinkControl::new(spec.link);
         let again = Arc::new(EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?);
         let engine = Engine {
             port: Arc::clone(&port),
+            link: link.clone(),
             again,
             merge: false,
             rings: None,
@@ -166,12 +182,27 @@ impl Net {
             outgoing: Box::default(),
         };
         Ok(Self {
-            config,
+            mac: spec.mac,
+            mtu: spec.mtu,
+            link,
             port,
             engine: Arc::new(Mutex::new(engine)),
             worker,
             watches: Vec::new(),
         })
+    }
+
+    /// The handle by which the machine pulls the cable and puts it in.
+    pub fn link(&self) -> LinkControl {
+        self.link.clone()
+    }
+
+    fn config(&self) -> [u8; CONFIG] {
+        let mut config = [0; CONFIG];
+        config[..6].copy_from_slice(&self.mac);
+        config[STATUS_AT].copy_from_slice(&self.link.status().to_le_bytes());
+        config[MTU_AT].copy_from_slice(&self.mtu.unwrap_or(0).to_le_bytes());
+        config
     }
 
     fn watch(&mut self, kicks: [Arc<EventFd>; 2]) -> io::Result<()> {
@@ -206,7 +237,7 @@ impl VirtioDevice for Net {
     }
 
     fn features(&self) -> u64 {
-        FEATURES
+        FEATURES | if self.mtu.is_some() { F_MTU } else { 0 }
     }
 
     fn queue_sizes(&self) -> &[u16] {
@@ -214,7 +245,7 @@ impl VirtioDevice for Net {
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {
-        read_config_bytes(&self.config, offset, data);
+        read_config_bytes(&self.config(), offset, data);
     }
 
     fn write_config(&mut self, _offset: u64, _data: &[u8]) {}
@@ -242,6 +273,7 @@ impl VirtioDevice for Net {
                 what: "set the tap's offloads",
                 source,
             })?;
+        self.link.activate(interrupt);
         let kicks = [receive.kick(), transmit.kick()];
         {
             let mut engine = lock(&self.engine);
@@ -259,6 +291,7 @@ impl VirtioDevice for Net {
 
     fn reset(&mut self) {
         self.watches.clear();
+        self.link.reset();
         let mut engine = lock(&self.engine);
         engine.rings = None;
         engine.incoming = Box::default();
@@ -302,11 +335,12 @@ impl Engine {
                         break false;
                     }
                 }
-                if self.waiting < HEADER {
-                    self.waiting = 0;
-                    moved += 1;
-                    continue;
-                }
+            }
+            // A pulled cable loses what it is given, rather than keep it for later.
+            if self.waiting < HEADER || !self.link.is_up() {
+                self.waiting = 0;
+                moved += 1;
+                continue;
             }
             if !self.deliver(ring) {
                 // The frame stays; the guest's next kick brings its room.
@@ -387,6 +421,9 @@ impl Engine {
         let len = chain.readable.read(ring.memory(), &mut self.outgoing);
         if len <= HEADER {
             tracing::debug!(len, "dropped a guest's frame: shorter than its header");
+            return;
+        }
+        if !self.link.is_up() {
             return;
         }
         // The kernel checks the header, and refuses what it says if it is impossible; a full or absent link loses frames.

@@ -33,6 +33,19 @@ const MAC: [u8; 6] = [0x52, 0x54, 0, 1, 2, 3];
 const BUFFER: u64 = 0x20000;
 
 fn rig(features: u64) -> (Rig<Net>, UnixDatagram, Arc<Wire>) {
+    rig_of(&spec(), features)
+}
+
+fn spec() -> Spec {
+    Spec {
+        tap: "test0".into(),
+        mac: MAC,
+        link: LinkState::Up,
+        mtu: None,
+    }
+}
+
+fn rig_of(spec: &Spec, features: u64) -> (Rig<Net>, UnixDatagram, Arc<Wire>) {
     let (here, there) = UnixDatagram::pair().unwrap();
     here.set_nonblocking(true).unwrap();
     there
@@ -42,7 +55,7 @@ fn rig(features: u64) -> (Rig<Net>, UnixDatagram, Arc<Wire>) {
         socket: here,
         offload: Mutex::new(None),
     });
-    let device = Net::with_port(MAC, wire.clone(), worker()).unwrap();
+    let device = Net::with_port(spec, wire.clone(), worker()).unwrap();
     (Rig::new(device, features), there, wire)
 }
 
@@ -58,6 +71,83 @@ fn the_configuration_tells_address_and_link() {
     let mut config = [0; 10];
     rig.device.read_config(0, &mut config);
     assert_eq!(config, [0x52, 0x54, 0, 1, 2, 3, 1, 0, 0, 0]);
+}
+
+fn changes(rig: &Rig<Net>) -> u32 {
+    rig.told
+        .config_changes
+        .load(std::sync::atomic::Ordering::SeqCst)
+}
+
+fn status(rig: &Rig<Net>) -> u8 {
+    let mut status = [0];
+    rig.device.read_config(6, &mut status);
+    status[0]
+}
+
+#[test]
+fn the_largest_packet_is_told_where_it_is_configured_and_only_there() {
+    let mtu = |mtu| {
+        let (rig, ..) = rig_of(&Spec { mtu, ..spec() }, 0);
+        let mut config = [0; 2];
+        rig.device.read_config(10, &mut config);
+        (
+            rig.device.features() & F_MTU != 0,
+            u16::from_le_bytes(config),
+        )
+    };
+    assert_eq!(mtu(Some(1400)), (true, 1400));
+    assert_eq!(mtu(None), (false, 0));
+}
+
+#[test]
+fn the_guest_is_told_once_when_the_cable_is_pulled_or_put_in() {
+    let (rig, ..) = rig(F_STATUS);
+    let link = rig.device.link();
+    assert_eq!((status(&rig), changes(&rig)), (1, 0));
+    for (state, changes_it, expected) in [
+        (LinkState::Up, false, (1, 0)),
+        (LinkState::Down, true, (0, 1)),
+        (LinkState::Down, false, (0, 1)),
+        (LinkState::Up, true, (1, 2)),
+    ] {
+        assert_eq!(link.set(state), changes_it);
+        assert_eq!((status(&rig), changes(&rig)), expected);
+    }
+}
+
+#[test]
+fn no_frame_passes_a_pulled_cable_nor_comes_late_when_it_is_put_in() {
+    let down = Spec {
+        link: LinkState::Down,
+        ..spec()
+    };
+    let (mut rig, there, _) = rig_of(&down, 0);
+    assert_eq!(status(&rig), 0);
+    rig.queues[0].add(&[(BUFFER, 2000, true)]);
+    rig.queues[0].kick();
+    there.send(&frame(50)).unwrap();
+    rig.write(BUFFER + 4096, &frame(60));
+    rig.queues[1].add(&[(BUFFER + 4096, 72, false)]);
+    // The guest's frame is taken, as by a wire that leads nowhere.
+    assert_eq!(rig.queues[1].run(1), [(0, 0)]);
+    there.set_nonblocking(true).unwrap();
+    assert!(there.recv(&mut [0; 10]).is_err());
+    assert!(rig.queues[0].used().is_empty());
+    rig.device.link().set(LinkState::Up);
+    there.send(&frame(70)).unwrap();
+    assert_eq!(rig.queues[0].run(1), [(0, 82)], "only the later frame");
+}
+
+#[test]
+fn a_reset_of_the_device_leaves_the_cable_as_it_is() {
+    let (mut rig, ..) = rig(F_STATUS);
+    rig.device.link().set(LinkState::Down);
+    rig.device.reset();
+    assert_eq!(status(&rig), 0);
+    let told = changes(&rig);
+    rig.device.link().set(LinkState::Up);
+    assert_eq!(changes(&rig), told, "nobody drives the device");
 }
 
 #[test]

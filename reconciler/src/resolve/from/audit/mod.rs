@@ -158,6 +158,10 @@ const AS_BUILTIN_IS: &[&str] = &[
     "devices/disk/@device",
     "devices/disk/target/@bus",
     "devices/interface/model",
+    // It moves all packets itself, through one pair of queues.
+    "devices/interface/driver",
+    "devices/interface/driver/@name",
+    "devices/interface/driver/@queues",
     "devices/serial/@type",
     "devices/serial/target",
     "devices/serial/target/@type",

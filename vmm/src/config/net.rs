@@ -1,0 +1,163 @@
+//! Network interfaces as they are configured.
+//!
+//! Which field is wrong, and what would be accepted, is in the [`Problems`] that [`check`] leaves.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::check::Problems;
+
+/// A virtio network device on a tap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Interface {
+    /// Its name in requests and messages; no other device has it.
+    pub id: String,
+    /// The tap's name, 1 to 15 bytes. It is opened by name and made if it is absent.
+    pub tap: String,
+    /// The guest's address.
+    pub mac: Mac,
+    /// Whether its cable is in at the start; a request `link` changes it later.
+    #[serde(default, skip_serializing_if = "LinkState::is_up")]
+    pub link: LinkState,
+    /// The largest packet that the guest is told to send, in bytes without the Ethernet header: at least [`Interface::LEAST_MTU`]. The guest decides if
+    /// left out, which comes to 1500.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
+    /// Pairs of queues: one, which is also what it is if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queues: Option<u16>,
+    /// PCI slot, 1 to 31; the first free one if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u8>,
+}
+
+impl Interface {
+    /// The least packet that every IPv4 link carries whole (RFC 791); Linux takes no network device with less.
+    pub const LEAST_MTU: u16 = 68;
+}
+
+/// Whether an interface's cable is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkState {
+    /// Frames pass.
+    #[default]
+    Up,
+    /// The guest sees a link without carrier, and no frame passes either way.
+    Down,
+}
+
+impl LinkState {
+    /// Whether frames pass.
+    pub fn is_up(&self) -> bool {
+        *self == Self::Up
+    }
+}
+
+/// A unicast Ethernet address, written `52:54:00:12:34:56`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mac(pub [u8; 6]);
+
+/// Text that is not a unicast Ethernet address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MacError {
+    /// Not six pairs of hexadecimal digits.
+    #[error(
+        "{0:?} is not an Ethernet address: six pairs of hexadecimal digits with colons are wanted"
+    )]
+    Syntax(String),
+    /// A multicast or zero address, which no interface can have.
+    #[error("{0:?} cannot be an interface's address: it is multicast or zero")]
+    NotUnicast(String),
+}
+
+impl FromStr for Mac {
+    type Err = MacError;
+
+    fn from_str(text: &str) -> Result<Self, MacError> {
+        let syntax = || MacError::Syntax(text.to_owned());
+        let mut octets = [0; 6];
+        let mut parts = text.split(':');
+        for octet in &mut octets {
+            let part = parts.next().ok_or_else(syntax)?;
+            if part.len() != 2 || !part.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return Err(syntax());
+            }
+            *octet = u8::from_str_radix(part, 16).map_err(|_| syntax())?;
+        }
+        if parts.next().is_some() {
+            return Err(syntax());
+        }
+        if octets[0] & 1 == 1 || octets == [0; 6] {
+            return Err(MacError::NotUnicast(text.to_owned()));
+        }
+        Ok(Self(octets))
+    }
+}
+
+impl TryFrom<String> for Mac {
+    type Error = MacError;
+
+    fn try_from(text: String) -> Result<Self, MacError> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl From<Mac> for String {
+    fn from(mac: Mac) -> Self {
+        mac.to_string()
+    }
+}
+
+pub(super) fn check<'a>(interfaces: &'a [Interface], ids: &mut HashSet<&'a str>, p: &mut Problems) {
+    let mut taps = HashSet::new();
+    for (i, interface) in interfaces.iter().enumerate() {
+        p.id(format!("interfaces[{i}].id"), &interface.id, ids);
+        let tap = interface.tap.as_str();
+        let sound = (1..=15).contains(&tap.len())
+            && tap
+                .bytes()
+                .all(|b| b.is_ascii_graphic() && b != b'/' && b != b'%')
+            && tap != "."
+            && tap != "..";
+        let field = format!("interfaces[{i}].tap");
+        p.require(
+            &field,
+            sound,
+            format!("{tap:?} cannot be a link's name of 1 to 15 characters"),
+        );
+        p.require(
+            &field,
+            taps.insert(tap),
+            format!("{tap:?} is used by two interfaces"),
+        );
+        if let Some(mtu) = interface.mtu {
+            let least = Interface::LEAST_MTU;
+            p.require(
+                format!("interfaces[{i}].mtu"),
+                mtu >= least,
+                format!("{mtu} is less than {least}"),
+            );
+        }
+        if let Some(queues) = interface.queues {
+            let field = format!("interfaces[{i}].queues");
+            p.require(
+                field,
+                queues == 1,
+                format!("{queues} pairs of queues are not possible yet, only 1"),
+            );
+        }
+    }
+}
