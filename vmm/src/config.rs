@@ -27,9 +27,11 @@ use crate::layout;
 
 mod check;
 mod cpu;
+mod disk;
 mod net;
 
 pub use cpu::{Cpu, CpuFeature, CpuMode, FeaturePolicy, Topology};
+pub use disk::{Cache, Discard, Disk, DiskFormat};
 pub use net::{Interface, LinkState, Mac, MacError};
 
 /// One guest, whole.
@@ -187,53 +189,6 @@ pub struct Boot {
     /// The kernel's command line: no zero byte, shorter than [`layout::CMDLINE_SIZE`].
     #[serde(default)]
     pub cmdline: String,
-}
-
-/// A virtio block device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Disk {
-    /// Its name in requests and messages; no other device has it.
-    pub id: String,
-    /// The image: a file or a block device.
-    pub path: PathBuf,
-    /// The image's format. It is never guessed, since a guest could write another one's header.
-    pub format: DiskFormat,
-    /// The guest may not write.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub readonly: bool,
-    /// The serial number that the guest sees: at most 20 bytes of printable ASCII.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub serial: Option<String>,
-    /// How writes reach the disk.
-    #[serde(default)]
-    pub cache: Cache,
-    /// PCI slot, 1 to 31; the first free one if left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub slot: Option<u8>,
-}
-
-/// Format of a disk's image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DiskFormat {
-    /// The guest's sectors and nothing else.
-    Raw,
-    /// qcow2, with its chain of backing files.
-    Qcow2,
-}
-
-/// How writes reach the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Cache {
-    /// Through the host's page cache; the guest's flushes are honoured.
-    #[default]
-    Writeback,
-    /// Through the host's page cache; each write is flushed before it is answered.
-    Writethrough,
-    /// Past the host's page cache (`O_DIRECT`); the guest's flushes are honoured.
-    None,
 }
 
 /// A virtio entropy device.

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use super::{Bytes, Guest, Memory, Problem, cpu, net};
+use super::{Bytes, Guest, Memory, Problem, cpu, disk, net};
 use crate::layout;
 
 impl Guest {
@@ -89,17 +89,7 @@ impl Guest {
 
     fn check_devices(&self, p: &mut Problems) {
         let mut ids = HashSet::new();
-        for (i, disk) in self.disks.iter().enumerate() {
-            p.id(format!("disks[{i}].id"), &disk.id, &mut ids);
-            if let Some(serial) = &disk.serial {
-                let sound = serial.len() <= 20 && serial.bytes().all(|b| (0x20..0x7f).contains(&b));
-                p.require(
-                    format!("disks[{i}].serial"),
-                    sound,
-                    "at most 20 printable ASCII characters are wanted",
-                );
-            }
-        }
+        disk::check(&self.disks, &mut ids, p);
         net::check(&self.interfaces, &mut ids, p);
         let wanted = self.slots();
         p.require(

@@ -112,6 +112,8 @@ fn more_devices_than_slots_are_refused() {
         path: "/d".into(),
         format: DiskFormat::Raw,
         readonly: false,
+        shareable: false,
+        discard: Discard::Unmap,
         serial: None,
         cache: Cache::default(),
         slot: None,

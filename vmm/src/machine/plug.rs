@@ -166,6 +166,8 @@ fn open_disk(disk: &config::Disk, worker: Arc<Worker>) -> Result<Block, PlugErro
         path: disk.path.clone(),
         format: disk.format,
         readonly: disk.readonly,
+        shareable: disk.shareable,
+        discard: disk.discard,
         serial: disk.serial.clone(),
         cache: disk.cache,
     };

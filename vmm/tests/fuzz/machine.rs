@@ -6,14 +6,14 @@ use std::os::unix::net::UnixDatagram;
 use std::sync::{Arc, Mutex};
 
 use vireo_vmm::bus::{Bus, lock};
-use vireo_vmm::config::{Bytes, Cache, ClockOffset, DiskFormat};
+use vireo_vmm::config::{Bytes, Cache, ClockOffset, Discard, DiskFormat, LinkState};
 use vireo_vmm::devices::i8042::I8042;
 use vireo_vmm::devices::pm::{self, PowerManagement};
 use vireo_vmm::devices::rtc::Rtc;
 use vireo_vmm::devices::virtio::VirtioDevice;
 use vireo_vmm::devices::virtio::balloon::{self, Balloon};
 use vireo_vmm::devices::virtio::block::{self, Block};
-use vireo_vmm::devices::virtio::net::{Net, Offload, Port};
+use vireo_vmm::devices::virtio::net::{self, Net, Offload, Port};
 use vireo_vmm::devices::virtio::pci::VirtioPci;
 use vireo_vmm::devices::virtio::rng::{self, Rng};
 use vireo_vmm::devices::virtio::worker::Worker;
@@ -166,6 +166,8 @@ fn device(kind: Kind, disk: &std::path::Path) -> Box<dyn VirtioDevice> {
                 path: disk.to_owned(),
                 format: DiskFormat::Raw,
                 readonly: false,
+                shareable: false,
+                discard: Discard::Unmap,
                 serial: Some("fuzz".into()),
                 cache: Cache::Writeback,
             };
@@ -175,8 +177,13 @@ fn device(kind: Kind, disk: &std::path::Path) -> Box<dyn VirtioDevice> {
             let (near, far) = UnixDatagram::pair().unwrap();
             near.set_nonblocking(true).unwrap();
             far.set_nonblocking(true).unwrap();
-            let mac = [0x52, 0x54, 0, 0, 0, 1];
-            Box::new(Net::with_port(mac, Arc::new(Echo(near, far)), worker).unwrap())
+            let spec = net::Spec {
+                tap: "fuzz0".into(),
+                mac: [0x52, 0x54, 0, 0, 0, 1],
+                link: LinkState::Up,
+                mtu: Some(1400),
+            };
+            Box::new(Net::with_port(&spec, Arc::new(Echo(near, far)), worker).unwrap())
         }
     }
 }

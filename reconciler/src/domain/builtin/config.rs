@@ -96,6 +96,10 @@ struct DiskConfig {
     format: ImageFormat,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     readonly: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    shareable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    discard: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     serial: Option<String>,
     cache: &'static str,
@@ -259,6 +263,8 @@ fn disk(disk: &Disk) -> Result<DiskConfig, DriverError> {
         path: path.ok_or_else(|| unsupported(format!("disk {target} without an image")))?,
         format: disk.format,
         readonly: disk.readonly,
+        shareable: disk.shareable,
+        discard: disk.discard.clone(),
         serial: disk.serial.clone(),
         cache: match disk.cache.as_deref() {
             None | Some("default" | "writeback") => "writeback",
@@ -381,6 +387,25 @@ mod tests {
             domain.memory.current.0
         );
         assert!(read.serial.socket.is_some() && read.serial.pty);
+    }
+
+    #[test]
+    fn a_disk_reaches_the_monitor_with_what_others_and_the_host_may_do_to_it() {
+        use vireo_vmm::config::Discard;
+        let dir = GuestDir::new(std::path::Path::new("/run/vireo/guests"), uuid::Uuid::nil());
+        let mut domain = testing::domain();
+        for (shareable, discard, read) in [
+            (false, None, Discard::Unmap),
+            (true, Some("unmap"), Discard::Unmap),
+            (true, Some("ignore"), Discard::Ignore),
+        ] {
+            domain.disks[0].shareable = shareable;
+            domain.disks[0].discard = discard.map(str::to_owned);
+            let text = serde_json::to_string(&translate(&domain, &dir).unwrap()).unwrap();
+            let guest = vireo_vmm::config::Guest::parse(&text).unwrap();
+            assert_eq!(guest.disks[0].shareable, shareable);
+            assert_eq!(guest.disks[0].discard, read);
+        }
     }
 
     #[test]

@@ -14,9 +14,10 @@ use super::ring::{Buffers, Chain, Ring};
 use super::worker::{Handler, Watch, Worker};
 use super::{ActivateError, Activation, DeviceType, VirtioDevice, read_config_bytes};
 use crate::bus::lock;
-use crate::config::{Cache, DiskFormat};
+use crate::config::{Cache, Discard, DiskFormat};
 
 mod image;
+mod lock;
 
 pub use image::{Image, OpenError};
 
@@ -65,6 +66,12 @@ pub struct Spec {
     /// The guest may not write.
     #[serde(default)]
     pub readonly: bool,
+    /// Others may write the image too.
+    #[serde(default)]
+    pub shareable: bool,
+    /// What becomes of space that the guest gives back.
+    #[serde(default)]
+    pub discard: Discard,
     /// What the guest sees as the serial number: up to 20 bytes, the rest is cut.
     #[serde(default)]
     pub serial: Option<String>,
@@ -96,6 +103,8 @@ struct Engine {
     /// Sectors that the guest may reach.
     capacity: u64,
     readonly: bool,
+    /// Space that the guest does not need is given back.
+    unmap: bool,
     /// The configuration says to flush each write.
     always_writethrough: bool,
     /// Each write of this activation is flushed before it is answered.
@@ -111,15 +120,20 @@ impl Block {
             &spec.path,
             spec.format,
             spec.readonly,
+            spec.shareable,
             spec.cache == Cache::None,
         )?;
         let capacity = image.len() / SECTOR;
         let always_writethrough = spec.cache == Cache::Writethrough;
+        let unmap = spec.discard == Discard::Unmap;
         let mut features = F_SEG_MAX | F_BLK_SIZE;
         if spec.readonly {
             features |= F_RO;
         } else {
-            features |= F_DISCARD | F_WRITE_ZEROES;
+            features |= F_WRITE_ZEROES;
+            if unmap {
+                features |= F_DISCARD;
+            }
         }
         if !always_writethrough {
             features |= F_FLUSH;
@@ -135,13 +149,14 @@ impl Block {
             image,
             capacity,
             readonly: spec.readonly,
+            unmap,
             always_writethrough,
             writethrough: true,
             id,
             ring: None,
         };
         Ok(Self {
-            config: config(capacity),
+            config: config(capacity, unmap),
             features,
             engine: Arc::new(Mutex::new(engine)),
             worker,
@@ -151,7 +166,7 @@ impl Block {
 }
 
 /// The device's configuration space (`struct virtio_blk_config`).
-fn config(capacity: u64) -> [u8; 60] {
+fn config(capacity: u64, unmap: bool) -> [u8; 60] {
     let mut config = [0; 60];
     let mut put = |at: usize, bytes: &[u8]| config[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, &capacity.to_le_bytes());
@@ -162,7 +177,7 @@ fn config(capacity: u64) -> [u8; 60] {
     put(44, &8u32.to_le_bytes());
     put(48, &MOST_ZEROES.to_le_bytes());
     put(52, &MOST_RANGES.to_le_bytes());
-    put(56, &[1]);
+    put(56, &[unmap.into()]);
     config
 }
 
@@ -287,6 +302,8 @@ impl Engine {
             T_OUT => (self.write(memory, header.sector, from), 0),
             T_FLUSH => (self.done("flush", |engine| engine.image.flush()), 0),
             T_GET_ID => (Status::Ok, to.write(memory, &self.id) as u64),
+            // It was not offered, and a driver that asks all the same is told so.
+            T_DISCARD if !self.unmap => (Status::Unsupported, 0),
             T_DISCARD | T_WRITE_ZEROES => (self.change_ranges(memory, header.kind, from), 0),
             _ => (Status::Unsupported, 0),
         }
@@ -365,7 +382,8 @@ impl Engine {
             let status = match kind {
                 T_DISCARD => self.done("discard", |engine| engine.image.discard(at, len)),
                 _ => self.done("write zeroes", |engine| {
-                    engine.image.write_zeroes(at, len, flags & UNMAP != 0)
+                    let unmap = engine.unmap && flags & UNMAP != 0;
+                    engine.image.write_zeroes(at, len, unmap)
                 }),
             };
             if status != Status::Ok {

@@ -17,6 +17,8 @@ fn spec(path: PathBuf, format: DiskFormat) -> Spec {
         path,
         format,
         readonly: false,
+        shareable: false,
+        discard: Discard::Unmap,
         serial: Some("disk-1".into()),
         cache: Cache::Writeback,
     }
@@ -234,6 +236,107 @@ fn zeroes_are_written_and_space_is_given_back() {
         rig.write(DATA, &[range(0, 8, 0), range(64, 8, 0)].concat());
         assert_eq!(request(&mut rig, T_DISCARD, 0, 32, false).0, 0);
     }
+}
+
+#[test]
+fn a_disk_that_ignores_discards_offers_none_and_refuses_them() {
+    let dir = TempDir::new().unwrap();
+    let spec = Spec {
+        discard: Discard::Ignore,
+        ..raw(&dir)
+    };
+    let mut rig = rig(&spec);
+    assert_eq!(rig.device.features() & F_DISCARD, 0);
+    let mut may_unmap = [9];
+    rig.device.read_config(56, &mut may_unmap);
+    assert_eq!(may_unmap, [0]);
+    let before = std::fs::read(&spec.path).unwrap();
+    rig.write(DATA, &range(0, SECTORS as u32, 0));
+    assert_eq!(request(&mut rig, T_DISCARD, 0, 16, false).0, 2);
+    assert_eq!(std::fs::read(&spec.path).unwrap(), before);
+    rig.write(DATA, &range(0, SECTORS as u32, UNMAP));
+    assert_eq!(request(&mut rig, T_WRITE_ZEROES, 0, 16, false).0, 0);
+    let bytes = std::fs::read(&spec.path).unwrap();
+    assert!(bytes.iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn an_image_is_written_by_one_disk_at_a_time_unless_all_share_it() {
+    let dir = TempDir::new().unwrap();
+    let alone = raw(&dir);
+    let shared = Spec {
+        shareable: true,
+        ..alone.clone()
+    };
+    let first = Block::new(&alone, worker()).unwrap();
+    for other in [&alone, &shared] {
+        let refused = Block::new(other, worker()).err().unwrap();
+        assert_eq!(refused.source.kind(), std::io::ErrorKind::ResourceBusy);
+    }
+    drop(first);
+    let _first = Block::new(&shared, worker()).unwrap();
+    let _second = Block::new(&shared, worker()).unwrap();
+    assert!(Block::new(&alone, worker()).is_err());
+}
+
+#[test]
+fn overlays_share_a_backing_file_that_nobody_writes() {
+    let dir = TempDir::new().unwrap();
+    let base = raw(&dir);
+    let overlay = |name: &str| {
+        let path = dir.path().join(name);
+        make_qcow2(&path, Some(("disk.raw", "raw")));
+        spec(path, DiskFormat::Qcow2)
+    };
+    let _one = Block::new(&overlay("one.qcow2"), worker()).unwrap();
+    let _two = Block::new(&overlay("two.qcow2"), worker()).unwrap();
+    let refused = Block::new(&base, worker()).err().unwrap();
+    assert_eq!(refused.source.kind(), std::io::ErrorKind::ResourceBusy);
+}
+
+/// Makes an overlay forget its backing file's format, by turning that header extension into one that nobody knows.
+fn forget_backing_format(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let at = bytes
+        .windows(4)
+        .position(|four| four == 0xe279_2aca_u32.to_be_bytes())
+        .unwrap();
+    bytes[at..at + 4].copy_from_slice(&0x1234_5678_u32.to_be_bytes());
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_backing_file_whose_format_no_overlay_states_is_not_opened() {
+    let dir = TempDir::new().unwrap();
+    raw(&dir);
+    let middle = dir.path().join("middle.qcow2");
+    make_qcow2(&middle, Some(("disk.raw", "raw")));
+    forget_backing_format(&middle);
+    let top = dir.path().join("top.qcow2");
+    make_qcow2(&top, Some(("middle.qcow2", "qcow2")));
+    for image in [middle, top] {
+        let refused = Block::new(&spec(image, DiskFormat::Qcow2), worker())
+            .err()
+            .unwrap();
+        let said = crate::control::chain(&refused);
+        assert!(
+            said.contains("does not state the format of its backing file \"disk.raw\""),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_raw_layer_that_looks_like_an_overlay_stays_raw() {
+    let dir = TempDir::new().unwrap();
+    let inner = dir.path().join("inner");
+    make_qcow2(&inner, Some(("/etc/passwd", "raw")));
+    forget_backing_format(&inner);
+    let top = dir.path().join("top.qcow2");
+    make_qcow2(&top, Some(("inner", "raw")));
+    let mut rig = rig(&spec(top, DiskFormat::Qcow2));
+    assert_eq!(request(&mut rig, T_IN, 0, 512, true).0, 0);
+    assert_eq!(rig.read(DATA, 4), b"QFI\xfb");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use vireo_schema::domain::Domain as Stated;
 use vireo_schema::domain::chardev::{CharTarget, CharTargetType, CharType};
 use vireo_schema::domain::devices::Devices;
 use vireo_schema::domain::disk::{CacheMode, DiskBus, DiskDevice};
-use vireo_schema::domain::interface::InterfaceType;
+use vireo_schema::domain::interface::{InterfaceType, NetDriverName};
 use vireo_schema::domain::memory::BalloonModel;
 use vireo_schema::domain::misc::RngBackendModel;
 
@@ -67,6 +67,19 @@ pub(super) fn builtin_obstacle(devices: &Devices) -> Option<(String, String)> {
             return Some((
                 path("interface", number),
                 format!("it has a network card of model {model}"),
+            ));
+        }
+        let driver = interface.driver.as_ref();
+        if driver.is_some_and(|driver| driver.name == Some(NetDriverName::Vhost)) {
+            return Some((
+                path("interface", number),
+                "it has an interface of driver vhost".to_owned(),
+            ));
+        }
+        if driver.is_some_and(|driver| driver.queues.is_some_and(|queues| queues > 1)) {
+            return Some((
+                path("interface", number),
+                "it has an interface with several queues".to_owned(),
             ));
         }
         if interface.kind == Some(InterfaceType::User) {

@@ -1,12 +1,15 @@
 //! A disk image as a flat run of bytes, whatever its format.
 //!
 //! In come positions and lists of memory; out go accesses of a raw file or of a qcow2 file and the chain of files behind it. The formats
-//! are imago's, in its blocking form. Errors are the file's, or say that the image is damaged.
+//! are imago's, in its blocking form; but what a file's format is, is never guessed, also where an overlay does not say it of the file behind it. Errors are the file's, or say that the image is damaged.
 
+use std::cell::RefCell;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use imago::file::File;
+use imago::format::Format;
 use imago::format::drivers::FormatDriverInstance;
 use imago::format::gate::ImplicitOpenGate;
 use imago::io_buffers::{IoVector, IoVectorMut};
@@ -16,6 +19,7 @@ use imago::{FormatAccess, FormatDriverBuilder, Storage, StorageOpenOptions};
 use thiserror::Error;
 
 use super::super::ring::Slice;
+use super::lock::{Lock, Usage};
 use crate::config::DiskFormat;
 
 /// Files behind one image at most. A chain that leads back to itself ends here instead of in an endless recursion.
@@ -37,24 +41,36 @@ pub struct OpenError {
 #[derive(Debug)]
 pub struct Image {
     access: FormatAccess<File>,
+    /// On the image and on every file behind it.
+    _locks: Vec<Lock>,
 }
 
 impl Image {
-    /// Opens the image at `path`; `direct` goes past the host's page cache.
+    /// Opens the image at `path` and locks it; `direct` goes past the host's page cache.
     pub fn open(
         path: &Path,
         format: DiskFormat,
         readonly: bool,
+        shareable: bool,
         direct: bool,
     ) -> Result<Self, OpenError> {
         let options = StorageOpenOptions::new().direct(direct);
-        let gate = Backing { left: MOST_BACKING };
+        let locks = Rc::default();
+        let gate = Backing {
+            left: MOST_BACKING,
+            own: Some(Usage::of_disk(readonly, shareable)),
+            locks: Rc::clone(&locks),
+        };
         let opened = match format {
             DiskFormat::Raw => access(Raw::<File>::builder_path(path), options, readonly, gate),
-            DiskFormat::Qcow2 => access(Qcow2::<File>::builder_path(path), options, readonly, gate),
+            DiskFormat::Qcow2 => stated_backing(path)
+                .and_then(|()| access(Qcow2::<File>::builder_path(path), options, readonly, gate)),
         };
         match opened {
-            Ok(access) => Ok(Self { access }),
+            Ok(access) => Ok(Self {
+                access,
+                _locks: locks.take(),
+            }),
             Err(source) => Err(OpenError {
                 path: path.to_owned(),
                 format,
@@ -124,9 +140,31 @@ where
         .map(FormatAccess::new)
 }
 
-/// Opens the files that an image refers to, but not without end.
+/// Refuses an overlay that does not state its backing file's format: a guest that once wrote the file raw could have written any format's header there, and so
+/// choose which file of the host is opened next.
+fn stated_backing(path: &Path) -> io::Result<()> {
+    let overlay = Qcow2::<File>::open_path(path, false)?;
+    match (
+        overlay.implicit_backing_file(),
+        overlay.implicit_backing_format(),
+    ) {
+        (Some(backing), None) => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!(
+                "{} does not state the format of its backing file {backing:?}; state it with `qemu-img rebase -u -b FILE -F FORMAT`",
+                path.display()
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Opens an image's own file and those that it refers to, but not without end, and locks them.
 struct Backing {
     left: u32,
+    /// How the image's own file is used, which is the first to be opened.
+    own: Option<Usage>,
+    locks: Rc<RefCell<Vec<Lock>>>,
 }
 
 impl ImplicitOpenGate<File> for Backing {
@@ -139,10 +177,30 @@ impl ImplicitOpenGate<File> for Backing {
                 "more than {MOST_BACKING} backing files, or one that leads back to itself"
             ))
         })?;
-        builder.open(Backing { left }).map(FormatAccess::new)
+        if F::FORMAT == Format::Qcow2
+            && let Some(path) = builder.get_image_path()
+        {
+            stated_backing(&path)?;
+        }
+        let locks = Rc::clone(&self.locks);
+        let gate = Backing {
+            left,
+            own: None,
+            locks,
+        };
+        builder.open(gate).map(FormatAccess::new)
     }
 
     fn open_storage(&mut self, options: StorageOpenOptions) -> io::Result<File> {
+        if let Some(path) = options.get_filename() {
+            let usage = match (self.own.take(), options.get_writable()) {
+                (Some(own), _) => own,
+                (None, true) => Usage::Writes,
+                (None, false) => Usage::Relies,
+            };
+            let lock = Lock::take(path, usage)?;
+            self.locks.borrow_mut().push(lock);
+        }
         File::open(options)
     }
 }

@@ -1,0 +1,94 @@
+//! Disks as they are configured.
+//!
+//! Which field is wrong, and what would be accepted, is in the [`Problems`] that [`check`] leaves.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::check::Problems;
+
+/// A virtio block device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Disk {
+    /// Its name in requests and messages; no other device has it.
+    pub id: String,
+    /// The image: a file or a block device.
+    pub path: PathBuf,
+    /// The image's format. It is never guessed, since a guest could write another one's header.
+    pub format: DiskFormat,
+    /// The guest may not write.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub readonly: bool,
+    /// Others may write the image too: the guests' file system is made for it. Without, a start fails where another process has it open.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shareable: bool,
+    /// The serial number that the guest sees: at most 20 bytes of printable ASCII.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    /// How writes reach the disk.
+    #[serde(default)]
+    pub cache: Cache,
+    /// What becomes of space that the guest says it no longer needs.
+    #[serde(default, skip_serializing_if = "Discard::is_default")]
+    pub discard: Discard,
+    /// PCI slot, 1 to 31; the first free one if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u8>,
+}
+
+/// Format of a disk's image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskFormat {
+    /// The guest's sectors and nothing else.
+    Raw,
+    /// qcow2, with its chain of backing files.
+    Qcow2,
+}
+
+/// How writes reach the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cache {
+    /// Through the host's page cache; the guest's flushes are honoured.
+    #[default]
+    Writeback,
+    /// Through the host's page cache; each write is flushed before it is answered.
+    Writethrough,
+    /// Past the host's page cache (`O_DIRECT`); the guest's flushes are honoured.
+    None,
+}
+
+/// What becomes of space that the guest says it no longer needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Discard {
+    /// It is given back to the host, where the image's file system can take it.
+    #[default]
+    Unmap,
+    /// The guest is not offered to say so, and an image keeps the space that it has.
+    Ignore,
+}
+
+impl Discard {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+pub(super) fn check<'a>(disks: &'a [Disk], ids: &mut HashSet<&'a str>, p: &mut Problems) {
+    for (i, disk) in disks.iter().enumerate() {
+        p.id(format!("disks[{i}].id"), &disk.id, ids);
+        if let Some(serial) = &disk.serial {
+            let sound = serial.len() <= 20 && serial.bytes().all(|b| (0x20..0x7f).contains(&b));
+            p.require(
+                format!("disks[{i}].serial"),
+                sound,
+                "at most 20 printable ASCII characters are wanted",
+            );
+        }
+    }
+}
