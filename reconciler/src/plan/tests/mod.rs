@@ -559,10 +559,13 @@ fn planning_costs_grow_with_the_number_of_objects_only() {
     };
     let time = |n| {
         let case = Case::made(objects(n));
-        let start = std::time::Instant::now();
-        let plan = case.plan();
-        assert!(plan.is_empty());
-        start.elapsed()
+        // The best of several: what else the machine does can only add to it.
+        let once = || {
+            let start = std::time::Instant::now();
+            assert!(case.plan().is_empty());
+            start.elapsed()
+        };
+        (0..4).map(|_| once()).min().unwrap_or_default()
     };
     let (small, large) = (time(200), time(2000));
     eprintln!("planning with nothing to do: 200 guests {small:?}, 2000 guests {large:?}");
