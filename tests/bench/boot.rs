@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use vireo_tests::lab::{Outcome, ensure};
 
-use crate::{binary, median, row, seconds};
+use crate::{binary, guest_images, median, row, seconds};
 
 const GUEST_MIB: u64 = 256;
 const TURNS: usize = 5;
@@ -89,16 +89,7 @@ impl Drop for Running {
 impl Bench {
     fn new() -> Outcome<Self> {
         let vireo = binary("vireo-vmm")?;
-        let images = match std::env::var_os("VIREO_LAB_DIR") {
-            Some(lab) => PathBuf::from(lab),
-            None => vireo.with_file_name("").join("../lab"),
-        };
-        // The kernel is read from the lab's own memory, not from the machine.
-        let work = Path::new("/run/vireo-bench").to_path_buf();
-        fs::create_dir_all(&work)?;
-        for file in ["vmlinuz", "initrd"] {
-            fs::copy(images.join("guest").join(file), work.join(file))?;
-        }
+        let work = guest_images()?;
         Ok(Self {
             vireo,
             images: work.clone(),

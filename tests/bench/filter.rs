@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use vireo_tests::lab::{Failure, Outcome, clean, command, ensure, eventually, kernel, run};
 
-use crate::{binary, median, row, seconds};
+use crate::{binary, guest_images, median, row, seconds};
 
 const TURNS: u32 = 3;
 const PER_GUEST: u32 = 20;
@@ -71,6 +71,7 @@ fn filter(turn: u32) -> String {
 
 fn vireo(count: u32) -> Outcome<Duration> {
     clean::everything()?;
+    guest_images()?;
     let root = PathBuf::from("/run/vireo-bench/filter");
     let _ = fs::remove_dir_all(&root);
     let desired = root.join("desired");

@@ -7,6 +7,8 @@ mod boot;
 mod filter;
 mod plan;
 
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use vireo_tests::lab::{Failure, Outcome};
@@ -46,7 +48,21 @@ fn seconds(time: Duration) -> String {
     format!("{:.3} s", time.as_secs_f64())
 }
 
+/// The directory with the guests' `vmlinuz` and `initrd`: in the lab's own memory, so that the machine's disk has no part in what is measured.
+fn guest_images() -> Outcome<PathBuf> {
+    let images = match std::env::var_os("VIREO_LAB_DIR") {
+        Some(lab) => PathBuf::from(lab),
+        None => binary("")?.join("../lab"),
+    };
+    let work = PathBuf::from("/run/vireo-bench");
+    fs::create_dir_all(&work)?;
+    for file in ["vmlinuz", "initrd"] {
+        fs::copy(images.join("guest").join(file), work.join(file))?;
+    }
+    Ok(work)
+}
+
 /// A binary of ours, beside this one.
-fn binary(name: &str) -> Outcome<std::path::PathBuf> {
+fn binary(name: &str) -> Outcome<PathBuf> {
     Ok(std::env::current_exe()?.with_file_name(name))
 }
