@@ -118,7 +118,7 @@ fn domain(guest: u32, interfaces: u32) -> String {
         "<domain type='kvm'>
   <name>bench-{guest}</name>
   <metadata><vireo:policy xmlns:vireo='urn:vireo:policy:1' state='paused'/></metadata>
-  <memory unit='MiB'>64</memory>
+  <memory unit='MiB'>128</memory>
   <vcpu>1</vcpu>
   <os><type arch='x86_64'>hvm</type><kernel>/run/vireo-bench/vmlinuz</kernel></os>
   <devices>

@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 
 use linux_loader::loader::bootparam::{boot_e820_entry, boot_params, setup_header};
 use thiserror::Error;
-use vm_memory::{ByteValued, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use vm_memory::{
+    ByteValued, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+};
 
 use crate::config::{self, Boot};
 use crate::layout;
@@ -47,6 +49,18 @@ pub enum BootError {
         path: PathBuf,
         /// The kernel's answer.
         source: io::Error,
+    },
+    /// The kernel would write beyond the guest's memory while it unpacks itself, and crash without a word.
+    #[error(
+        "kernel {path} needs {needs} MiB of memory to unpack itself, and the guest has {has} MiB"
+    )]
+    TooLittleMemory {
+        /// The kernel.
+        path: PathBuf,
+        /// MiB, rounded up.
+        needs: u64,
+        /// MiB in one piece from address 0.
+        has: u64,
     },
     /// A file could not be read into the guest's memory.
     #[error("could not read {what} {path}")]
@@ -137,6 +151,7 @@ impl Images {
         match self.kind()? {
             Kind::BzImage => {
                 let kernel = bzimage::load(memory, &mut self.kernel)?;
+                self.fits(memory, kernel.end)?;
                 let initrd = self.load_initrd(memory, kernel.end, kernel.initrd_max)?;
                 write_zero_page(memory, kernel.header, self.cmdline.len(), initrd, rsdp)?;
                 Ok(Entry::Linux64 { rip: kernel.entry })
@@ -183,6 +198,20 @@ impl Images {
         } else {
             Err(BootError::UnknownKernel(image.path.clone()))
         }
+    }
+
+    /// Whether the kernel's work area, which ends at `end`, lies in the memory that begins at 0.
+    fn fits(&self, memory: &GuestMemoryMmap, end: u64) -> Result<(), BootError> {
+        let low = memory.iter().find(|region| region.start_addr().0 == 0);
+        let has = low.map_or(0, GuestMemoryRegion::len);
+        if end > has {
+            return Err(BootError::TooLittleMemory {
+                path: self.kernel.path.clone(),
+                needs: end.div_ceil(1 << 20),
+                has: has >> 20,
+            });
+        }
+        Ok(())
     }
 
     /// Reads the initrd to the highest place that the kernel takes, above the kernel itself, whose memory ends at `floor`.

@@ -175,6 +175,18 @@ fn an_initrd_never_overlaps_the_kernel() {
 }
 
 #[test]
+fn a_kernel_that_would_unpack_itself_beyond_the_memory_is_refused() {
+    assert!(load(&guest(18 << 20), &bzimage(100), None).is_ok());
+    let error = load(&guest(17 << 20), &bzimage(100), None).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("needs 18 MiB of memory to unpack itself, and the guest has 17 MiB"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_truncated_kernel_is_an_error_and_never_a_panic() {
     let memory = guest(64 << 20);
     for whole in [bzimage(600), elf(None), elf(Some(0x10_0020))] {
