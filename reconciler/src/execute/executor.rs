@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, info_span, warn};
 
-use super::effect::EffectError;
+use super::effect::{Effect, EffectError};
 use crate::host::Host;
 use crate::object::ObjectId;
 use crate::plan::step::{Plan, Step};
@@ -170,12 +170,16 @@ async fn run_step<H: Host>(host: Arc<H>, step: Step) -> Report {
     report(&step, outcome, begun.elapsed())
 }
 
-/// Does the step's undoing, all of it, and adds to the error what of it failed.
+/// Does the step's undoing and adds to the error what of it failed. All of it, unless a guest cannot be ended: what runs keeps its taps, its control group and its directory,
+/// by which the next pass finds it.
 async fn undo<H: Host>(host: &H, step: &Step, mut error: EffectError) -> EffectError {
     for effect in &step.undo {
         if let Err(left) = host.perform(effect).await {
             warn!(error = %left, "undoing failed");
             error.message = format!("{}; and while undoing it: {}", error.message, left.message);
+            if matches!(effect, Effect::ShutdownGuest { .. }) {
+                break;
+            }
         }
     }
     error

@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use uuid::Uuid;
 
 use super::*;
-use crate::execute::effect::Effect;
 use crate::host::ObserveError;
 use crate::inventory::{HostFacts, Interest, Inventory};
 use crate::ledger::Ledger;
 use crate::object::Kind;
 use crate::plan::step::{Disruption, Verb};
 
-/// Writes down the paths of `DeleteVolume`; fails on those named `bad`, waits on those named `slow`.
+/// Writes down the paths of `DeleteVolume`; fails on those named `bad`, waits on those named `slow`. Ends no guest.
 #[derive(Default)]
 struct Recorder {
     done: Mutex<Vec<String>>,
@@ -33,8 +32,10 @@ impl Host for Recorder {
     }
 
     async fn perform(&self, effect: &Effect) -> Result<(), EffectError> {
-        let Effect::DeleteVolume { path } = effect else {
-            return Ok(());
+        let path = match effect {
+            Effect::DeleteVolume { path } => path,
+            Effect::ShutdownGuest { .. } => return Err(EffectError::passing("it goes on")),
+            _ => return Ok(()),
         };
         let name = path.display().to_string();
         {
@@ -192,4 +193,21 @@ async fn nothing_begins_after_the_stop() {
     let reports = executor.execute(&plan, |_| {}).await;
     assert_eq!(reports.len(), 2);
     assert!(host.done.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_guest_that_cannot_be_ended_keeps_what_is_around_it() {
+    let mut start = step(1, &[], &["bad"], &["taps"]);
+    start.undo.insert(
+        0,
+        Effect::ShutdownGuest {
+            guest: Uuid::from_u128(1),
+            driver: crate::resolve::Driver::Builtin,
+            timeout: Duration::ZERO,
+        },
+    );
+    let (host, executor, plan) = setup(vec![start]);
+    let reports = executor.execute(&plan, |_| {}).await;
+    assert_eq!(outcomes(&reports)["v1"], "failed");
+    assert_eq!(*host.done.lock().unwrap(), ["bad"]);
 }
