@@ -89,6 +89,12 @@ cases! {
     a_disk_without_its_source, "a.xml": "<domain>\n  <name>a</name>\n  <memory>1024</memory>\n  <devices>\n    <disk type='file' device='disk'>\n      <source dev='/dev/sdb'/>\n    </disk>\n  </devices>\n</domain>\n";
     a_topology_that_does_not_fit, "a.yaml": "domain: a\nmemory: 1 GiB\nvcpu: 4\ncpu:\n  topology: {sockets: 1, cores: 3}\n";
     a_place_taken_twice, "a.xml": "<domain>\n  <name>a</name>\n  <memory>1024</memory>\n  <devices>\n    <interface type='user'>\n      <address type='pci' domain='0' bus='0' slot='3' function='0'/>\n    </interface>\n    <interface type='user'>\n      <address type='pci' bus='0x00' slot='0x03' function='0x0'/>\n    </interface>\n  </devices>\n</domain>\n";
+    an_interface_without_its_network, "a.xml": "<domain>\n  <name>a</name>\n  <memory>1024</memory>\n  <devices>\n    <interface type='network'>\n      <model type='virtio'/>\n    </interface>\n  </devices>\n</domain>\n";
+    a_mac_of_a_group, "a.yaml": "domain: a\nmemory: 1 GiB\ninterfaces:\n- network: default\n  mac: 53:54:00:12:34:56\n";
+    more_processors_now_than_ever, "a.xml": "<domain>\n  <name>a</name>\n  <memory>1024</memory>\n  <vcpu current='8'>4</vcpu>\n</domain>\n";
+    a_range_that_ends_before_it_begins, "a.yaml": "network: a\nips:\n- address: 192.168.122.1\n  prefix: 24\n  dhcp:\n    ranges: {start: 192.168.122.254, end: 192.168.122.2}\n";
+    an_empty_drive_that_cannot_be, "a.xml": "<domain>\n  <name>a</name>\n  <memory>1024</memory>\n  <devices>\n    <disk type='file' device='cdrom'>\n      <target dev='vda' bus='virtio'/>\n    </disk>\n  </devices>\n</domain>\n";
+    a_guest_that_restarts_when_it_is_switched_off, "a.xml": "<domain>\n  <name>a</name>\n  <memory>1024</memory>\n  <on_poweroff>restart</on_poweroff>\n  <on_reboot>destroy</on_reboot>\n</domain>\n";
     a_range_outside_of_its_network, "a.yaml": "network: a\nips:\n- address: 192.168.122.1\n  prefix: 24\n  dhcp:\n    ranges: {start: 192.168.123.2, end: 192.168.123.254}\n";
     a_bridge_name_that_is_too_long, "a.yaml": "network: a\nbridge: a-very-long-bridge-name\n";
     a_pool_without_its_target, "a.yaml": "pool: a\ntype: dir\n";
