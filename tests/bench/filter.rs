@@ -133,6 +133,8 @@ fn domain(guest: u32, interfaces: u32) -> String {
 fn libvirt(count: u32) -> Outcome<Duration> {
     clean::everything()?;
     let work = Path::new("/run/vireo-bench/libvirt");
+    // What an earlier turn bound is not bound twice.
+    let _ = fs::remove_dir_all("/run/libvirt/nwfilter-binding");
     fs::create_dir_all(work)?;
     let mut daemon = Command::new("libvirtd")
         .stdin(std::process::Stdio::null())
