@@ -69,21 +69,20 @@ pub struct Import {
 pub fn import(text: &Text, keep: Keep) -> Import {
     let mut import = Import::default();
     let whole = text.text.trim_start_matches('\u{feff}');
+    let xml_path = text.path.with_extension("xml");
     for (offset, piece) in xml::documents(whole) {
-        // Lines are counted in the whole text.
-        let before: String = whole
-            .get(..offset)
-            .unwrap_or("")
-            .chars()
-            .map(|c| if c == '\n' { '\n' } else { ' ' })
-            .collect();
-        let source = Arc::new(Source::new(text.path.with_extension("xml"), before + piece));
-        let stated = vireo_schema::read(&source);
-        if !stated.is_whole() {
+        let read = |text: &str| {
+            let source = Source::new(xml_path.as_path(), text);
+            vireo_schema::read(&Arc::new(source))
+        };
+        if !read(piece).is_whole() {
+            // Read once more where it stands, for lines to be counted in the whole text.
+            let before = whole.get(..offset).unwrap_or("");
+            let stated = read(&("\n".repeat(before.matches('\n').count()) + piece));
             let problems = stated.problems.into_iter();
             import
                 .problems
-                .extend(problems.map(|problem| (source.clone(), problem)));
+                .extend(problems.map(|problem| (stated.source.clone(), problem)));
             continue;
         }
         let Ok(mut tree) = xml::read(piece, 0) else {
@@ -91,8 +90,7 @@ pub fn import(text: &Text, keep: Keep) -> Import {
         };
         let running = tree.name == "domain" && tree.attribute("id").is_some();
         tidy(&mut tree, keep);
-        let tidied = Arc::new(Source::new(&source.path, xml::write(&tree)));
-        for located in vireo_schema::read(&tidied).definitions {
+        for located in read(&xml::write(&tree)).definitions {
             let mut policy = located.policy;
             if located.definition.kind() == Kind::Domain && policy.state.is_none() {
                 policy.state = state(running, text.autostart);

@@ -33,7 +33,7 @@ pub fn tidy(root: &mut Element<'_>, keep: Keep) {
 fn domain(root: &mut Element<'_>, keep: Keep) {
     drop_attributes(root, &["id"]);
     round(root, &["memory", "currentMemory", "maxMemory"], "KiB");
-    let memory = quantity(root, "memory");
+    let memory = root.child("memory").and_then(size);
     root.children.retain(|child| match child.name.as_ref() {
         "currentMemory" => memory.is_none() || size(child) != memory,
         "resource" => child
@@ -277,10 +277,6 @@ fn drop_children_if(element: &mut Element<'_>, name: &str, what: impl Fn(&Elemen
     element
         .children
         .retain(|child| child.name != name || !what(child));
-}
-
-fn quantity(root: &Element<'_>, name: &str) -> Option<(String, String)> {
-    root.child(name).and_then(size)
 }
 
 /// Says sizes in the largest unit that does so in whole numbers.

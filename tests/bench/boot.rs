@@ -68,7 +68,6 @@ pub fn bench() -> Outcome {
 
 struct Bench {
     vireo: PathBuf,
-    images: PathBuf,
     work: PathBuf,
 }
 
@@ -90,11 +89,7 @@ impl Bench {
     fn new() -> Outcome<Self> {
         let vireo = binary("vireo-vmm")?;
         let work = guest_images()?;
-        Ok(Self {
-            vireo,
-            images: work.clone(),
-            work,
-        })
+        Ok(Self { vireo, work })
     }
 
     fn start(&self, monitor: Monitor, cmdline: &str) -> Outcome<Running> {
@@ -121,7 +116,7 @@ impl Bench {
             "uuid": "7b3f0f9c-5f0e-4d5a-9a54-0c8ad6c7d0a1",
             "memory": {"size": GUEST_MIB << 20},
             "vcpus": {"count": 1},
-            "boot": {"kernel": self.images.join("vmlinuz"), "initrd": self.images.join("initrd"), "cmdline": cmdline},
+            "boot": {"kernel": self.work.join("vmlinuz"), "initrd": self.work.join("initrd"), "cmdline": cmdline},
             "serial": {"pty": false, "log": console},
             "control": path("control"),
             "state": path("state"),
@@ -158,9 +153,9 @@ impl Bench {
             .arg("-serial")
             .arg(format!("file:{}", console.display()))
             .arg("-kernel")
-            .arg(self.images.join("vmlinuz"))
+            .arg(self.work.join("vmlinuz"))
             .arg("-initrd")
-            .arg(self.images.join("initrd"))
+            .arg(self.work.join("initrd"))
             .args(["-append", cmdline]);
         command
     }

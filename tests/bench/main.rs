@@ -1,4 +1,4 @@
-//! Measurements, each beside its peer, in one run in the lab: `tests/bench/run`.
+//! Measurements, each beside its peer in one run: `tests/bench/run`. Planning is measured on the machine itself, all else in the lab.
 //!
 //! The lab is emulated on machines without hardware virtualisation: its times compare with one another and with nothing else. Each figure is the median of
 //! several turns, the programs taking turns so that what else the machine does falls on all of them.

@@ -1,6 +1,5 @@
 //! `vireo apply`: make the host as the definitions say, once.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use clap::Args;
@@ -8,6 +7,7 @@ use miette::{IntoDiagnostic as _, bail};
 use tokio_util::sync::CancellationToken;
 
 use super::complaint::plain;
+use super::consent;
 use super::output::{self, coloured};
 use super::{Common, DONE, Format, PROBLEM};
 use crate::api::client::{Client, ClientError};
@@ -121,17 +121,7 @@ impl Apply {
         if plan.steps.is_empty() || self.yes || self.confirm.is_some() {
             return Ok(Some(plan));
         }
-        if !std::io::stdin().is_terminal() {
-            bail!(
-                help = "say --yes to apply without being asked",
-                "nobody is there to ask"
-            );
-        }
-        eprint!("Do this? [y/N] ");
-        std::io::stderr().flush().into_diagnostic()?;
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer).into_diagnostic()?;
-        Ok(matches!(answer.trim(), "y" | "Y" | "yes").then_some(plan))
+        Ok(consent::asked("apply")?.then_some(plan))
     }
 
     fn shown_problem(&self, look: &Look) -> bool {

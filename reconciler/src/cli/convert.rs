@@ -1,15 +1,14 @@
 //! `vireo convert`: rewrite a definition as XML or as YAML.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use miette::{IntoDiagnostic as _, WrapErr as _, bail};
+use miette::bail;
 use vireo_schema::{Document, Source, to_xml, to_yaml};
 
 use super::complaint::{located, plain};
-use super::{DONE, Format, PROBLEM, output};
+use super::{DONE, Format, PROBLEM, input, output};
 use crate::source::directory::Directories;
 
 /// Prints the definitions of a file in the other syntax (or tidily in the same one). Nothing is added and nothing is lost but comments.
@@ -79,14 +78,9 @@ fn read(file: &Path) -> miette::Result<Vec<Arc<Document>>> {
             .read()
             .map_err(|error| plain(&error));
     }
-    let mut text = String::new();
-    std::io::stdin()
-        .read_to_string(&mut text)
-        .into_diagnostic()
-        .wrap_err("cannot read standard input")?;
     let source = Source {
-        path: PathBuf::from("<standard input>"),
-        text,
+        path: PathBuf::from(input::NAME),
+        text: input::whole()?,
     };
     Ok(vec![Arc::new(vireo_schema::read(&Arc::new(source)))])
 }

@@ -1,7 +1,6 @@
 //! `vireo import`: tidy definitions from libvirt's own files.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -11,7 +10,7 @@ use vireo_schema::{to_xml, to_yaml};
 
 use super::complaint::located;
 use super::convert::Syntax;
-use super::{DONE, Format, PROBLEM, output};
+use super::{DONE, Format, PROBLEM, input, output};
 use crate::import::{Imported, Text, import, texts};
 use crate::ledger::store::write_durably;
 
@@ -139,14 +138,9 @@ fn read(path: &Path) -> miette::Result<Vec<Text>> {
             .into_diagnostic()
             .wrap_err_with(|| format!("cannot read {}", path.display()));
     }
-    let mut text = String::new();
-    std::io::stdin()
-        .read_to_string(&mut text)
-        .into_diagnostic()
-        .wrap_err("cannot read standard input")?;
     Ok(vec![Text {
-        path: PathBuf::from("<standard input>"),
+        path: PathBuf::from(input::NAME),
         autostart: None,
-        text,
+        text: input::whole()?,
     }])
 }

@@ -5,11 +5,13 @@
 
 mod apply;
 mod complaint;
+mod consent;
 mod console;
 mod convert;
 mod doctor;
 mod get;
 mod import;
+mod input;
 mod object;
 mod output;
 mod plan;

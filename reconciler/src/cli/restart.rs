@@ -1,15 +1,13 @@
 //! `vireo restart`: leave, given once, to stop and start a guest.
 
-use std::io::{IsTerminal as _, Write as _};
-
 use clap::Args;
-use miette::{IntoDiagnostic as _, bail};
+use miette::bail;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::{execute, line, stop_on_signal};
 use super::complaint::plain;
 use super::output::{self, coloured};
-use super::{Common, DONE, Format, PROBLEM, object};
+use super::{Common, DONE, Format, PROBLEM, consent, object};
 use crate::api::client::{Client, ClientError};
 use crate::controller::{Look, look};
 use crate::execute::executor::Executor;
@@ -105,16 +103,6 @@ impl Restart {
         if self.yes {
             return Ok(true);
         }
-        if !std::io::stdin().is_terminal() {
-            bail!(
-                help = "say --yes to restart without being asked",
-                "nobody is there to ask"
-            );
-        }
-        eprint!("Do this? [y/N] ");
-        std::io::stderr().flush().into_diagnostic()?;
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer).into_diagnostic()?;
-        Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+        consent::asked("restart")
     }
 }

@@ -56,14 +56,15 @@ impl How {
 /// One guest's use of an image.
 struct Use<'a> {
     wanted: &'a Wanted,
-    /// The disk's element.
-    disk: String,
+    /// The disk's place in the definition, from 0.
+    disk: usize,
     how: How,
 }
 
 impl Use<'_> {
     fn place(&self) -> &Location {
-        [format!("{}/source", self.disk), self.disk.clone()]
+        let element = nth_device("disk", self.disk);
+        [format!("{element}/source"), element]
             .iter()
             .find_map(|path| self.wanted.fields.get(path))
             .unwrap_or(&self.wanted.location)
@@ -103,12 +104,11 @@ fn note<'a>(
 ) {
     for (number, disk) in domain.disks.iter().enumerate() {
         let Some(path) = &disk.path else { continue };
-        let element = nth_device("disk", number);
         let mut note = |path: &Path, how| {
             let uses = uses.entry(path.to_owned()).or_default();
             uses.push(Use {
                 wanted,
-                disk: element.clone(),
+                disk: number,
                 how,
             });
         };

@@ -5,7 +5,7 @@ use similar::{ChangeTag, TextDiff};
 use crate::desired::Wanted;
 use crate::ledger::Entry;
 
-use super::step::{Difference, Disruption, Location};
+use super::step::{Difference, Disruption};
 
 /// One field's difference. `field` is a path of elements; the values are shown as the field's file would state them.
 pub(super) fn one(
@@ -21,7 +21,7 @@ pub(super) fn one(
         .is_some_and(|ext| ext == "yaml" || ext == "yml");
     Difference {
         field: field.to_owned(),
-        location: locate(wanted, field),
+        location: wanted.fields.locate(field),
         before: before.map(|value| snippet(field, &value, yaml)),
         after: after.map(|value| snippet(field, &value, yaml)),
         disruption,
@@ -40,11 +40,6 @@ fn snippet(field: &str, value: &str, yaml: bool) -> String {
         None if yaml => format!("{}: {value}", plain(leaf)),
         None => format!("<{0}>{value}</{0}>", plain(leaf)),
     }
-}
-
-/// Where a field is stated: itself, the first thing in it, or what it is in.
-pub(super) fn locate(wanted: &Wanted, field: &str) -> Option<Location> {
-    wanted.fields.locate(field)
 }
 
 /// What a definition states otherwise than when it was last applied, element by element of the canonical form.
@@ -84,7 +79,7 @@ pub(super) fn of_definition(wanted: &Wanted, old: Option<&Entry>) -> Vec<Differe
             &mut last.before
         } else {
             if last.location.is_none() {
-                last.location = path.and_then(|path| locate(wanted, path));
+                last.location = path.and_then(|path| wanted.fields.locate(path));
             }
             &mut last.after
         };

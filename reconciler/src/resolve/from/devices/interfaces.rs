@@ -1,13 +1,12 @@
 //! Network interfaces.
 
-use std::collections::BTreeMap;
-
 use vireo_schema::domain::devices::Devices;
 use vireo_schema::domain::interface::{self, InterfaceType, LinkState, NetDriverName};
 
 use super::super::network::is_link_name;
 use super::super::{Resolving, Surroundings};
 use super::{address, nth};
+use crate::compile::filter::lower;
 use crate::desired::nearest;
 use crate::resolve::derived_link;
 use crate::resolve::domain::{Bandwidth, FilterRef, Interface, InterfaceSource, Rate};
@@ -149,15 +148,7 @@ fn filter(
         );
         return None;
     }
-    let mut parameters: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for parameter in &reference.parameters {
-        if let (Some(name), Some(value)) = (&parameter.name, &parameter.value) {
-            parameters
-                .entry(name.as_str().to_owned())
-                .or_default()
-                .push(value.clone());
-        }
-    }
+    let parameters = lower::reference(reference).parameters;
     Some(Some(FilterRef {
         filter: name,
         parameters,
