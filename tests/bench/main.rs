@@ -1,4 +1,4 @@
-//! Measurements, each beside its peer in one run: `tests/bench/run`. Planning is measured on the machine itself, all else in the lab.
+//! Measurements, each beside its peer in one run: `tests/bench/run`. Planning and validating are measured on the machine itself, all else in the lab.
 //!
 //! The lab is emulated on machines without hardware virtualisation: its times compare with one another and with nothing else. Each figure is the median of
 //! several turns, the programs taking turns so that what else the machine does falls on all of them.
@@ -6,6 +6,7 @@
 mod boot;
 mod filter;
 mod plan;
+mod validate;
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,9 +19,10 @@ fn main() {
     let outcome = match words.first().map(String::as_str) {
         Some("boot") => boot::bench(),
         Some("plan") => plan::bench(&words[1..]),
+        Some("validate") => validate::bench(&words[1..]),
         Some("filter") => filter::bench(&words[1..]),
         _ => Err(Failure::new(
-            "vireo-bench boot | plan [COUNT…] | filter [COUNT…]",
+            "vireo-bench boot | plan [COUNT…] | validate [COUNT…] | filter [COUNT…]",
         )),
     };
     if let Err(failure) = outcome {
