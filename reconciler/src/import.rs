@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use vireo_schema::tidy::{Keep, tidy};
-use vireo_schema::{Definition, Diagnostic, Kind, Policy, Source, WantedState, xml};
+use vireo_schema::{Definition, Diagnostic, Kind, Located, Policy, Source, WantedState, xml};
 
 /// The largest file that is read, in bytes.
 const FILE_MAX: u64 = 64 << 20;
@@ -75,14 +75,17 @@ pub fn import(text: &Text, keep: Keep) -> Import {
             let source = Source::new(xml_path.as_path(), text);
             vireo_schema::read(&Arc::new(source))
         };
-        if !read(piece).is_whole() {
+        let first = read(piece);
+        let is_record = |located: &Located| located.kind().is_record();
+        if !first.is_whole() || first.definitions.iter().any(is_record) {
             // Read once more where it stands, for lines to be counted in the whole text.
             let before = whole.get(..offset).unwrap_or("");
             let stated = read(&("\n".repeat(before.matches('\n').count()) + piece));
-            let problems = stated.problems.into_iter();
-            import
-                .problems
-                .extend(problems.map(|problem| (stated.source.clone(), problem)));
+            let across = vireo_schema::check(std::slice::from_ref(&stated));
+            let not_kept = across.into_iter().filter(|(_, one)| one.rule == "not-kept");
+            let own = stated.problems.into_iter();
+            let own = own.map(|problem| (stated.source.clone(), problem));
+            import.problems.extend(own.chain(not_kept));
             continue;
         }
         let Ok(mut tree) = xml::read(piece, 0) else {
@@ -220,6 +223,18 @@ mod tests {
         );
         assert_eq!(found.definitions.len(), 1);
         let (source, problem) = &found.problems[0];
+        assert_eq!(source.position(problem.span.start).line, 2);
+    }
+
+    #[test]
+    fn what_libvirt_only_notes_is_no_definition_to_import() {
+        let found = imported(
+            "<network><name>n</name></network>\n<domainsnapshot><name>s</name></domainsnapshot>",
+            None,
+        );
+        assert_eq!(found.definitions.len(), 1);
+        let (source, problem) = &found.problems[0];
+        assert_eq!(problem.rule, "not-kept");
         assert_eq!(source.position(problem.span.start).line, 2);
     }
 

@@ -82,6 +82,41 @@ const ALL: &[(&str, &str)] = &[
     ("web.yaml", GUEST),
 ];
 
+const SNAPSHOT: &str = "<domainsnapshot>\n  <name>before</name>\n</domainsnapshot>\n";
+
+#[test]
+fn what_libvirt_only_notes_is_refused_where_it_stands_and_hides_nothing() {
+    let mut files = ALL.to_vec();
+    files.push(("notes/before.xml", SNAPSHOT));
+    let desired = build(&files, &Ledger::default());
+    assert_eq!(rules(&desired), ["not-kept"]);
+    let place = desired.problems[0].location.as_ref();
+    let place = place.map(|place| (place.file.display().to_string(), place.line, place.column));
+    assert_eq!(place, Some(("notes/before.xml".to_owned(), 1, 1)));
+    assert_eq!(desired.objects.len(), ALL.len());
+}
+
+#[test]
+fn a_snapshot_written_over_a_guests_file_deletes_nothing() {
+    let ledger = applied(ALL);
+    let mut files = ALL.to_vec();
+    files[3] = ("web.yaml", "domainsnapshot: before\n");
+    let desired = build(&files, &ledger);
+    assert_eq!(rules(&desired), ["not-kept"]);
+    assert!(desired.departed.is_empty(), "{:?}", desired.departed);
+    assert!(named(&desired, Kind::Domain, "web").is_some());
+}
+
+#[test]
+fn nothing_can_depend_on_what_is_not_kept() {
+    let guest = format!("{GUEST}policy: {{depends-on: [domainsnapshot/before]}}\n");
+    let mut files = ALL.to_vec();
+    files[3] = ("web.yaml", &guest);
+    files.push(("before.xml", SNAPSHOT));
+    let desired = build(&files, &Ledger::default());
+    assert_eq!(rules(&desired), ["not-kept", "unknown-reference"]);
+}
+
 #[test]
 fn references_become_what_they_stand_for() {
     let desired = build(ALL, &Ledger::default());

@@ -43,8 +43,20 @@ element! {
 }
 
 element! {
+    /// A guest.
+    pub struct Owner must ["name", "uuid"] {
+        /// Its name.
+        leaf "name" name: String,
+        /// Its identity.
+        leaf "uuid" uuid: Uuid,
+    }
+}
+
+element! {
     /// Limits of what is carried, from the guest's view.
     pub struct Bandwidth {
+        /// The class of the queueing discipline, in output of libvirt.
+        attr "classID" class_id: u32,
         /// Towards the guest.
         child "inbound" inbound: Rate,
         /// From the guest.

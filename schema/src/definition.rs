@@ -3,12 +3,14 @@
 use crate::domain::Domain;
 use crate::element::{Element, ElementInfo};
 use crate::network::Network;
-use crate::nwfilter::NwFilter;
+use crate::networkport::NetworkPort;
+use crate::nwfilter::{NwFilter, NwFilterBinding};
 use crate::policy::Policy;
 use crate::pool::Pool;
 use crate::scalar::MacAddr;
 use crate::secret::Secret;
 use crate::shape;
+use crate::snapshot::DomainSnapshot;
 use crate::source::Span;
 use crate::tree::Element as Tree;
 use crate::volume::Volume;
@@ -31,6 +33,12 @@ choice! {
         NwFilter = "nwfilter",
         /// A secret.
         Secret = "secret",
+        /// What a virtual machine was at one moment.
+        DomainSnapshot = "domainsnapshot",
+        /// A virtual machine's connection to a network.
+        NetworkPort = "networkport",
+        /// A packet filter that holds for one tap.
+        NwFilterBinding = "nwfilterbinding",
     }
 }
 
@@ -39,6 +47,7 @@ impl Kind {
     pub const fn root(self) -> &'static str {
         match self {
             Self::NwFilter => "filter",
+            Self::NwFilterBinding => "filterbinding",
             other => other.as_str(),
         }
     }
@@ -62,6 +71,31 @@ impl Kind {
             Self::Volume => Volume::info(),
             Self::NwFilter => NwFilter::info(),
             Self::Secret => Secret::info(),
+            Self::DomainSnapshot => DomainSnapshot::info(),
+            Self::NetworkPort => NetworkPort::info(),
+            Self::NwFilterBinding => NwFilterBinding::info(),
+        }
+    }
+
+    /// Whether it is what libvirt notes of guests that run, and nothing that a host could be kept equal to.
+    pub const fn is_record(self) -> bool {
+        matches!(
+            self,
+            Self::DomainSnapshot | Self::NetworkPort | Self::NwFilterBinding
+        )
+    }
+
+    /// The field that stands beside the kind's key in YAML, as in `domain: web`.
+    pub(crate) const fn head(self) -> &'static str {
+        match self {
+            Self::Secret | Self::NetworkPort => "uuid",
+            Self::NwFilterBinding => "portdev",
+            Self::Domain
+            | Self::Network
+            | Self::Pool
+            | Self::Volume
+            | Self::NwFilter
+            | Self::DomainSnapshot => "name",
         }
     }
 
@@ -86,6 +120,12 @@ pub enum Definition {
     NwFilter(Box<NwFilter>),
     /// A secret.
     Secret(Box<Secret>),
+    /// What a virtual machine was at one moment.
+    DomainSnapshot(Box<DomainSnapshot>),
+    /// A virtual machine's connection to a network.
+    NetworkPort(Box<NetworkPort>),
+    /// A packet filter that holds for one tap.
+    NwFilterBinding(Box<NwFilterBinding>),
 }
 
 /// The namespace of derived identities: they never change from release to release.
@@ -116,10 +156,13 @@ impl Definition {
             Self::Volume(_) => Kind::Volume,
             Self::NwFilter(_) => Kind::NwFilter,
             Self::Secret(_) => Kind::Secret,
+            Self::DomainSnapshot(_) => Kind::DomainSnapshot,
+            Self::NetworkPort(_) => Kind::NetworkPort,
+            Self::NwFilterBinding(_) => Kind::NwFilterBinding,
         }
     }
 
-    /// Its name: a volume's is `pool/name` where the pool is stated, a secret's is what it is used for, else its uuid.
+    /// Its name: a volume's is `pool/name` where the pool is stated, a secret's is what it is used for, else its uuid; a port's is its uuid, a filter's binding's is its tap.
     pub fn name(&self) -> String {
         let stated = match self {
             Self::Domain(domain) => domain.name.as_ref().map(ToString::to_string),
@@ -135,6 +178,11 @@ impl Definition {
                 .usage_id()
                 .map(str::to_owned)
                 .or_else(|| secret.uuid.map(|uuid| uuid.to_string())),
+            Self::DomainSnapshot(snapshot) => snapshot.name.as_ref().map(ToString::to_string),
+            Self::NetworkPort(port) => port.uuid.map(|uuid| uuid.to_string()),
+            Self::NwFilterBinding(binding) => {
+                binding.portdev.as_ref().and_then(|tap| tap.name.clone())
+            }
         };
         stated.unwrap_or_default()
     }
@@ -145,9 +193,10 @@ impl Definition {
             Self::Domain(domain) => domain.uuid,
             Self::Network(network) => network.uuid,
             Self::Pool(pool) => pool.uuid,
-            Self::Volume(_) => None,
             Self::NwFilter(filter) => filter.uuid,
             Self::Secret(secret) => secret.uuid,
+            Self::NetworkPort(port) => port.uuid,
+            Self::Volume(_) | Self::DomainSnapshot(_) | Self::NwFilterBinding(_) => None,
         }
     }
 
@@ -169,6 +218,9 @@ impl Definition {
             Kind::Volume => Self::Volume(Element::decode(decoder, tree)),
             Kind::NwFilter => Self::NwFilter(Element::decode(decoder, tree)),
             Kind::Secret => Self::Secret(Element::decode(decoder, tree)),
+            Kind::DomainSnapshot => Self::DomainSnapshot(Element::decode(decoder, tree)),
+            Kind::NetworkPort => Self::NetworkPort(Element::decode(decoder, tree)),
+            Kind::NwFilterBinding => Self::NwFilterBinding(Element::decode(decoder, tree)),
         }
     }
 
@@ -182,6 +234,9 @@ impl Definition {
             Self::Volume(volume) => volume.encode(root),
             Self::NwFilter(filter) => filter.encode(root),
             Self::Secret(secret) => secret.encode(root),
+            Self::DomainSnapshot(snapshot) => snapshot.encode(root),
+            Self::NetworkPort(port) => port.encode(root),
+            Self::NwFilterBinding(binding) => binding.encode(root),
         }
     }
 }
@@ -239,9 +294,11 @@ pub fn to_value(definition: &Definition, policy: &Policy) -> Yaml {
     let mut fields = shape::mapping(&definition.tree(), kind.info());
     let mut policy = policy.clone();
     let mut out = Mapping::new();
-    let name = fields
-        .shift_remove("name")
-        .and_then(|name| name.as_str().map(str::to_owned));
+    let stated = fields.get(kind.head()).and_then(Yaml::as_str);
+    let name = stated.map(str::to_owned);
+    if name.is_some() {
+        fields.shift_remove(kind.head());
+    }
     match (kind, name) {
         (Kind::Volume, Some(name)) => {
             fields.shift_remove("pool");

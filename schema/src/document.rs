@@ -9,7 +9,7 @@ use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::element::{Decoder, Element as _};
 use crate::policy::Policy;
 use crate::scalar::Scalar;
-use crate::shape::Shaper;
+use crate::shape::{self, Shaper};
 use crate::source::{Source, Span};
 use crate::tree::Element as Tree;
 use crate::xml;
@@ -417,9 +417,14 @@ fn one_yaml<'a>(node: &Node<'a>, out: &mut Vec<Raw<'a>>, problems: &mut Vec<Diag
         .iter()
         .filter_map(|entry| Some((Kind::from_key(&entry.key)?, entry)))
         .collect();
+    // A volume has a key `pool`, a snapshot a key `domain`: the kind is the one that has the others as fields.
+    let has_the_others = |kind: Kind| {
+        let mut others = kinds.iter().filter(|(other, _)| *other != kind);
+        others.all(|(_, entry)| shape::knows(kind.info(), &entry.key))
+    };
     let chosen = kinds
         .iter()
-        .find(|(kind, _)| *kind == Kind::Volume)
+        .find(|(kind, _)| has_the_others(*kind))
         .or_else(|| kinds.first());
     let named = entries.iter().find(|entry| entry.key == "kind");
     match (named, chosen) {
@@ -452,7 +457,10 @@ fn scalar_of<'n>(node: &'n Node<'_>) -> Option<&'n str> {
 }
 
 fn unknown_kind(span: Span, message: &str) -> Diagnostic {
-    Diagnostic::new("unknown-document", span, message).with_help("begin with one of domain, network, pool, volume, nwfilter or secret and the name, such as `domain: web`")
+    let known = crate::diagnostic::one_of(Kind::ALL.iter().map(|kind| kind.as_str()), 16);
+    Diagnostic::new("unknown-document", span, message).with_help(format!(
+        "begin with one of {known} and the name, such as `domain: web`"
+    ))
 }
 
 /// One definition: `head` is the entry that tells the kind, `named` its value where that is the name or the long form.
@@ -508,7 +516,7 @@ fn yaml_definition<'a>(
     raw
 }
 
-/// `domain: web`, `volume: images/web.qcow2`, `secret: UUID`.
+/// `domain: web`, `volume: images/web.qcow2`, `secret: UUID`, `nwfilterbinding: vnet0`.
 fn put_name<'a>(tree: &mut Tree<'a>, kind: Kind, text: Cow<'a, str>, head: &Entry<'a>) {
     let span = head.node.span;
     let leaf = |name: &'static str, text: Cow<'a, str>| {
@@ -519,7 +527,12 @@ fn put_name<'a>(tree: &mut Tree<'a>, kind: Kind, text: Cow<'a, str>, head: &Entr
     };
     match kind {
         Kind::NwFilter => tree.set("name", text, span),
-        Kind::Secret => tree.children.push(leaf("uuid", text)),
+        Kind::Secret | Kind::NetworkPort => tree.children.push(leaf("uuid", text)),
+        Kind::NwFilterBinding => {
+            let mut tap = Tree::new("portdev", head.key_span);
+            tap.set("name", text, span);
+            tree.children.push(tap);
+        }
         Kind::Volume => match text
             .split_once('/')
             .map(|(pool, name)| (pool.to_owned(), name.to_owned()))
@@ -530,7 +543,9 @@ fn put_name<'a>(tree: &mut Tree<'a>, kind: Kind, text: Cow<'a, str>, head: &Entr
             }
             None => tree.children.push(leaf("name", text)),
         },
-        _ => tree.children.push(leaf("name", text)),
+        Kind::Domain | Kind::Network | Kind::Pool | Kind::DomainSnapshot => {
+            tree.children.push(leaf("name", text));
+        }
     }
 }
 

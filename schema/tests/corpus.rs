@@ -210,6 +210,11 @@ const FLOORS: &[(&str, &[&str], [usize; 4])] = &[
     ("pool", &["pool-xml", "pool-argv"], [43, 43, 43, 0]),
     ("volume", &["vol-xml", "vol-argv"], [35, 35, 35, 0]),
     ("secret", &["secret-xml"], [3, 3, 3, 0]),
+    (
+        "domainsnapshot",
+        &["snapshot-xml", "snapshot-redefine"],
+        [17, 17, 17, 2],
+    ),
 ];
 
 #[test]
@@ -250,7 +255,9 @@ fn libvirts_own_documents_are_read_and_come_back_equal() {
                 continue;
             }
             let accepted = document.definitions.len() == 1;
-            let invalid = marked.contains(&name.as_str());
+            // Snapshots that libvirt's schema refuses say so by their names.
+            let invalid = marked.contains(&name.as_str())
+                || *kind == "domainsnapshot" && name.ends_with("-invalid.xml");
             if folder_invalid && !invalid {
                 continue; // libvirt parses these, and fails to start them on the host of its tests
             }
@@ -278,7 +285,7 @@ fn libvirts_own_documents_are_read_and_come_back_equal() {
     for (kind, _, [accepted, xml_equal, yaml_equal, refused]) in FLOORS {
         let Some(t) = tallies.get(kind) else { continue };
         println!(
-            "{kind:<9} accepted {}/{}, xml {}, yaml {}, invalid refused {}/{}",
+            "{kind:<14} accepted {}/{}, xml {}, yaml {}, invalid refused {}/{}",
             t.accepted, t.valid, t.xml, t.yaml, t.refused, t.invalid
         );
         for (what, is, floor) in [

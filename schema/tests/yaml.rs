@@ -70,6 +70,52 @@ usage: {type: volume, volume: /images/a}
 }
 
 #[test]
+fn what_libvirt_notes_of_guests_is_as_short() {
+    let text = "
+domainsnapshot: before the upgrade
+state: running
+parent: fresh
+memory: {file: /var/tmp/web.mem}
+disks:
+- vda
+- {name: vdb, snapshot: no}
+- {name: vdc, file: /images/web-c.qcow2, format: qcow2}
+- {name: vdd, block: /dev/vg/web}
+domain:
+  name: web
+  memory: 1 GiB
+  disks: {file: /images/web.qcow2, dev: vda, bus: virtio}
+  qemu:commandline: {args: -nodefaults}
+inactiveDomain: {uuid: c7a5fdbd-edaf-9455-926a-d65c16db1809}
+active: 1
+---
+networkport: 5d744f21-ba4a-4d6e-bdb2-30a35ff3207d
+owner: {name: web, uuid: d54df46f-1ab5-4a22-8618-4560ef5fac2c}
+mac: 52:54:00:7b:35:93
+group: servers
+rxfilters: true
+bandwidth: {classID: 3, inbound: {average: 1000, peak: 4000}}
+plug: {type: hostdev-pci, managed: yes, driver: vfio, address: {domain: 0x0001, bus: 0x02, slot: 0x03, function: 0x4}}
+---
+nwfilterbinding: vnet0
+owner: {name: web, uuid: d54df46f-1ab5-4a22-8618-4560ef5fac2c}
+linkdev: eth0
+mac: 52:54:00:7b:35:93
+filterref: {filter: clean-traffic, parameters: [{name: IP, value: 10.0.0.2}]}
+";
+    insta::assert_snapshot!(means(text));
+}
+
+#[test]
+fn the_kind_is_the_key_that_has_the_others_as_fields() {
+    let whole = means("domainsnapshot: s\ndomain: {name: a, memory: 1}\n");
+    let other_way = means("domain: {name: a, memory: 1}\ndomainsnapshot: s\n");
+    assert_eq!(whole, other_way);
+    let network = means("network: a\ndomain: example.org\n");
+    assert_eq!(network, means("domain: example.org\nnetwork: a\n"));
+}
+
+#[test]
 fn the_long_forms_mean_the_same() {
     let short = means("domain: a\nmemory: 1 GiB\ndisks: {file: /a}\n");
     for long in [

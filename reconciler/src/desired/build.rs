@@ -100,23 +100,27 @@ fn is_empty<D: Borrow<Document>>(documents: &[D]) -> bool {
         .all(|document| document.definitions.is_empty() && document.broken.is_empty())
 }
 
-/// The object that a definition states.
-fn object(definition: &Definition) -> ObjectId {
-    ObjectId::new(
-        kind(definition.kind()),
+/// The object that a definition states; a record states none.
+fn object(definition: &Definition) -> Option<ObjectId> {
+    Some(ObjectId::new(
+        kind(definition.kind())?,
         definition.uuid(),
         definition.name(),
-    )
+    ))
 }
 
-fn kind(kind: vireo_schema::Kind) -> Kind {
+/// The kind of object that a kind of document states, unless that is a record of what was.
+fn kind(kind: vireo_schema::Kind) -> Option<Kind> {
     match kind {
-        vireo_schema::Kind::Domain => Kind::Domain,
-        vireo_schema::Kind::Network => Kind::Network,
-        vireo_schema::Kind::Pool => Kind::Pool,
-        vireo_schema::Kind::Volume => Kind::Volume,
-        vireo_schema::Kind::NwFilter => Kind::NwFilter,
-        vireo_schema::Kind::Secret => Kind::Secret,
+        vireo_schema::Kind::Domain => Some(Kind::Domain),
+        vireo_schema::Kind::Network => Some(Kind::Network),
+        vireo_schema::Kind::Pool => Some(Kind::Pool),
+        vireo_schema::Kind::Volume => Some(Kind::Volume),
+        vireo_schema::Kind::NwFilter => Some(Kind::NwFilter),
+        vireo_schema::Kind::Secret => Some(Kind::Secret),
+        vireo_schema::Kind::DomainSnapshot
+        | vireo_schema::Kind::NetworkPort
+        | vireo_schema::Kind::NwFilterBinding => None,
     }
 }
 
@@ -145,21 +149,19 @@ impl Build<'_> {
                     .push(refusal(&document.source, problem, None));
             }
         }
-        let all: Vec<&Located> = documents
+        let all: Vec<(ObjectId, &Located)> = documents
             .iter()
             .flat_map(|document| &document.borrow().definitions)
+            .filter_map(|located| Some((object(&located.definition)?, located)))
             .collect();
         let mut contested = BTreeSet::new();
         for (source, problem) in vireo_schema::check(documents) {
-            let inside = |located: &&&Located| {
+            let inside = |(_, located): &&(ObjectId, &Located)| {
                 Arc::ptr_eq(&located.source, &source)
                     && located.span.start <= problem.span.start
                     && problem.span.start <= located.span.end
             };
-            let id = all
-                .iter()
-                .find(inside)
-                .map(|located| object(&located.definition));
+            let id = all.iter().find(inside).map(|(id, _)| id.clone());
             // References are judged when they are resolved, where it is also known which object suffers.
             if problem.rule == "unknown-reference"
                 && id.as_ref().is_none_or(|id| id.kind != Kind::NwFilter)
@@ -170,8 +172,7 @@ impl Build<'_> {
             self.desired.problems.push(refusal(&source, &problem, id));
         }
         let mut claims = BTreeMap::new();
-        for located in all {
-            let id = object(&located.definition);
+        for (id, located) in all {
             let held = contested
                 .contains(&id)
                 .then(|| format!("{} has a problem", located.source.path.display()));
@@ -368,6 +369,14 @@ impl Build<'_> {
                 );
                 return Err(at.finish(None::<()>).err().unwrap_or_default());
             }
+            Definition::DomainSnapshot(_)
+            | Definition::NetworkPort(_)
+            | Definition::NwFilterBinding(_) => {
+                if let Some((message, help)) = vireo_schema::not_kept(located.kind()) {
+                    at.refuse("not-kept", "", message, help);
+                }
+                return Err(at.finish(None::<()>).err().unwrap_or_default());
+            }
         };
         let location = place(&located.source, located.span.start);
         Ok(Wanted {
@@ -390,13 +399,15 @@ impl Build<'_> {
     fn depends_on(&self, at: &mut Resolving<'_>) -> Vec<ObjectId> {
         let mut found = Vec::new();
         for need in at.located.policy.needs() {
-            match self.names.get(&(kind(need.kind), need.name.clone())) {
+            let of = kind(need.kind);
+            let named = of.and_then(|of| self.names.get(&(of, need.name.clone())));
+            match named {
                 Some(id) => found.push(id.clone()),
                 None => {
                     let known = self
                         .names
                         .keys()
-                        .filter(|(known, _)| *known == kind(need.kind))
+                        .filter(|(known, _)| Some(*known) == of)
                         .map(|(_, name)| name);
                     let help = super::nearest(&need.name, known);
                     at.refuse(
@@ -467,22 +478,24 @@ impl Build<'_> {
 /// Why an owned object that no whole definition claims is held, if it is.
 fn why_held(entry: &Entry, documents: &BTreeMap<&Path, &Document>) -> Option<String> {
     let own = documents.get(entry.file.as_path());
-    if let Some(document) = own.filter(|document| !document.broken.is_empty()) {
+    // A record in the place of a definition was put there by mistake: it deletes as little as what cannot be read.
+    let wrong = |document: &&&Document| {
+        let mut stated = document.definitions.iter();
+        !document.broken.is_empty() || stated.any(|located| located.kind().is_record())
+    };
+    if let Some(document) = own.filter(wrong) {
         return Some(format!("{} has a problem", document.source.path.display()));
     }
     // A file that was renamed and broken at once: by what can still be read of it, or, when nothing can, by its being there while the old file is gone.
+    let is = |known| kind(known) == Some(entry.object.kind);
     let may_be = |document: &&&Document| {
         document
             .broken
             .iter()
             .any(|broken| match (broken.kind, &broken.name, broken.uuid) {
-                (Some(known), _, Some(uuid)) => {
-                    kind(known) == entry.object.kind && uuid == entry.object.uuid
-                }
-                (Some(known), Some(name), None) => {
-                    kind(known) == entry.object.kind && *name == entry.object.name
-                }
-                (Some(known), None, None) => kind(known) == entry.object.kind && own.is_none(),
+                (Some(known), _, Some(uuid)) => is(known) && uuid == entry.object.uuid,
+                (Some(known), Some(name), None) => is(known) && *name == entry.object.name,
+                (Some(known), None, None) => is(known) && own.is_none(),
                 (None, ..) => own.is_none(),
             })
     };

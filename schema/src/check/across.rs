@@ -1,5 +1,6 @@
-//! Rules between definitions: one identity, name or bridge claimed twice, and references to nothing.
+//! Rules between definitions: one identity, name or bridge claimed twice, references to nothing, and what cannot be kept.
 
+use super::record::not_kept;
 use super::references::{Target, references};
 use crate::definition::{Definition, Kind};
 use crate::diagnostic::{Diagnostic, did_you_mean, one_of};
@@ -17,11 +18,18 @@ use std::sync::Arc;
 /// A reference to a definition that is there but broken is no reference to nothing; where a whole file could not be read, references are not judged, as
 /// their targets may lie there.
 pub fn check<D: Borrow<Document>>(documents: &[D]) -> Vec<(Arc<Source>, Diagnostic)> {
-    let all: Vec<&Located> = documents
+    let (records, all): (Vec<&Located>, Vec<&Located>) = documents
         .iter()
         .flat_map(|document| &document.borrow().definitions)
-        .collect();
+        .partition(|located| located.kind().is_record());
     let mut problems = Vec::new();
+    for record in records {
+        if let Some((message, help)) = not_kept(record.kind()) {
+            let problem = Diagnostic::new("not-kept", record.spans.nearest(""), message);
+            let problem = problem.with_help(help).at(record.kind().root());
+            problems.push((record.source.clone(), problem));
+        }
+    }
     let uuids = all
         .iter()
         .filter(|located| located.kind() != Kind::Volume)

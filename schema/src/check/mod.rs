@@ -11,10 +11,12 @@ mod filter;
 mod machine;
 mod network;
 mod one;
+mod record;
 mod references;
 mod storage;
 mod tune;
 
 pub use across::check;
 pub(crate) use one::one;
+pub use record::not_kept;
 pub use references::{Reference, Target, references};

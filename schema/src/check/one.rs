@@ -1,6 +1,6 @@
 //! Rules on one definition: which apply to its kind, and how they report.
 
-use super::{addresses, devices, disks, machine, storage};
+use super::{addresses, devices, disks, machine, record, storage};
 use crate::definition::Definition;
 use crate::diagnostic::Diagnostic;
 use crate::document::Located;
@@ -11,8 +11,11 @@ pub(crate) fn one(located: &Located) -> Vec<Diagnostic> {
         located,
         problems: Vec::new(),
     };
-    if located.definition.name().is_empty() && !matches!(located.definition, Definition::Secret(_))
-    {
+    let needs_name = !matches!(
+        located.definition,
+        Definition::Secret(_) | Definition::DomainSnapshot(_)
+    );
+    if needs_name && located.definition.name().is_empty() {
         report.add("missing", "", "the definition has no name", None);
     }
     match &located.definition {
@@ -27,7 +30,11 @@ pub(crate) fn one(located: &Located) -> Vec<Diagnostic> {
         Definition::Volume(volume) => storage::volume(volume, &mut report),
         Definition::Secret(secret) => storage::secret(secret, &mut report),
         Definition::NwFilter(filter) => super::filter::check(filter, &mut report),
+        Definition::DomainSnapshot(snapshot) => record::snapshot(snapshot, &mut report),
+        Definition::NetworkPort(port) => record::port(port, &mut report),
+        Definition::NwFilterBinding(_) => {}
     }
+    record::policy(located, &mut report);
     report.problems
 }
 

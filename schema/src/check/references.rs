@@ -70,7 +70,11 @@ pub fn references(definition: &Definition, policy: &Policy) -> Vec<Reference> {
                 out.secret("source/auth/secret", secret);
             }
         }
-        Definition::Network(_) | Definition::Secret(_) => {}
+        Definition::Network(_)
+        | Definition::Secret(_)
+        | Definition::DomainSnapshot(_)
+        | Definition::NetworkPort(_)
+        | Definition::NwFilterBinding(_) => {}
     }
     for object in policy.needs() {
         out.0.push(Reference {

@@ -2,9 +2,11 @@
 //!
 //! A filter's entries keep their order, as do the conditions of a rule. A value of a condition is a literal or a variable; see [`value`].
 
+pub mod binding;
 pub mod protocol;
 pub mod value;
 
+pub use binding::NwFilterBinding;
 pub use protocol::Protocol;
 pub use value::{Reference, Var};
 

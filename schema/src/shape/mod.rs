@@ -10,9 +10,10 @@
 mod names;
 mod write;
 
-use names::{knows, main_field, only_list};
+use names::{main_field, only_list};
 
 pub use names::keys;
+pub(crate) use names::knows;
 pub use write::{mapping, value, value_of};
 
 use crate::diagnostic::{Diagnostic, did_you_mean, one_of};

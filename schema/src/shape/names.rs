@@ -36,7 +36,8 @@ pub fn keys(info: &'static ElementInfo) -> Vec<&'static str> {
     out
 }
 
-pub(super) fn knows(info: &'static ElementInfo, key: &str) -> bool {
+/// Whether a mapping of this element may have the key.
+pub(crate) fn knows(info: &'static ElementInfo, key: &str) -> bool {
     info.fields.iter().any(|field| match field.shape {
         Shape::Many(variants) => {
             field.key == key || variants().iter().any(|variant| variant.name == key)

@@ -1,6 +1,6 @@
 //! From an element's tree and its table to the YAML (and JSON) value.
 
-use super::names::main_field;
+use super::names::{main_field, only_list};
 use crate::element::{Element, ElementInfo, Field, Shape, Shorthand, Variant};
 use crate::scalar::{Form, ScalarInfo};
 use crate::tree::Element as Tree;
@@ -22,11 +22,21 @@ pub fn value(tree: &Tree<'_>, info: &'static ElementInfo) -> Yaml {
             Yaml::Mapping(map)
         };
     }
+    if let Some(items) = as_list(&map, info) {
+        return Yaml::Sequence(items);
+    }
     let main = main_field(info).map(|field| field.key);
     match (map.len(), main.and_then(|key| map.get(key))) {
         (1, Some(only)) if !only.is_mapping() && !only.is_sequence() => only.clone(),
         _ => Yaml::Mapping(map),
     }
+}
+
+/// The items of an element that has nothing but a list, unless one of them is a list itself.
+fn as_list(map: &Mapping, info: &'static ElementInfo) -> Option<Vec<Yaml>> {
+    let items = map.get(only_list(info)?.key)?.as_sequence()?;
+    let plain = !items.iter().any(Yaml::is_sequence);
+    plain.then(|| items.clone())
 }
 
 /// The value of a tree as a mapping, even where a single value would do.
@@ -133,7 +143,11 @@ fn many_value(tree: &Tree<'_>, key: &'static str, variants: &'static [Variant], 
         let Some(variant) = variants.iter().find(|variant| variant.name == child.name) else {
             continue;
         };
-        let item = value(child, (variant.info)());
+        let item = match value(child, (variant.info)()) {
+            // Where one value may stand for a list of them, a list is several.
+            Yaml::Sequence(items) => Yaml::Sequence(vec![Yaml::Sequence(items)]),
+            item => item,
+        };
         all.push(Yaml::Mapping(
             [(variant.name.into(), item.clone())].into_iter().collect(),
         ));

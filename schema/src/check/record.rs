@@ -1,0 +1,155 @@
+//! Rules on records: what libvirt notes of guests that run, which is read and written here, and kept by nobody.
+
+use super::one::Report;
+use crate::definition::Kind;
+use crate::document::Located;
+use crate::networkport::{NetworkPort, Plug, PlugType};
+use crate::policy::Policy;
+use crate::snapshot::{DomainSnapshot, MemorySnapshot, SnapshotDisk, SnapshotDisks, SnapshotPlace};
+use std::collections::HashSet;
+
+/// Why a document of this kind cannot be part of what a host is kept equal to, and what to do instead; `None` for what can.
+pub fn not_kept(kind: Kind) -> Option<(&'static str, &'static str)> {
+    match kind {
+        Kind::DomainSnapshot => Some((
+            "a snapshot is not something that vireo can keep",
+            "it tells of a moment that is over: move it out of the directory, and to have the guest as it was then, define the guest inside of it in a file of its own",
+        )),
+        Kind::NetworkPort => Some((
+            "a port is not something that vireo can keep",
+            "it comes and goes with its guest: move it out of the directory, and state the interface in the guest's definition",
+        )),
+        Kind::NwFilterBinding => Some((
+            "a filter's binding is not something that vireo can keep",
+            "it comes and goes with its guest: move it out of the directory, and name the filter in the guest's interface, <filterref filter='…'/>",
+        )),
+        Kind::Domain
+        | Kind::Network
+        | Kind::Pool
+        | Kind::Volume
+        | Kind::NwFilter
+        | Kind::Secret => None,
+    }
+}
+
+/// A record has nothing that could be wanted otherwise.
+pub(crate) fn policy(located: &Located, r: &mut Report<'_>) {
+    if located.kind().is_record() && located.policy != Policy::default() {
+        r.conflict("policy", "what libvirt noted takes no policy");
+    }
+}
+
+/// Every rule on snapshots. The guest inside is not judged: it was what it was.
+pub(crate) fn snapshot(snapshot: &DomainSnapshot, r: &mut Report<'_>) {
+    if let Some(memory) = &snapshot.memory {
+        let external = memory.snapshot.unwrap_or(MemorySnapshot::External);
+        match (external == MemorySnapshot::External, &memory.file) {
+            (true, None) => r.missing("memory", "memory that is kept externally needs `file`"),
+            (false, Some(_)) => r.conflict(
+                "memory/@file",
+                format!("memory that is kept `{external}` takes no file"),
+            ),
+            _ => {}
+        }
+    }
+    for (at, disks) in [
+        ("disks", &snapshot.disks),
+        ("revertDisks", &snapshot.revert_disks),
+    ] {
+        if let Some(disks) = disks {
+            each_disk(at, disks, r);
+        }
+    }
+}
+
+fn each_disk(at: &str, disks: &SnapshotDisks, r: &mut Report<'_>) {
+    let mut names = HashSet::new();
+    for (number, disk) in disks.disks.iter().enumerate() {
+        let path = format!("{at}/disk[{}]", number + 1);
+        if let Some(name) = &disk.name
+            && !names.insert(name)
+        {
+            r.conflict(
+                &format!("{path}/@name"),
+                format!("disk {name} stands twice"),
+            );
+        }
+        one_disk(&path, disk, r);
+    }
+}
+
+fn one_disk(path: &str, disk: &SnapshotDisk, r: &mut Report<'_>) {
+    let place = disk.snapshot.unwrap_or(SnapshotPlace::External);
+    let has_image = disk.source.is_some() || disk.driver.is_some() || disk.kind.is_some();
+    if place != SnapshotPlace::External && has_image {
+        let message = format!("a disk whose state is kept `{place}` has no new image");
+        return r.conflict(path, message);
+    }
+    let Some(source) = &disk.source else { return };
+    let kind = disk.kind.map_or("file", |kind| kind.as_str());
+    let places = [
+        ("file", source.file.is_some()),
+        ("block", source.dev.is_some()),
+        ("network", source.protocol.is_some()),
+        ("dir", source.dir.is_some()),
+        ("volume", source.volume.is_some() || source.pool.is_some()),
+    ];
+    for (other, _) in places.iter().filter(|(of, stated)| *stated && *of != kind) {
+        let message = format!("an image of type {kind} takes nothing of type {other}");
+        r.conflict(&format!("{path}/source"), message);
+    }
+    if matches!(kind, "block" | "network") && !places.contains(&(kind, true)) {
+        let message = format!("an image of type {kind} needs its place in <source>");
+        r.missing(&format!("{path}/source"), message);
+    }
+    if source.startup_policy.is_some() {
+        let at = format!("{path}/source/@startupPolicy");
+        r.conflict(&at, "a new image is made, and cannot be missing at start");
+    }
+    if kind == "network" && !source.seclabels.is_empty() {
+        let at = format!("{path}/source/seclabel");
+        r.conflict(&at, "what lies on a server is not labelled");
+    }
+}
+
+/// Every rule on ports: what each kind of plug needs, and takes.
+pub(crate) fn port(port: &NetworkPort, r: &mut Report<'_>) {
+    let Some(plug) = &port.plug else { return };
+    let Some(kind) = plug.kind else { return };
+    for (name, stated) in plugged(plug) {
+        let (needed, taken) = match kind {
+            PlugType::Network | PlugType::Bridge => (
+                name == "@bridge",
+                matches!(name, "@bridge" | "@macTableManager"),
+            ),
+            PlugType::Direct => {
+                let takes = matches!(name, "@dev" | "@mode");
+                (takes, takes)
+            }
+            PlugType::HostdevPci => (
+                name == "address",
+                matches!(name, "address" | "driver" | "@managed"),
+            ),
+        };
+        let shown = name.trim_start_matches('@');
+        if needed && !stated {
+            r.missing("plug", format!("a plug of type {kind} needs `{shown}`"));
+        }
+        if stated && !taken {
+            let message = format!("a plug of type {kind} takes no `{shown}`");
+            r.conflict(&format!("plug/{name}"), message);
+        }
+    }
+}
+
+fn plugged(plug: &Plug) -> [(&'static str, bool); 7] {
+    [
+        ("@bridge", plug.bridge.is_some()),
+        ("@macTableManager", plug.mac_table_manager.is_some()),
+        ("@dev", plug.dev.is_some()),
+        ("@mode", plug.mode.is_some()),
+        ("@managed", plug.managed.is_some()),
+        ("driver", plug.driver.is_some()),
+        ("address", plug.address.is_some()),
+    ]
+}
