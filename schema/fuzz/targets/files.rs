@@ -1,0 +1,9 @@
+//! See `holds::files`.
+
+#![no_main]
+
+#[path = "../../tests/fuzz/holds.rs"]
+#[allow(dead_code)]
+mod holds;
+
+libfuzzer_sys::fuzz_target!(|text: &str| holds::files(text));
