@@ -92,11 +92,11 @@ element! {
     /// What is told.
     pub struct VirtualPortParameters {
         /// The manager of the port profile (802.1Qbg).
-        attr "managerid" managerid: u8,
+        attr "managerid" managerid: crate::nwfilter::value::Bits<0xff>,
         /// The profile's type (802.1Qbg).
         attr "typeid" typeid: crate::scalar::Number,
         /// The type's version (802.1Qbg).
-        attr "typeidversion" typeidversion: u8,
+        attr "typeidversion" typeidversion: crate::nwfilter::value::Bits<0xff>,
         /// The instance.
         attr "instanceid" instanceid: Uuid,
         /// The profile (802.1Qbh, Open vSwitch).

@@ -1,7 +1,7 @@
 //! Virtual networks: the types behind `<network>`.
 
 use crate::common::{Bandwidth, VirtualPort, Vlan};
-use crate::domain::address::Address;
+use crate::domain::address::AddressType;
 use crate::scalar::{MacAddr, Name, Number, OnOff, Text, YesNo};
 use crate::tree::Foreign;
 use std::net::IpAddr;
@@ -115,7 +115,7 @@ element! {
         /// Outer devices.
         list "interface" interfaces: ForwardDevice,
         /// Host devices by address.
-        list "address" addresses: Address,
+        list "address" addresses: ForwardAddress,
         /// How host devices are driven.
         child "driver" driver: ForwardDriver,
     }
@@ -136,6 +136,26 @@ element! {
     pub struct ForwardDevice main "dev" {
         /// Its name.
         attr "dev" dev: String,
+        /// Guests that use it, in output of libvirt.
+        attr "connections" connections: u32,
+    }
+}
+
+element! {
+    /// A host device by address.
+    pub struct ForwardAddress {
+        /// Its bus, which is PCI.
+        attr "type" kind: AddressType,
+        /// The domain.
+        attr "domain" domain: Number,
+        /// The bus's number.
+        attr "bus" bus: Number,
+        /// The slot.
+        attr "slot" slot: Number,
+        /// The function.
+        attr "function" function: Number,
+        /// Whether other functions share the slot.
+        attr "multifunction" multifunction: OnOff,
         /// Guests that use it, in output of libvirt.
         attr "connections" connections: u32,
     }

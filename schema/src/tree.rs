@@ -24,6 +24,8 @@ pub struct Element<'a> {
     pub children: Vec<Element<'a>>,
     /// The text directly inside, pieces joined; `None` when there is none at all.
     pub text: Option<Cow<'a, str>>,
+    /// Where there is text between child elements: its pieces, each with the number of children before it. Empty where only white space stands beside them.
+    pub mixed: Vec<(usize, Cow<'a, str>)>,
     /// Where the text is.
     pub text_span: Span,
     /// The element's own text in the file, tags included; empty when it did not come from XML.
@@ -116,6 +118,11 @@ impl<'a> Element<'a> {
                 .collect(),
             children: self.children.iter().map(Element::to_owned).collect(),
             text: self.text.as_deref().map(own),
+            mixed: self
+                .mixed
+                .iter()
+                .map(|(before, piece)| (*before, own(piece)))
+                .collect(),
             text_span: self.text_span,
             whole: self.whole,
         }
@@ -123,7 +130,7 @@ impl<'a> Element<'a> {
 }
 
 /// Two elements are equal when they say the same: spans, the order of attributes, the order between children of different
-/// names, and white space around text make no difference.
+/// names, and white space around text make no difference. Where text stands between children, all of that does.
 impl PartialEq for Element<'_> {
     fn eq(&self, other: &Self) -> bool {
         let attributes = |element: &Self| {
@@ -137,10 +144,13 @@ impl PartialEq for Element<'_> {
         };
         let mut ours: Vec<&Self> = self.children.iter().collect();
         let mut theirs: Vec<_> = other.children.iter().collect();
-        ours.sort_by(|a, b| a.name.cmp(&b.name));
-        theirs.sort_by(|a, b| a.name.cmp(&b.name));
+        if self.mixed.is_empty() && other.mixed.is_empty() {
+            ours.sort_by(|a, b| a.name.cmp(&b.name));
+            theirs.sort_by(|a, b| a.name.cmp(&b.name));
+        }
         self.name == other.name
-            && self.trimmed() == other.trimmed()
+            && self.mixed == other.mixed
+            && (!self.mixed.is_empty() || self.trimmed() == other.trimmed())
             && attributes(self) == attributes(other)
             && ours.len() == theirs.len()
             && ours.iter().zip(theirs).all(|(a, b)| **a == *b)

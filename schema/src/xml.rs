@@ -26,6 +26,7 @@ pub const NAMESPACES: &[(&str, &str)] = &[
     ("lxc", "http://libvirt.org/schemas/domain/lxc/1.0"),
     ("xen", "http://libvirt.org/schemas/domain/xen/1.0"),
     ("bhyve", "http://libvirt.org/schemas/domain/bhyve/1.0"),
+    ("vmware", "http://libvirt.org/schemas/domain/vmware/1.0"),
     ("dnsmasq", "http://libvirt.org/schemas/network/dnsmasq/1.0"),
     ("fs", "http://libvirt.org/schemas/storagepool/fs/1.0"),
     ("rbd", "http://libvirt.org/schemas/storagepool/rbd/1.0"),
@@ -55,6 +56,7 @@ pub fn read(text: &str, base: usize) -> Result<Element<'_>, Diagnostic> {
         base,
         stack: Vec::new(),
         declared: Vec::new(),
+        pieces: Vec::new(),
         root: None,
     }
     .run()
@@ -66,6 +68,8 @@ struct Parser<'a> {
     stack: Vec<Element<'a>>,
     /// Namespace declarations in scope: depth, prefix, address.
     declared: Vec<(usize, &'a str, Cow<'a, str>)>,
+    /// Texts of the elements that are open: how many are, how many children came before in the innermost, and the text.
+    pieces: Vec<(usize, usize, Cow<'a, str>)>,
     root: Option<Element<'a>>,
 }
 
@@ -231,7 +235,10 @@ impl<'a> Parser<'a> {
             let (name, name_at) = self.place(attribute.key.as_ref()).unwrap_or(("", start));
             let (raw, value_at) = self.place(&attribute.value).unwrap_or(("", start));
             let value_span = self.span(value_at, value_at + raw.len());
-            let value = unescape(raw, value_span)?;
+            let value = match raw.contains(['\t', '\n', '\r']) {
+                true => Cow::Owned(unescape(&flatten(raw), value_span)?.into_owned()),
+                false => unescape(raw, value_span)?,
+            };
             let declares = if name == "xmlns" {
                 Some("")
             } else {
@@ -253,6 +260,7 @@ impl<'a> Parser<'a> {
         let raw_tag = tag.name();
         let (raw_name, _) = self.place(raw_tag.as_ref()).unwrap_or(("", start));
         let name = self.qualify(raw_name, depth, &mut attributes, span)?;
+        self.qualify_attributes(depth, &mut attributes, span);
         self.stack.push(Element {
             name,
             span,
@@ -297,18 +305,52 @@ impl<'a> Parser<'a> {
         if let Some(known) = prefix_of(uri) {
             return Ok(Cow::Owned(format!("{known}:{local}")));
         }
+        self.take_along((*declared_at, prefix, uri), depth, attributes, span);
+        Ok(Cow::Borrowed(raw))
+    }
+
+    /// Attributes with prefixes: those in known namespaces get the customary prefix, others take along its declaration.
+    fn qualify_attributes(&self, depth: usize, attributes: &mut Vec<Attribute<'a>>, span: Span) {
+        for at in 0..attributes.len() {
+            let Some(attribute) = attributes.get_mut(at) else {
+                return;
+            };
+            let Some((prefix, local)) = attribute.name.split_once(':') else {
+                continue;
+            };
+            let mut declared = self.declared.iter().rev();
+            let Some((declared_at, prefix, uri)) = declared.find(|(_, known, _)| *known == prefix)
+            else {
+                continue;
+            };
+            match prefix_of(uri) {
+                Some(known) => attribute.name = Cow::Owned(format!("{known}:{local}")),
+                None => self.take_along((*declared_at, prefix, uri), depth, attributes, span),
+            }
+        }
+    }
+
+    /// Declares a prefix again that was declared around what is kept whole.
+    fn take_along(
+        &self,
+        (declared_at, prefix, uri): (usize, &str, &Cow<'a, str>),
+        depth: usize,
+        attributes: &mut Vec<Attribute<'a>>,
+        span: Span,
+    ) {
         let name = format!("xmlns:{prefix}");
-        let outside = *declared_at < depth
+        let outside = declared_at < depth
             && !prefix.is_empty()
             && self
                 .stack
-                .get(*declared_at)
+                .get(declared_at)
                 .is_some_and(|owner| !owner.name.contains(':'));
         let taken = self
             .stack
             .iter()
             .skip(declared_at + 1)
-            .any(|above| above.attribute(&name).is_some());
+            .any(|above| above.attribute(&name).is_some())
+            || attributes.iter().any(|own| own.name == name);
         if outside && !taken {
             attributes.push(Attribute {
                 name: Cow::Owned(name),
@@ -317,7 +359,6 @@ impl<'a> Parser<'a> {
                 value_span: span,
             });
         }
-        Ok(Cow::Borrowed(raw))
     }
 
     fn close(&mut self, end: usize) {
@@ -326,6 +367,16 @@ impl<'a> Parser<'a> {
         };
         element.whole.end = self.base.saturating_add(end);
         let depth = self.stack.len();
+        let own = self.pieces.partition_point(|(open, ..)| *open <= depth);
+        if !element.children.is_empty() && !element.trimmed().is_empty() {
+            for (_, before, piece) in self.pieces.drain(own..) {
+                match element.mixed.last_mut() {
+                    Some((at, text)) if *at == before => text.to_mut().push_str(&piece),
+                    _ => element.mixed.push((before, piece)),
+                }
+            }
+        }
+        self.pieces.truncate(own);
         while self
             .declared
             .last()
@@ -346,6 +397,7 @@ impl<'a> Parser<'a> {
         end: usize,
     ) -> Result<(), Diagnostic> {
         let span = self.span(start, end);
+        let open = self.stack.len();
         let Some(element) = self.stack.last_mut() else {
             if piece.chars().all(|c| c.is_whitespace() || c == '\u{feff}') {
                 return Ok(());
@@ -356,6 +408,8 @@ impl<'a> Parser<'a> {
                 "text outside the document's root element",
             ));
         };
+        self.pieces
+            .push((open, element.children.len(), piece.clone()));
         match &mut element.text {
             None => {
                 element.text = Some(piece);
@@ -384,6 +438,11 @@ fn lower_first(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| {
         first.to_lowercase().chain(chars).collect()
     })
+}
+
+/// White space in an attribute's value means spaces, but for what is written as a character reference.
+fn flatten(raw: &str) -> String {
+    raw.replace("\r\n", " ").replace(['\t', '\n', '\r'], " ")
 }
 
 fn unescape(raw: &str, span: Span) -> Result<Cow<'_, str>, Diagnostic> {
@@ -421,21 +480,25 @@ pub fn write(root: &Element<'_>) -> String {
 
 /// Known prefixes used below, except vireo's own, which is declared where it is used.
 fn collect_prefixes(element: &Element<'_>, used: &mut Vec<&'static str>) {
-    if let Some((prefix, _)) = element.name.split_once(':')
-        && let Some((known, _)) = NAMESPACES
-            .iter()
-            .find(|(known, _)| *known == prefix && *known != "vireo")
-        && !used.contains(known)
-    {
-        used.push(known);
+    let attributes = element.attributes.iter().map(|attribute| &attribute.name);
+    for name in attributes.chain([&element.name]) {
+        if let Some((prefix, _)) = name.split_once(':')
+            && let Some((known, _)) = NAMESPACES
+                .iter()
+                .find(|(known, _)| *known == prefix && *known != "vireo")
+            && !used.contains(known)
+        {
+            used.push(known);
+        }
     }
     for child in &element.children {
         collect_prefixes(child, used);
     }
 }
 
-fn write_element(out: &mut String, element: &Element<'_>, indent: usize, declare: &[&'static str]) {
-    let _ = write!(out, "{:1$}<{name}", "", indent, name = element.name);
+/// An element's start up to its `>`, which is left out.
+fn write_start(out: &mut String, element: &Element<'_>, declare: &[&'static str]) {
+    let _ = write!(out, "<{}", element.name);
     // A document may use a known prefix for something else, which it then declares itself.
     let declared = |prefix: &str| {
         let mut names = element.attributes.iter().map(|one| one.name.as_ref());
@@ -463,32 +526,50 @@ fn write_element(out: &mut String, element: &Element<'_>, indent: usize, declare
             escape(&attribute.value, true)
         );
     }
-    let text = element
-        .text
-        .as_deref()
-        .filter(|text| element.children.is_empty() || !text.trim().is_empty());
-    match (text, element.children.is_empty()) {
-        (None, true) => out.push_str("/>\n"),
-        (Some(text), true) => {
-            let _ = writeln!(out, ">{}</{}>", escape(text, false), element.name);
+}
+
+fn write_element(out: &mut String, element: &Element<'_>, indent: usize, declare: &[&'static str]) {
+    let _ = write!(out, "{:1$}", "", indent);
+    if element.children.is_empty() || !element.mixed.is_empty() {
+        write_inline(out, element, declare);
+        out.push('\n');
+        return;
+    }
+    write_start(out, element, declare);
+    out.push_str(">\n");
+    if !element.trimmed().is_empty() {
+        let text = escape(element.trimmed(), false);
+        let _ = writeln!(out, "{:1$}{text}", "", indent + 2);
+    }
+    for child in &element.children {
+        write_element(out, child, indent + 2, &[]);
+    }
+    let _ = writeln!(out, "{:1$}</{name}>", "", indent, name = element.name);
+}
+
+/// An element on one line, with no white space but its own: what it holds may be text with elements in between.
+fn write_inline(out: &mut String, element: &Element<'_>, declare: &[&'static str]) {
+    write_start(out, element, declare);
+    if element.children.is_empty() && element.text.is_none() {
+        out.push_str("/>");
+        return;
+    }
+    out.push('>');
+    if element.mixed.is_empty() {
+        let text = element.text.as_deref().unwrap_or("");
+        let whole = element.children.is_empty() || !text.trim().is_empty();
+        out.push_str(&escape(if whole { text } else { "" }, false));
+    }
+    let mut pieces = element.mixed.iter().peekable();
+    for at in 0..=element.children.len() {
+        while let Some((_, piece)) = pieces.next_if(|(before, _)| *before <= at) {
+            out.push_str(&escape(piece, false));
         }
-        (text, false) => {
-            out.push_str(">\n");
-            if let Some(text) = text {
-                let _ = writeln!(
-                    out,
-                    "{:1$}{text}",
-                    "",
-                    indent + 2,
-                    text = escape(text.trim(), false)
-                );
-            }
-            for child in &element.children {
-                write_element(out, child, indent + 2, &[]);
-            }
-            let _ = writeln!(out, "{:1$}</{name}>", "", indent, name = element.name);
+        if let Some(child) = element.children.get(at) {
+            write_inline(out, child, &[]);
         }
     }
+    let _ = write!(out, "</{}>", element.name);
 }
 
 fn escape(text: &str, attribute: bool) -> Cow<'_, str> {
@@ -536,6 +617,42 @@ mod tests {
             written.contains("<o:c xmlns:o='urn:o'>\n      <o:d/>"),
             "{written}"
         );
+    }
+
+    #[test]
+    fn text_between_elements_keeps_its_place_and_its_spaces() {
+        let text =
+            "<a><p>one <b>two</b> three<!-- no --> &amp; <i/><![CDATA[<4>]]></p><q> <r/> </q></a>";
+        let tree = read(text, 0).unwrap_or_default();
+        let written = write(&tree);
+        assert!(
+            written.contains("<p>one <b>two</b> three &amp; <i/>&lt;4&gt;</p>"),
+            "{written}"
+        );
+        assert_eq!(read(&written, 0).unwrap_or_default(), tree, "{written}");
+        let moved = text.replace("one <b>two</b>", "<b>two</b>one ");
+        assert_ne!(read(&moved, 0).unwrap_or_default(), tree);
+    }
+
+    #[test]
+    fn prefixes_of_attributes_mean_the_same_wherever_they_are_declared() {
+        let text = "<domain xmlns:o='urn:o' xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0'><metadata><c o:x='1' q:y='2' xml:lang='en'/></metadata></domain>";
+        let written = write(&read(text, 0).unwrap_or_default());
+        assert!(
+            written.contains("<c o:x='1' qemu:y='2' xml:lang='en' xmlns:o='urn:o'/>"),
+            "{written}"
+        );
+        let declared = namespace_of("qemu").unwrap_or_default();
+        assert!(
+            written.contains(&format!("xmlns:qemu='{declared}'")),
+            "{written}"
+        );
+    }
+
+    #[test]
+    fn white_space_in_attributes_means_spaces_unless_it_is_a_reference() {
+        let tree = read("<a b='1\n2\t3&#10;4'/>", 0).unwrap_or_default();
+        assert_eq!(tree.attribute("b").map(|b| &*b.value), Some("1 2 3\n4"));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use vireo_schema::{Document, Source, read, tree, xml};
+use vireo_schema::{Document, Source, read, xml};
 
 fn corpus() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -45,58 +45,27 @@ fn documents(folder: &Path) -> Vec<Arc<Source>> {
     out
 }
 
-/// Values that mean the same, in one form, so that trees compare by what they say.
-fn normal(element: &tree::Element<'_>) -> tree::Element<'static> {
-    let mut out = element.to_owned();
-    for attribute in &mut out.attributes {
-        let value = attribute.value.to_lowercase();
-        let number = value
-            .strip_prefix("0x")
-            .and_then(|hex| u64::from_str_radix(hex, 16).ok())
-            .or_else(|| value.parse().ok());
-        let address: Option<std::net::IpAddr> = value.parse().ok();
-        let mac: Option<vireo_schema::MacAddr> = value.parse().ok();
-        attribute.value = match (number, address, mac) {
-            (Some(number), _, _) => number.to_string(),
-            (_, Some(address), _) => address.to_string(),
-            (_, _, Some(mac)) => mac.to_string(),
-            _ => value,
-        }
-        .into();
-    }
-    out.attributes
-        .retain(|attribute| !attribute.name.starts_with("xmlns"));
-    out.children = element
-        .children
-        .iter()
-        .map(normal)
-        .filter(|child| child.name != "metadata" || !child.is_bare())
-        .collect();
-    if out.children.is_empty() {
-        let text = out.trimmed().to_owned();
-        let number: Option<u64> = text.parse().ok();
-        let uuid = uuid::Uuid::parse_str(&text).ok();
-        out.text = Some(match (number, uuid) {
-            (Some(number), _) => number.to_string().into(),
-            (_, Some(uuid)) => uuid.to_string().into(),
-            _ => text.into(),
-        });
-    } else if out.trimmed().is_empty() {
-        out.text = None;
-    }
-    out
-}
-
+/// Whether two documents say the same in the same words: only white space between elements and around texts, the order of attributes, and the order of
+/// children of different names may differ.
+///
+/// One thing is written otherwise than it was, as libvirt's own formatting does: a document declares the prefixes of the namespaces that it uses, under their customary names,
+/// and no others.
 fn same(first: &str, second: &str) -> bool {
-    match (xml::read(first, 0), xml::read(second, 0)) {
-        (Ok(first), Ok(second)) => normal(&first) == normal(&second),
+    let strict = |text: &str| {
+        let mut tree = xml::read(text, 0).ok()?;
+        tree.attributes
+            .retain(|attribute| !attribute.name.starts_with("xmlns:"));
+        Some(tree.to_owned())
+    };
+    match (strict(first), strict(second)) {
+        (Some(first), Some(second)) => first == second,
         _ => false,
     }
 }
 
 /// Whether the document comes back equal through XML, and through YAML.
 fn round_trips(source: &Source, document: &Document) -> (bool, bool) {
-    let [only] = document.definitions.as_slice() else {
+    let ([only], true) = (document.definitions.as_slice(), document.is_whole()) else {
         return (false, false);
     };
     let written = vireo_schema::to_xml(&only.definition, &only.policy);
@@ -205,7 +174,7 @@ const FLOORS: &[(&str, &[&str], [usize; 4])] = &[
     (
         "nwfilter",
         &["nwfilter-xml", "nwfilter-firewall", "nwfilter-invalid"],
-        [43, 43, 43, 13],
+        [43, 43, 43, 14],
     ),
     ("pool", &["pool-xml", "pool-argv"], [43, 43, 43, 0]),
     ("volume", &["vol-xml", "vol-argv"], [35, 35, 35, 0]),
@@ -254,10 +223,10 @@ fn libvirts_own_documents_are_read_and_come_back_equal() {
             {
                 continue;
             }
-            let accepted = document.definitions.len() == 1;
-            // Snapshots that libvirt's schema refuses say so by their names.
+            let accepted = document.definitions.len() == 1 && document.problems.is_empty();
+            // Some that libvirt refuses say so by their names only.
             let invalid = marked.contains(&name.as_str())
-                || *kind == "domainsnapshot" && name.ends_with("-invalid.xml");
+                || matches!(*kind, "domainsnapshot" | "nwfilter") && name.ends_with("-invalid.xml");
             if folder_invalid && !invalid {
                 continue; // libvirt parses these, and fails to start them on the host of its tests
             }
@@ -285,7 +254,7 @@ fn libvirts_own_documents_are_read_and_come_back_equal() {
     for (kind, _, [accepted, xml_equal, yaml_equal, refused]) in FLOORS {
         let Some(t) = tallies.get(kind) else { continue };
         println!(
-            "{kind:<14} accepted {}/{}, xml {}, yaml {}, invalid refused {}/{}",
+            "{kind:<14} accepted {}/{}, strictly equal through XML {}, through YAML {}, invalid refused {}/{}",
             t.accepted, t.valid, t.xml, t.yaml, t.refused, t.invalid
         );
         for (what, is, floor) in [

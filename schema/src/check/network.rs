@@ -2,8 +2,7 @@
 
 use super::devices::is_link_name;
 use super::one::Report;
-use crate::domain::address::Address;
-use crate::network::{Family, Forward, ForwardMode, Network, NetworkIp};
+use crate::network::{Family, Forward, ForwardAddress, ForwardMode, Network, NetworkIp};
 use crate::scalar::Number;
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
@@ -86,7 +85,7 @@ fn forward(network: &Network, forward: &Forward, r: &mut Report<'_>) {
         }
     }
     let mut addresses = HashSet::new();
-    let numbers = |address: &Address| {
+    let numbers = |address: &ForwardAddress| {
         [address.domain, address.bus, address.slot, address.function]
             .map(|number| number.map_or(0, Number::get))
     };

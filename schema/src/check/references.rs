@@ -119,6 +119,7 @@ impl List {
                 kind: Some(UsageType::Volume),
                 uuid: secret.uuid,
                 usage: secret.usage.clone(),
+                ..AuthSecret::default()
             };
             self.secret(&format!("{path}/secret[{}]", i + 1), &same);
         }

@@ -184,6 +184,8 @@ macro_rules! char_device {
 char_device! {
     /// A serial port.
     Serial [main "type"] {
+        /// The terminal, in output of libvirt.
+        attr "tty" tty: String,
         /// What the guest sees.
         child "target" target: CharTarget,
     }
@@ -192,6 +194,8 @@ char_device! {
 char_device! {
     /// A parallel port.
     Parallel [main "type"] {
+        /// The terminal, in output of libvirt.
+        attr "tty" tty: String,
         /// What the guest sees.
         child "target" target: CharTarget,
     }

@@ -293,6 +293,7 @@ choice! {
         Iso = "iso",
         Dir = "dir",
         Cow = "cow",
+        Luks = "luks",
     }
 }
 

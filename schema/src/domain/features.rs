@@ -14,6 +14,8 @@ element! {
         flag "pae" pae: bool,
         /// Paging by hardware.
         child "hap" hap: State,
+        /// What a container's root may do.
+        child "capabilities" capabilities: Capabilities,
         /// viridian's extensions.
         flag "viridian" viridian: bool,
         /// A private network namespace.
@@ -298,5 +300,99 @@ element! {
     pub struct TbCache {
         /// How much.
         sized "value" value: KibSize,
+    }
+}
+
+choice! {
+    /// Which of the kernel's capabilities a container has where it is not said.
+    pub enum CapabilitiesPolicy {
+        /// The usual ones.
+        Default = "default",
+        /// All.
+        Allow = "allow",
+        /// None.
+        Deny = "deny",
+    }
+}
+
+element! {
+    /// What a container's root may do: the kernel's capabilities, each on or off.
+    pub struct Capabilities main "policy" {
+        /// Which it has where it is not said.
+        attr "policy" policy: CapabilitiesPolicy,
+        /// Setting the rules of auditing.
+        child "audit_control" audit_control: State,
+        /// Writing to the log of auditing.
+        child "audit_write" audit_write: State,
+        /// Keeping the machine awake.
+        child "block_suspend" block_suspend: State,
+        /// Changing the owners of files.
+        child "chown" chown: State,
+        /// Passing by the rights of files.
+        child "dac_override" dac_override: State,
+        /// Reading any file and directory.
+        child "dac_read_search" dac_read_search: State,
+        /// Acting as the owner of files.
+        child "fowner" fowner: State,
+        /// Keeping set-id bits of files that change.
+        child "fsetid" fsetid: State,
+        /// Locking memory.
+        child "ipc_lock" ipc_lock: State,
+        /// Passing by the rights of shared memory and queues.
+        child "ipc_owner" ipc_owner: State,
+        /// Sending signals to any process.
+        child "kill" kill: State,
+        /// Leases of files.
+        child "lease" lease: State,
+        /// Making files unchangeable.
+        child "linux_immutable" linux_immutable: State,
+        /// Changing the rules of mandatory access.
+        child "mac_admin" mac_admin: State,
+        /// Passing by these rules.
+        child "mac_override" mac_override: State,
+        /// Making device files.
+        child "mknod" mknod: State,
+        /// Changing the network.
+        child "net_admin" net_admin: State,
+        /// Ports below 1024.
+        child "net_bind_service" net_bind_service: State,
+        /// Broadcasts.
+        child "net_broadcast" net_broadcast: State,
+        /// Raw sockets.
+        child "net_raw" net_raw: State,
+        /// Changing groups.
+        child "setgid" setgid: State,
+        /// Giving capabilities to files.
+        child "setfcap" setfcap: State,
+        /// Giving capabilities to processes.
+        child "setpcap" setpcap: State,
+        /// Changing users.
+        child "setuid" setuid: State,
+        /// The many things of an administrator's.
+        child "sys_admin" sys_admin: State,
+        /// Rebooting.
+        child "sys_boot" sys_boot: State,
+        /// Changing the root directory.
+        child "sys_chroot" sys_chroot: State,
+        /// Loading modules.
+        child "sys_module" sys_module: State,
+        /// Priorities of processes.
+        child "sys_nice" sys_nice: State,
+        /// Accounting of processes.
+        child "sys_pacct" sys_pacct: State,
+        /// Looking into processes.
+        child "sys_ptrace" sys_ptrace: State,
+        /// Ports of the machine.
+        child "sys_rawio" sys_rawio: State,
+        /// Passing by limits.
+        child "sys_resource" sys_resource: State,
+        /// Setting the clock.
+        child "sys_time" sys_time: State,
+        /// Hanging up terminals.
+        child "sys_tty_config" sys_tty_config: State,
+        /// The kernel's log.
+        child "syslog" syslog: State,
+        /// Waking the machine.
+        child "wake_alarm" wake_alarm: State,
     }
 }

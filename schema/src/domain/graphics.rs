@@ -426,6 +426,8 @@ element! {
         attr "streamName" stream_name: Text,
         /// The time it may lag, in microseconds.
         attr "latency" latency: u32,
+        /// The name of the server (JACK).
+        attr "serverName" server_name: Text,
         /// The name of the client.
         attr "clientName" client_name: Text,
         /// A pattern of ports to connect to.

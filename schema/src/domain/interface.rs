@@ -169,6 +169,10 @@ element! {
         attr "connectionid" connectionid: String,
         /// The own end of a connection.
         child "local" local: LocalEnd,
+        /// The maker of a USB device.
+        child "vendor" vendor: super::hostdev::IdElement,
+        /// What it is.
+        child "product" product: super::hostdev::IdElement,
         /// A device of the host's by address.
         child "address" address: Address,
         /// When a lost connection is tried again.

@@ -2,7 +2,7 @@
 
 use super::CurrentMemory;
 use super::address::VirtioDriver;
-use super::chardev::{CharSource, CharType, ProtocolElement};
+use super::chardev::{CharLog, CharSource, CharType, ProtocolElement};
 use super::disk::VirtioModel;
 use super::storage::PathThing;
 use crate::scalar::{OnOff, Text, YesNo};
@@ -162,6 +162,8 @@ element! {
         list "source" sources: CharSource,
         /// What is spoken.
         child "protocol" protocol: ProtocolElement,
+        /// Where what is said is written too.
+        child "log" log: CharLog,
     }
 }
 

@@ -32,6 +32,8 @@ choice! {
         Kvm = "kvm",
         /// Emulation by QEMU.
         Qemu = "qemu",
+        /// QEMU with a kernel's module of before KVM.
+        Kqemu = "kqemu",
         /// Hyper-V through QEMU.
         Hyperv = "hyperv",
         /// Apple's framework through QEMU.
@@ -188,6 +190,14 @@ element! {
         child "qemu:override" qemu_override: QemuOverride,
         /// Deprecated things QEMU is to refuse.
         child "qemu:deprecation" qemu_deprecation: QemuDeprecation,
+        /// What a container shares with another.
+        child "lxc:namespace" lxc_namespace: LxcNamespace,
+        /// Arguments handed to Xen's device model as they are.
+        child "xen:commandline" xen_commandline: XenCommandLine,
+        /// Arguments handed to bhyve as they are.
+        child "bhyve:commandline" bhyve_commandline: BhyveCommandLine,
+        /// The path of the data centre it is in (VMware).
+        leaf "vmware:datacenterpath" vmware_datacenterpath: Text,
     }
 }
 
@@ -487,6 +497,51 @@ element! {
     pub struct QemuDeprecation main "behavior" {
         /// What it does on meeting them.
         attr "behavior" behavior: String,
+    }
+}
+
+element! {
+    /// What a container shares with another.
+    pub struct LxcNamespace {
+        /// The network.
+        child "lxc:sharenet" sharenet: LxcShare,
+        /// Messages between processes.
+        child "lxc:shareipc" shareipc: LxcShare,
+        /// The host's name.
+        child "lxc:shareuts" shareuts: LxcShare,
+    }
+}
+
+choice! {
+    /// By what a namespace is told: the name of one that was made by hand, the name of a container, the number of a process.
+    pub enum LxcShareType { Netns = "netns", Name = "name", Pid = "pid" }
+}
+
+element! {
+    /// A namespace of another.
+    pub struct LxcShare must ["type", "value"] {
+        /// By what it is told.
+        attr "type" kind: LxcShareType,
+        /// Which.
+        attr "value" value: String,
+    }
+}
+
+element! {
+    /// Arguments handed to Xen's device model as they are.
+    pub struct XenCommandLine {
+        /// Arguments.
+        list "xen:arg" args: QemuArg,
+    }
+}
+
+element! {
+    /// Arguments handed to bhyve as they are.
+    pub struct BhyveCommandLine {
+        /// Arguments.
+        list "bhyve:arg" args: QemuArg,
+        /// Environment.
+        list "bhyve:env" envs: QemuEnv,
     }
 }
 

@@ -68,6 +68,8 @@ element! {
         leaf "initrd" initrd: String,
         /// The kernel's arguments.
         leaf "cmdline" cmdline: Text,
+        /// What the kernel takes as its root (user-mode Linux).
+        leaf "root" root: String,
         /// The path of extra files for the kernel's EFI stub.
         leaf "shim" shim: String,
         /// A device tree's path.
@@ -316,7 +318,9 @@ impl Scalar for Adjustment {
         if text.trim() == "reset" {
             Ok(Self::Reset)
         } else {
-            i64::parse(text).map(Self::Seconds)
+            let text = text.trim();
+            let digits = text.strip_prefix('+').filter(|rest| !rest.starts_with('-'));
+            i64::parse(digits.unwrap_or(text)).map(Self::Seconds)
         }
     }
 

@@ -1,5 +1,6 @@
 //! Reading trees into types: one function for each word of [`element!`](crate::element), and the [`Decoder`] that collects what is wrong.
 
+use super::looks::{Look, Looks, Place};
 use super::{Element, ElementInfo, Shape, Union};
 use crate::diagnostic::{Diagnostic, did_you_mean, one_of, usual_mistake};
 use crate::scalar::{DefaultUnit, Scalar, ScalarInfo, Size};
@@ -12,6 +13,7 @@ pub struct Decoder {
     /// What was wrong so far.
     pub problems: Vec<Diagnostic>,
     path: Vec<(&'static str, usize)>,
+    looks: Vec<Look>,
 }
 
 impl Decoder {
@@ -20,7 +22,18 @@ impl Decoder {
         Self {
             problems: Vec::new(),
             path: vec![(root, 0)],
+            looks: Vec::new(),
         }
+    }
+
+    /// Begins an element inside of another, whose looks are put by.
+    pub fn begin(&mut self) -> Vec<Look> {
+        std::mem::take(&mut self.looks)
+    }
+
+    /// Ends it: its own looks, those of the element around it being gathered again.
+    pub fn end(&mut self, outer: Vec<Look>) -> Looks {
+        Looks::new(std::mem::replace(&mut self.looks, outer))
     }
 
     fn path(&self) -> String {
@@ -143,20 +156,18 @@ impl Decoder {
         );
     }
 
-    /// Reads a value of the attribute named, or of the element's text.
-    fn scalar<T: Scalar>(
-        &mut self,
-        attribute: Option<&'static str>,
-        text: &str,
-        span: Span,
-    ) -> Option<T> {
+    /// Reads a value, and keeps how it looks.
+    fn scalar<T: Scalar>(&mut self, place: Place, text: &str, span: Span) -> Option<T> {
         match T::parse(text) {
-            Ok(value) => Some(value),
+            Ok(value) => {
+                self.looks.extend(Look::of(place, &value, text));
+                Some(value)
+            }
             Err(why) => {
                 let problem = bad_value(&T::INFO, text, &why, span);
-                match attribute {
-                    Some(name) => self.report_at(&format!("@{name}"), problem),
-                    None => self.report(problem),
+                match place {
+                    Place::Attribute(name) => self.report_at(&format!("@{name}"), problem),
+                    Place::Text | Place::Leaf(..) | Place::Bare(_) => self.report(problem),
                 }
                 None
             }
@@ -184,7 +195,7 @@ pub fn accepted(word: &str, known: impl Iterator<Item = &'static str>, what: &st
     if known.is_empty() {
         return format!("no {what} are accepted here");
     }
-    known.sort_unstable();
+    known.sort_unstable_by_key(|name| (name.contains(':'), *name));
     known.dedup();
     format!("{near}accepted {what} here: {}", one_of(known, 32))
 }
@@ -221,7 +232,11 @@ pub fn bad_value(info: &ScalarInfo, text: &str, why: &str, span: Span) -> Diagno
 
 pub fn attr<T: Scalar>(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> Option<T> {
     let attribute = tree.attribute(name)?;
-    d.scalar(Some(name), &attribute.value, attribute.value_span)
+    d.scalar(
+        Place::Attribute(name),
+        &attribute.value,
+        attribute.value_span,
+    )
 }
 
 pub fn text<T: Scalar>(d: &mut Decoder, tree: &Tree<'_>, _: &'static str) -> Option<T> {
@@ -229,7 +244,7 @@ pub fn text<T: Scalar>(d: &mut Decoder, tree: &Tree<'_>, _: &'static str) -> Opt
     if text.trim().is_empty() && !tree.children.is_empty() {
         return None;
     }
-    d.scalar(None, text, tree.text_span)
+    d.scalar(Place::Text, text, tree.text_span)
 }
 
 pub fn sized<U: DefaultUnit + Clone>(
@@ -240,7 +255,11 @@ pub fn sized<U: DefaultUnit + Clone>(
     let text = tree.text.as_deref()?;
     let unit = tree.attribute("unit");
     match Size::from_parts(text, unit.map(|unit| &*unit.value)) {
-        Ok(size) => Some(size),
+        Ok(size) => {
+            d.looks
+                .extend(Look::of(Place::Text, &size.number(), text.trim()));
+            Some(size)
+        }
         Err(why) => {
             let about_unit = unit.filter(|_| why.starts_with("has the unknown unit"));
             let span = about_unit.map_or(tree.text_span, |unit| unit.value_span);
@@ -272,7 +291,9 @@ fn leaf_value<T: Scalar>(
 ) -> Option<T> {
     d.inside(name, index, |d| {
         only_text(d, child);
-        d.scalar(None, child.text.as_deref().unwrap_or(""), child.text_span)
+        let text = child.text.as_deref().unwrap_or("");
+        let place = Place::Leaf(name, index.saturating_sub(1));
+        d.scalar(place, text, child.text_span)
     })
 }
 
@@ -358,5 +379,9 @@ pub fn many<T: Union>(d: &mut Decoder, tree: &Tree<'_>, _: &'static str) -> Vec<
 pub fn tree(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> Option<Foreign> {
     d.twice(tree, name);
     let children = &tree.child(name)?.children;
-    (!children.is_empty()).then(|| Foreign(children.iter().map(Tree::to_owned).collect()))
+    if children.is_empty() {
+        d.looks.push(Look::bare(name));
+        return None;
+    }
+    Some(Foreign(children.iter().map(Tree::to_owned).collect()))
 }

@@ -35,8 +35,10 @@
 
 pub mod decode;
 pub mod encode;
+pub mod looks;
 
 pub use decode::{Decoder, accepted, bad_value};
+pub use looks::Looks;
 
 use crate::scalar::ScalarInfo;
 use crate::tree::Element as Tree;
@@ -284,7 +286,9 @@ macro_rules! element {
         $(#[doc = $doc])*
         #[derive(Debug, Clone, Default, PartialEq)]
         $vis struct $type {
-            $($(#[doc = $fdoc])* pub $field: $crate::slot!($kind $ftype)),*
+            $($(#[doc = $fdoc])* pub $field: $crate::slot!($kind $ftype),)*
+            #[doc(hidden)]
+            pub looks: $crate::element::Looks,
         }
 
         impl $crate::element::Element for $type {
@@ -311,12 +315,17 @@ macro_rules! element {
 
             fn decode(decoder: &mut $crate::element::Decoder, tree: &$crate::tree::Element<'_>) -> Self {
                 decoder.check_names(tree, <Self as $crate::element::Element>::info());
-                Self { $($field: $crate::element::decode::$kind(decoder, tree, $name)),* }
+                let outer = decoder.begin();
+                Self {
+                    $($field: $crate::element::decode::$kind(decoder, tree, $name),)*
+                    looks: decoder.end(outer),
+                }
             }
 
             fn encode(&self, name: &'static str) -> $crate::tree::Element<'static> {
                 let mut out = $crate::tree::Element::new(name, $crate::source::Span::default());
                 $($crate::element::encode::$kind(&self.$field, $name, &mut out);)*
+                self.looks.restore(&mut out);
                 out
             }
         }

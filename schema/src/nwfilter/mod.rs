@@ -37,15 +37,34 @@ choice! {
     pub enum Direction { In = "in", Out = "out", InOut = "inout" }
 }
 
-choice! {
-    /// Whether a rule follows connections.
-    pub enum StateMatch { True = "true", Yes = "1", False = "false", No = "0" }
-}
+/// Whether a rule follows connections: `true`, `false`, `1` or `0`, in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateMatch(bool);
 
 impl StateMatch {
     /// Whether it does.
     pub fn is_on(self) -> bool {
-        matches!(self, Self::True | Self::Yes)
+        self.0
+    }
+}
+
+impl crate::scalar::Scalar for StateMatch {
+    const INFO: crate::scalar::ScalarInfo = crate::scalar::ScalarInfo {
+        expects: "one of its words",
+        words: &["true", "1", "false", "0"],
+        form: crate::scalar::Form::Text,
+    };
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "1" => Ok(Self(true)),
+            "false" | "0" => Ok(Self(false)),
+            _ => Err(String::new()),
+        }
+    }
+
+    fn text(&self) -> std::borrow::Cow<'_, str> {
+        std::borrow::Cow::Borrowed(if self.0 { "true" } else { "false" })
     }
 }
 

@@ -42,7 +42,7 @@ impl Reference {
         let bad = || {
             "is not a variable: `$NAME`, `$NAME[@iterator]` or `$NAME[index]`, the name of letters, digits and `_`".to_owned()
         };
-        let body = text.strip_prefix('$').ok_or_else(bad)?;
+        let body = text.trim_end().strip_prefix('$').ok_or_else(bad)?;
         let (name, access) = match body.split_once('[') {
             None => (body, None),
             Some((name, rest)) => (name, Some(rest.strip_suffix(']').ok_or_else(bad)?.trim())),
