@@ -240,9 +240,13 @@ pub fn attr<T: Scalar>(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> 
 }
 
 pub fn text<T: Scalar>(d: &mut Decoder, tree: &Tree<'_>, _: &'static str) -> Option<T> {
-    let text = tree.text.as_deref()?;
-    if text.trim().is_empty() && !tree.children.is_empty() {
-        return None;
+    let mut text = tree.text.as_deref()?;
+    if !tree.children.is_empty() {
+        // Beside children, white space around a text is only how the document is laid out.
+        text = text.trim();
+        if text.is_empty() {
+            return None;
+        }
     }
     d.scalar(Place::Text, text, tree.text_span)
 }
