@@ -1,16 +1,17 @@
 //! YAML text to positioned values.
 //!
 //! In: a text of at most 16 MiB, of one document or several. Out: one [`Node`] a document, with spans. Scalars stay text: what a
-//! scalar means is decided by the field that takes it, so `no`, `0x10` and `1.10` never change their looks. Refused are duplicate
-//! keys, keys that are not scalars, tags other than YAML's own, nesting deeper than 64, and aliases that would expand to
-//! more than 100,000 nodes.
+//! scalar means is decided by the field that takes it, so `no`, `0x10` and `1.10` never change their looks. An alias stands for what its
+//! anchor stands at, and a merge (`<<`, <https://yaml.org/type/merge.html>) for the keys of its mappings that are not stated beside it; both
+//! keep the places of what they repeat. Refused are duplicate keys, keys that are not scalars, tags other than YAML's own, nesting deeper
+//! than 64, and aliases that would expand to more than 100,000 nodes.
 
 use crate::diagnostic::Diagnostic;
 use crate::source::Span;
 use crate::tree::{MAX_DEPTH, MAX_SIZE};
 use saphyr_parser::{Event, Parser, ScalarStyle};
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Aliases of one file may bring in at most so many nodes.
 const MAX_ALIASED: usize = 100_000;
@@ -199,7 +200,21 @@ struct Open<'a> {
 
 enum Kind<'a> {
     List(Vec<Node<'a>>),
-    Map(Vec<Entry<'a>>, Option<(Cow<'a, str>, Span)>),
+    Map(Mapping<'a>),
+}
+
+/// A mapping that is not closed yet.
+#[derive(Default)]
+struct Mapping<'a> {
+    entries: Vec<Entry<'a>>,
+    /// The key that waits for its value.
+    key: Option<(Cow<'a, str>, Span)>,
+    /// Every key so far.
+    keys: HashSet<Cow<'a, str>>,
+    /// The value of `<<`.
+    merge: Option<Node<'a>>,
+    /// Whether the key that waits is `<<`.
+    merging: bool,
 }
 
 struct Reader<'a> {
@@ -239,7 +254,7 @@ impl<'a> Reader<'a> {
                 self.begin(Open {
                     span,
                     anchor,
-                    kind: Kind::Map(Vec::new(), None),
+                    kind: Kind::Map(Mapping::default()),
                 })
             }
             Event::SequenceEnd | Event::MappingEnd => {
@@ -248,7 +263,7 @@ impl<'a> Reader<'a> {
                 };
                 let value = match open.kind {
                     Kind::List(items) => Value::List(items),
-                    Kind::Map(entries, _) => Value::Map(entries),
+                    Kind::Map(mapping) => Value::Map(mapping.merged()?),
                 };
                 self.finish(
                     Node {
@@ -291,16 +306,10 @@ impl<'a> Reader<'a> {
         if self.open.len() >= MAX_DEPTH {
             return Err(too_deep(open.span));
         }
-        if let Some(Open {
-            kind: Kind::Map(_, None),
-            ..
-        }) = self.open.last()
+        if let Some(Kind::Map(mapping)) = self.open.last().map(|open| &open.kind)
+            && mapping.key.is_none()
         {
-            return Err(Diagnostic::new(
-                "yaml-key",
-                open.span,
-                "a key must be a single word, not a list or mapping",
-            ));
+            return Err(key_is_no_word(open.span));
         }
         self.open.push(open);
         Ok(())
@@ -316,19 +325,87 @@ impl<'a> Reader<'a> {
         };
         match &mut open.kind {
             Kind::List(items) => items.push(node),
-            Kind::Map(entries, key @ None) => *key = Some(as_key(node, entries)?),
-            Kind::Map(entries, key) => {
-                if let Some((key, key_span)) = key.take() {
-                    entries.push(Entry {
-                        key,
-                        key_span,
-                        node,
-                    });
-                }
-            }
+            Kind::Map(mapping) => match mapping.key.take() {
+                None => mapping.begin(node)?,
+                Some(_) if mapping.merging => mapping.merge = Some(node),
+                Some((key, key_span)) => mapping.entries.push(Entry {
+                    key,
+                    key_span,
+                    node,
+                }),
+            },
         }
         Ok(())
     }
+}
+
+impl<'a> Mapping<'a> {
+    /// Takes a key.
+    fn begin(&mut self, node: Node<'a>) -> Result<(), Diagnostic> {
+        let span = node.span;
+        let (key, plain) = match node.value {
+            Value::Scalar { text, plain } => (text, plain),
+            Value::Null => (Cow::Borrowed(""), true),
+            Value::List(_) | Value::Map(_) => return Err(key_is_no_word(span)),
+        };
+        self.merging = plain && key == "<<";
+        if self.entries.len() >= MAX_KEYS {
+            return Err(too_many_keys(span));
+        }
+        if !self.keys.insert(key.clone()) {
+            let message = format!("the key `{key}` stands twice in one mapping");
+            let help = if self.merging {
+                "merge a list: `<<: [*one, *other]`"
+            } else {
+                "remove one of them"
+            };
+            return Err(Diagnostic::new("duplicate-key", span, message).with_help(help));
+        }
+        self.key = Some((key, span));
+        Ok(())
+    }
+
+    /// What is stated, then what is merged and not stated; of several mappings the first has the last word.
+    fn merged(mut self) -> Result<Vec<Entry<'a>>, Diagnostic> {
+        let Some(merge) = self.merge.take() else {
+            return Ok(self.entries);
+        };
+        let span = merge.span;
+        let mappings = match merge.value {
+            Value::List(items) => items,
+            value => vec![Node { span, value }],
+        };
+        for node in mappings {
+            let what = node.what();
+            let Value::Map(entries) = node.value else {
+                let message = format!("`<<` takes a mapping or a list of mappings, not {what}");
+                return Err(Diagnostic::new("yaml-key", node.span, message)
+                    .with_help("name the mapping where it stands first, `<<: &common {vcpu: 2}`, and repeat it: `<<: *common`"));
+            };
+            for entry in entries {
+                if self.keys.insert(entry.key.clone()) {
+                    self.entries.push(entry);
+                }
+            }
+            if self.entries.len() > MAX_KEYS {
+                return Err(too_many_keys(span));
+            }
+        }
+        Ok(self.entries)
+    }
+}
+
+fn key_is_no_word(span: Span) -> Diagnostic {
+    Diagnostic::new(
+        "yaml-key",
+        span,
+        "a key must be a single word, not a list or mapping",
+    )
+}
+
+fn too_many_keys(span: Span) -> Diagnostic {
+    let message = format!("a mapping with more than {MAX_KEYS} keys");
+    Diagnostic::new("too-large", span, message)
 }
 
 fn too_deep(span: Span) -> Diagnostic {
@@ -351,43 +428,6 @@ fn check_tag(tag: Option<&saphyr_parser::Tag>, span: Span) -> Result<(), Diagnos
         }
         _ => Ok(()),
     }
-}
-
-fn as_key<'a>(node: Node<'a>, entries: &[Entry<'a>]) -> Result<(Cow<'a, str>, Span), Diagnostic> {
-    let span = node.span;
-    let key = match node.value {
-        Value::Scalar { text, .. } => text,
-        Value::Null => Cow::Borrowed(""),
-        Value::List(_) | Value::Map(_) => {
-            return Err(Diagnostic::new(
-                "yaml-key",
-                span,
-                "a key must be a single word, not a list or mapping",
-            ));
-        }
-    };
-    if key == "<<" {
-        return Err(
-            Diagnostic::new("yaml-key", span, "merge keys (`<<`) are not accepted")
-                .with_help("use an alias for a whole value, or write the fields out"),
-        );
-    }
-    if entries.len() >= MAX_KEYS {
-        return Err(Diagnostic::new(
-            "too-large",
-            span,
-            format!("a mapping with more than {MAX_KEYS} keys"),
-        ));
-    }
-    if entries.iter().any(|entry| entry.key == key) {
-        return Err(Diagnostic::new(
-            "duplicate-key",
-            span,
-            format!("the key `{key}` stands twice in one mapping"),
-        )
-        .with_help("remove one of them"));
-    }
-    Ok((key, span))
 }
 
 #[cfg(test)]
@@ -422,6 +462,50 @@ mod tests {
         }
         assert_eq!(
             read(&text).1.map(|problem| problem.rule),
+            Some("yaml-alias")
+        );
+    }
+
+    #[test]
+    fn what_is_stated_comes_before_what_is_merged_and_the_first_merged_before_the_others() {
+        let text = "- &a {x: 1, y: 1}\n- &b {y: 2, z: 2}\n- {z: 3, <<: [*a, *b]}\n- {<<: *a, y: 4}\n- {'<<': 5}\n";
+        let (nodes, problem) = read(text);
+        assert_eq!(problem, None);
+        let Value::List(items) = &nodes[0].value else {
+            panic!("a list is a list")
+        };
+        let shown = |node: &Node<'_>| {
+            let one = |entry: &Entry<'_>| match &entry.node.value {
+                Value::Scalar { text, .. } => format!("{}={text}", entry.key),
+                other => format!("{}={other:?}", entry.key),
+            };
+            let all = node.entries().unwrap_or_default().iter().map(one);
+            all.collect::<Vec<_>>().join(" ")
+        };
+        let shown: Vec<String> = items.iter().skip(2).map(shown).collect();
+        assert_eq!(shown, ["z=3 x=1 y=1", "y=4 x=1", "<<=5"]);
+    }
+
+    #[test]
+    fn merges_cannot_explode() {
+        let keys = |from: usize| {
+            (from..from + 3000)
+                .map(|i| format!("k{i}: , "))
+                .collect::<String>()
+        };
+        let wide = format!(
+            "- &a {{{}}}\n- &b {{{}}}\n- {{<<: [*a, *b]}}\n",
+            keys(0),
+            keys(3000)
+        );
+        assert_eq!(read(&wide).1.map(|problem| problem.rule), Some("too-large"));
+        let mut deep = String::from("- &a0 {k: [x,x,x,x,x,x,x,x,x,x]}\n");
+        for i in 1..12 {
+            let before: String = (0..10).map(|j| format!("k{j}: *a{}, ", i - 1)).collect();
+            deep.push_str(&format!("- &a{i} {{<<: {{{before}}}}}\n"));
+        }
+        assert_eq!(
+            read(&deep).1.map(|problem| problem.rule),
             Some("yaml-alias")
         );
     }

@@ -107,6 +107,17 @@ filterref: {filter: clean-traffic, parameters: [{name: IP, value: 10.0.0.2}]}
 }
 
 #[test]
+fn what_guests_have_in_common_is_merged() {
+    let merged = means(
+        "- domain: web\n  <<: &common {memory: 1 GiB, vcpu: 2, features: [acpi]}\n- domain: db\n  <<: *common\n  memory: 4 GiB\n",
+    );
+    let written_out = means(
+        "- {domain: web, memory: 1 GiB, vcpu: 2, features: [acpi]}\n- {domain: db, memory: 4 GiB, vcpu: 2, features: [acpi]}\n",
+    );
+    assert_eq!(merged, written_out);
+}
+
+#[test]
 fn the_kind_is_the_key_that_has_the_others_as_fields() {
     let whole = means("domainsnapshot: s\ndomain: {name: a, memory: 1}\n");
     let other_way = means("domain: {name: a, memory: 1}\ndomainsnapshot: s\n");

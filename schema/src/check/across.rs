@@ -6,7 +6,7 @@ use crate::definition::{Definition, Kind};
 use crate::diagnostic::{Diagnostic, did_you_mean, one_of};
 use crate::document::{Document, Located};
 use crate::network::ForwardMode;
-use crate::source::Source;
+use crate::source::{Source, Span};
 use std::borrow::Borrow;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -118,11 +118,16 @@ fn twice<'l, K: Eq + Hash>(
                     } else {
                         "uuid"
                     };
+                    // What an alias or a merge brings in stands in another definition.
+                    let inside =
+                        |span: &Span| here.span.start <= span.start && span.start <= here.span.end;
                     let span = here
                         .spans
                         .get(place)
+                        .filter(inside)
                         .or_else(|| here.spans.get("name"))
                         .or_else(|| here.spans.get("@name"))
+                        .filter(inside)
                         .unwrap_or(here.span);
                     problems.push((
                         here.source.clone(),
