@@ -37,6 +37,7 @@ pub mod scalar;
 pub mod element;
 pub mod check;
 pub mod common;
+pub mod complete;
 pub mod definition;
 pub mod diagnostic;
 pub mod document;

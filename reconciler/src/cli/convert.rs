@@ -5,18 +5,26 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use miette::bail;
-use vireo_schema::{Document, Source, to_xml, to_yaml};
+use similar::TextDiff;
+use vireo_schema::complete::complete;
+use vireo_schema::{Definition, Document, Source, to_xml, to_yaml};
 
 use super::complaint::{located, plain};
 use super::{DONE, Format, PROBLEM, input, output};
 use crate::source::directory::Directories;
 
-/// Prints the definitions of a file in the other syntax (or tidily in the same one). Nothing is added and nothing is lost but comments.
+/// Prints the definitions of a file in the other syntax (or tidily in the same one). Nothing is added but on request, and nothing is lost but comments.
 #[derive(Debug, Args)]
 pub struct Convert {
     /// The syntax to print
     #[arg(long, value_enum)]
     to: Syntax,
+    /// Add what libvirt adds when a guest is defined for QEMU on x86: defaults, implied devices and controllers, places on buses
+    #[arg(long)]
+    complete: bool,
+    /// Of that, show only what is added
+    #[arg(long, requires = "complete")]
+    diff: bool,
     /// The file; `-` reads standard input
     file: PathBuf,
 }
@@ -40,7 +48,17 @@ impl Convert {
             if !document.problems.is_empty() {
                 return Ok(PROBLEM);
             }
-            let text = self.converted(&document)?;
+            let mut text = self.converted(&document)?;
+            if self.complete {
+                let complete = self.converted(&completed(&document))?;
+                text = match self.diff {
+                    true => TextDiff::from_lines(&text, &complete)
+                        .unified_diff()
+                        .header("stated", "complete")
+                        .to_string(),
+                    false => complete,
+                };
+            }
             output::print(Format::Text, &(), || text)?;
         }
         Ok(DONE)
@@ -70,6 +88,17 @@ impl Convert {
             }
         }
     }
+}
+
+/// The same document with its guests completed.
+fn completed(document: &Document) -> Document {
+    let mut document = document.clone();
+    for located in &mut document.definitions {
+        if let Definition::Domain(domain) = &mut located.definition {
+            **domain = complete(domain);
+        }
+    }
+    document
 }
 
 fn read(file: &Path) -> miette::Result<Vec<Arc<Document>>> {

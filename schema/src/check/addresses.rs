@@ -55,7 +55,7 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
 }
 
 /// Each device's address with the device's path.
-fn places(devices: &Devices) -> Vec<(String, &Address)> {
+pub(crate) fn places(devices: &Devices) -> Vec<(String, &Address)> {
     let mut out = Vec::new();
     macro_rules! each {
         ($($name:literal $field:ident),*) => {$(
