@@ -9,12 +9,13 @@
 mod controllers;
 mod devices;
 mod drives;
+mod order;
 mod pci;
 
-use crate::check::{is_i440fx, is_q35, places};
+use crate::check::{is_i440fx, is_q35};
 use crate::domain::cpu::{Cpu, CpuCheck, CpuFallback, CpuMatch, CpuMode, CpuModel};
 use crate::domain::os::{Boot, BootDevice, Clock, ClockOffset, OsType};
-use crate::domain::{CurrentMemory, Domain, DomainType, LifecycleAction, Placement};
+use crate::domain::{CurrentMemory, Devices, Domain, DomainType, LifecycleAction, Placement};
 
 /// The chip set of a machine, which has the first buses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,10 +47,10 @@ const DEVICES_MAX: usize = 8192;
 pub fn complete(stated: &Domain) -> Domain {
     let mut domain = stated.clone();
     life(&mut domain);
-    let devices = stated.devices.as_ref();
-    let many = devices.is_some_and(|devices| {
-        places(devices).len() + devices.controllers.len() + devices.disks.len() > DEVICES_MAX
-    });
+    let many = stated
+        .devices
+        .as_ref()
+        .is_some_and(|devices| count(devices) > DEVICES_MAX);
     if let Some(chipset) = Chipset::of(stated).filter(|_| !many) {
         processor(&mut domain);
         devices::imply(&mut domain, chipset);
@@ -58,6 +59,30 @@ pub fn complete(stated: &Domain) -> Domain {
         pci::place(domain.devices.get_or_insert_default(), chipset);
     }
     domain
+}
+
+fn count(devices: &Devices) -> usize {
+    [
+        devices.disks.len(),
+        devices.interfaces.len(),
+        devices.controllers.len(),
+        devices.filesystems.len(),
+        devices.smartcards.len(),
+        devices.serials.len(),
+        devices.consoles.len(),
+        devices.channels.len(),
+        devices.inputs.len(),
+        devices.sounds.len(),
+        devices.videos.len(),
+        devices.hostdevs.len(),
+        devices.rngs.len(),
+        devices.watchdogs.len(),
+        devices.panics.len(),
+        devices.shmems.len(),
+        devices.cryptos.len(),
+    ]
+    .iter()
+    .sum()
 }
 
 /// What does not depend on the machine: memory, processors, boot, clock, what follows the ends of a guest's life.
