@@ -38,9 +38,20 @@ pub enum AcpiError {
     Write,
 }
 
-/// Writes the tables into `memory`, with a processor for each APIC identifier; gives the address of the root pointer.
-pub fn write(memory: &GuestMemoryMmap, processors: &[u8], size: Bytes) -> Result<u64, AcpiError> {
-    let tables = tables(processors, size);
+/// What the tables tell of.
+#[derive(Debug, Clone, Copy)]
+pub struct Board<'a> {
+    /// APIC identifiers, one a processor.
+    pub processors: &'a [u8],
+    /// Size of memory.
+    pub memory: Bytes,
+    /// There is a panic device at its port.
+    pub pvpanic: bool,
+}
+
+/// Writes the tables into `memory`; gives the address of the root pointer.
+pub fn write(memory: &GuestMemoryMmap, board: &Board<'_>) -> Result<u64, AcpiError> {
+    let tables = tables(board);
     if tables.len() as u64 > layout::ACPI_SIZE {
         return Err(AcpiError::TooLong(tables.len()));
     }
@@ -51,7 +62,7 @@ pub fn write(memory: &GuestMemoryMmap, processors: &[u8], size: Bytes) -> Result
 }
 
 /// All tables as they lie in memory from [`layout::ACPI`].
-fn tables(processors: &[u8], size: Bytes) -> Vec<u8> {
+fn tables(board: &Board<'_>) -> Vec<u8> {
     let mut image = vec![0; Rsdp::len()];
     let mut place = |table: &[u8]| {
         image.resize(image.len().next_multiple_of(16), 0);
@@ -59,9 +70,9 @@ fn tables(processors: &[u8], size: Bytes) -> Vec<u8> {
         image.extend(table);
         at
     };
-    let dsdt = place(&dsdt(size));
+    let dsdt = place(&dsdt(board));
     let fadt = place(&fadt(dsdt));
-    let madt = place(madt(processors).as_slice());
+    let madt = place(madt(board.processors).as_slice());
     let mcfg = place(&mcfg());
     let mut xsdt = XSDT::new(OEM, TABLE, REVISION);
     for table in [fadt, madt, mcfg] {
@@ -153,11 +164,14 @@ fn mcfg() -> Vec<u8> {
 }
 
 /// The devices that nothing else describes.
-fn dsdt(size: Bytes) -> Vec<u8> {
+fn dsdt(board: &Board<'_>) -> Vec<u8> {
     let mut dsdt = Sdt::new(*b"DSDT", 36, 6, OEM, TABLE, REVISION);
-    dsdt.append_slice(&bytes(&pci_bridge(size)));
+    dsdt.append_slice(&bytes(&pci_bridge(board.memory)));
     dsdt.append_slice(&bytes(&Motherboard));
     dsdt.append_slice(&bytes(&SerialPort));
+    if board.pvpanic {
+        dsdt.append_slice(&bytes(&PanicDevice));
+    }
     dsdt.append_slice(&bytes(&SoftOff));
     dsdt.as_slice().to_vec()
 }
@@ -260,6 +274,29 @@ impl Aml for SerialPort {
     }
 }
 
+/// The panic device, by the identifier under which guests know it.
+struct PanicDevice;
+
+impl Aml for PanicDevice {
+    fn to_aml_bytes(&self, sink: &mut dyn acpi_tables::AmlSink) {
+        /// Present, decoding, working; not to be shown to people.
+        const STATUS: u8 = 0b1011;
+        let port = layout::PORT_PVPANIC.start;
+        aml::Device::new(
+            "_SB_.PEVT".into(),
+            vec![
+                &aml::Name::new("_HID".into(), &"QEMU0001"),
+                &aml::Name::new("_STA".into(), &STATUS),
+                &aml::Name::new(
+                    "_CRS".into(),
+                    &aml::ResourceTemplate::new(vec![&aml::IO::new(port, port, 1, 1)]),
+                ),
+            ],
+        )
+        .to_aml_bytes(sink);
+    }
+}
+
 /// What to write to the control register for soft off.
 struct SoftOff;
 
@@ -274,6 +311,25 @@ impl Aml for SoftOff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn board(processors: &[u8], memory: Bytes) -> Board<'_> {
+        Board {
+            processors,
+            memory,
+            pvpanic: true,
+        }
+    }
+
+    #[test]
+    fn the_panic_device_is_told_of_where_there_is_one() {
+        let with = board(&[0], Bytes(1 << 30));
+        let named = |board: &Board<'_>| dsdt(board).windows(8).any(|name| name == b"QEMU0001");
+        assert!(named(&with));
+        assert!(!named(&Board {
+            pvpanic: false,
+            ..with
+        }));
+    }
 
     fn u32_at(image: &[u8], at: usize) -> u32 {
         u32::from_le_bytes(image[at..at + 4].try_into().unwrap())
@@ -294,7 +350,7 @@ mod tests {
 
     #[test]
     fn every_table_is_found_from_the_root_and_adds_up() {
-        let image = tables(&[0, 1], Bytes(5 << 30));
+        let image = tables(&board(&[0, 1], Bytes(5 << 30)));
         assert_eq!(&image[..8], b"RSD PTR ");
         assert_eq!((sum(&image[..20]), sum(&image[..36])), (0, 0));
         let xsdt = table(&image, u64_at(&image, 24));
@@ -316,10 +372,10 @@ mod tests {
     #[test]
     fn the_largest_guest_has_tables_that_fit() {
         assert!(
-            tables(
+            tables(&board(
                 &[0; layout::MAX_VCPUS as usize],
                 crate::config::Memory::MOST
-            )
+            ))
             .len() as u64
                 <= layout::ACPI_SIZE
         );

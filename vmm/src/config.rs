@@ -28,11 +28,15 @@ use crate::layout;
 mod check;
 mod cpu;
 mod disk;
+mod guards;
 mod net;
+mod port;
 
 pub use cpu::{Cpu, CpuFeature, CpuMode, FeaturePolicy, Topology};
 pub use disk::{Cache, Discard, Disk, DiskFormat};
+pub use guards::{Panic, PanicModel, Watchdog, WatchdogAction};
 pub use net::{Interface, LinkState, Mac, MacError};
+pub use port::{MOST_PORTS, Port};
 
 /// One guest, whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +67,18 @@ pub struct Guest {
     /// A memory balloon; none if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balloon: Option<Balloon>,
+    /// The ports of its virtio console; no such device if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
+    /// PCI slot of the virtio console, 1 to 31; the first free one if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ports_slot: Option<u8>,
+    /// A device by which the guest's kernel tells of its panic; none if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub panic: Option<Panic>,
+    /// A watchdog; none if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watchdog: Option<Watchdog>,
     /// Where its serial console goes.
     #[serde(default)]
     pub serial: Serial,
@@ -77,11 +93,11 @@ pub struct Guest {
     /// What follows when the guest asks for a reboot.
     #[serde(default = "Then::restart")]
     pub on_reboot: Then,
-    /// What follows when the guest crashes (a triple fault).
+    /// What follows when the guest crashes: a triple fault, or its kernel told of a panic.
     #[serde(default = "Then::destroy")]
     pub on_crash: Then,
-    /// File that gets a core dump of the guest, for `gdb` or `crash`, when it crashes and before what `on-crash` says follows. It is made when the
-    /// monitor starts; none if left out.
+    /// File that gets a core dump of the guest, for `gdb` or `crash`, when it crashes and before what `on-crash` says follows, or when its
+    /// watchdog says so. It is made when the monitor starts; none if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub core: Option<PathBuf>,
     /// Numeric user that the monitor becomes once everything is open. If left out, a monitor that root started becomes a user of its own, derived

@@ -64,14 +64,14 @@ pub enum ConsoleError {
 
 /// A log that keeps its newest half when it is full.
 #[derive(Debug)]
-struct Log {
+pub(crate) struct Log {
     file: File,
     size: u64,
     limit: u64,
 }
 
 impl Log {
-    fn open(path: &Path, limit: Bytes) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path, limit: Bytes) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         let file = options
             .read(true)
@@ -87,7 +87,10 @@ impl Log {
         })
     }
 
-    fn append(&mut self, data: &[u8]) -> io::Result<()> {
+    /// Writes at most half the limit at once.
+    pub(crate) fn append(&mut self, data: &[u8]) -> io::Result<()> {
+        let newest = data.len().saturating_sub(self.limit as usize / 2);
+        let data = data.get(newest..).unwrap_or_default();
         let len = data.len() as u64;
         if self.size.saturating_add(len) > self.limit {
             self.halve(len)?;
@@ -178,14 +181,15 @@ impl Write for Sink {
 
 /// A pseudo-terminal. The far end is held open too, so that it stays as it is while nobody is attached.
 #[derive(Debug)]
-struct Pty {
+pub(crate) struct Pty {
     near: File,
     _far: OwnedFd,
     name: PathBuf,
 }
 
 impl Pty {
-    fn open() -> io::Result<Self> {
+    /// Makes one, raw.
+    pub(crate) fn open() -> io::Result<Self> {
         let near = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
         grantpt(&near)?;
         unlockpt(&near)?;
@@ -205,6 +209,16 @@ impl Pty {
             _far: far,
             name,
         })
+    }
+
+    /// The monitor's end, once more.
+    pub(crate) fn near(&self) -> io::Result<File> {
+        self.near.try_clone()
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &Path {
+        &self.name
     }
 }
 
@@ -379,7 +393,7 @@ impl Drop for Console {
 }
 
 /// Makes `link` point at `target`, or be gone.
-fn leave_link(link: &Path, target: Option<&Path>) -> io::Result<()> {
+pub(crate) fn leave_link(link: &Path, target: Option<&Path>) -> io::Result<()> {
     // Only a link is ours to replace.
     if fs::symlink_metadata(link).is_ok_and(|m| m.file_type().is_symlink()) {
         fs::remove_file(link)?;

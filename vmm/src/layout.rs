@@ -98,6 +98,8 @@ pub const PORT_I8042: Range<u16> = 0x60..0x65;
 pub const PORT_RTC: Range<u16> = 0x70..0x72;
 /// The first serial port, a 16550A.
 pub const PORT_COM1: Range<u16> = 0x3f8..0x400;
+/// The panic device's register.
+pub const PORT_PVPANIC: Range<u16> = 0x505..0x506;
 /// ACPI PM1a event block: status, then enable, 16 bits each.
 pub const PORT_PM1_EVENT: Range<u16> = 0x600..0x604;
 /// ACPI PM1a control block. Writing `SLP_EN | SLP_TYP 5` ends the machine.

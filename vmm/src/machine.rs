@@ -30,7 +30,8 @@ use crate::devices::i8042::I8042;
 use crate::devices::pm::{self, PowerManagement};
 use crate::devices::rtc::Rtc;
 use crate::devices::serial::Com1;
-use crate::interrupt::{KvmIrqFd, KvmIrqLine};
+use crate::devices::virtio::console::PortState;
+use crate::interrupt::{KvmIrqFd, KvmIrqLine, KvmMsi, Msi as _};
 use crate::layout;
 use crate::memory::{self, MemoryError};
 use crate::notice::Notifier;
@@ -145,6 +146,20 @@ pub struct Machine {
 struct Places {
     apic_ids: Vec<u8>,
     memory: config::Memory,
+    /// There is a panic device at its port.
+    pvpanic: bool,
+}
+
+impl Places {
+    /// Writes the firmware's tables; gives the address of their root.
+    fn write(&self, memory: &GuestMemoryMmap) -> Result<u64, AcpiError> {
+        let board = acpi::Board {
+            processors: &self.apic_ids,
+            memory: self.memory.size,
+            pvpanic: self.pvpanic,
+        };
+        acpi::write(memory, &board)
+    }
 }
 
 /// Devices that the owner speaks to.
@@ -200,6 +215,7 @@ impl Machine {
             memory: &memory,
             ports: &ports,
             mmio: &mmio,
+            notifier,
         };
         let plugged = plug::plug(guest, &buses, sandbox)?;
 
@@ -209,8 +225,9 @@ impl Machine {
         let places = Places {
             apic_ids: (0..count).map(|n| processors.apic_id(n) as u8).collect(),
             memory: guest.memory.clone(),
+            pvpanic: plug::has_pvpanic_port(guest),
         };
-        let rsdp = acpi::write(&memory, &places.apic_ids, places.memory.size)?;
+        let rsdp = places.write(&memory)?;
         let entry = images.load(&memory, rsdp)?;
 
         let mut cores = Vec::new();
@@ -268,6 +285,7 @@ impl Machine {
 
     /// Lets the guest run.
     pub fn run(&self) {
+        self.devices.plugged.release();
         for vcpu in &self.vcpus {
             vcpu.run();
         }
@@ -282,6 +300,15 @@ impl Machine {
             // Only a reset can leave a failure behind, and it is collected there.
             let _ = vcpu.wait();
         }
+        self.devices.plugged.hold();
+    }
+
+    /// Gives every processor a non-maskable interrupt.
+    pub fn inject_nmi(&self) -> io::Result<()> {
+        // A message to all local APICs (Intel SDM, volume 3, section "Message Signalled Interrupts"): physical destination 0xff, delivery mode NMI.
+        const EVERYBODY: u64 = 0xff << 12;
+        const NMI: u32 = 0b100 << 8;
+        KvmMsi::new(Arc::clone(&self.vm)).signal(layout::LOCAL_APIC | EVERYBODY, NMI)
     }
 
     /// Puts everything back to power on and loads the kernel again. The guest must be at rest and stays so.
@@ -290,7 +317,7 @@ impl Machine {
         lock(&self.devices.power).reset();
         lock(&self.devices.serial).reset();
         memory::discard(&self.memory, &self.places.memory)?;
-        let rsdp = acpi::write(&self.memory, &self.places.apic_ids, self.places.memory.size)?;
+        let rsdp = self.places.write(&self.memory)?;
         let entry = self.images.load(&self.memory, rsdp)?;
         self.chips.reset(&self.vm)?;
         for vcpu in &self.vcpus {
@@ -330,6 +357,11 @@ impl Machine {
     /// Pulls the cable of the interface named `id`, or puts it in; says whether that changed anything.
     pub fn set_link(&self, id: &str, state: LinkState) -> Result<bool, NoInterface> {
         self.devices.plugged.set_link(id, state)
+    }
+
+    /// How the ports of the virtio console are.
+    pub fn ports(&self) -> Vec<PortState> {
+        self.devices.plugged.ports()
     }
 
     /// How the balloon is, if there is one.

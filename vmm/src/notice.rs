@@ -16,6 +16,8 @@ pub enum Notice {
     PowerOff,
     /// The guest asks for a reset.
     Reset,
+    /// The guest did not feed its watchdog in time.
+    Watchdog,
     /// The guest broke down; the text says how.
     Crash(String),
     /// The monitor or the host cannot run the guest any further; the text says why.
@@ -27,6 +29,7 @@ impl fmt::Display for Notice {
         match self {
             Self::PowerOff => f.write_str("the guest powered off"),
             Self::Reset => f.write_str("the guest asked for a reset"),
+            Self::Watchdog => f.write_str("the guest did not feed its watchdog in time"),
             Self::Crash(how) => write!(f, "the guest crashed: {how}"),
             Self::Failed(why) => write!(f, "the guest cannot go on: {why}"),
         }

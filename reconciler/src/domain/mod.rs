@@ -14,6 +14,7 @@
 pub mod builtin;
 pub mod console;
 pub mod directory;
+mod fields;
 mod guests;
 pub mod line;
 pub mod qemu;

@@ -41,7 +41,7 @@ pub struct Domain {
     pub interfaces: Vec<Interface>,
     /// Character devices.
     pub chardevs: Vec<Chardev>,
-    /// Devices that only QEMU has, each as one plain record; empty under the builtin driver.
+    /// Devices that a driver needs to know no more of than their attributes, each as one plain record.
     pub extras: Vec<Extra>,
     /// The random number device.
     pub rng: Option<Rng>,
@@ -310,6 +310,8 @@ pub enum Backend {
     File(PathBuf),
     /// A listening unix socket; `None` is a path of vireo's choice.
     Unix(Option<PathBuf>),
+    /// A unix socket that somebody else listens on.
+    UnixCall(PathBuf),
     /// TCP: host, service, whether it listens.
     Tcp(String, String, bool),
     /// Thrown away.
@@ -318,7 +320,7 @@ pub enum Backend {
     SpiceVmc,
 }
 
-/// A device that only QEMU has, reduced to what its command line needs.
+/// A device reduced to what its monitor has to be told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extra {
     /// The element: `graphics`, `video`, `input`, `sound`, `controller`, `redirdev`, `watchdog`, …

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use super::{Bytes, Guest, Memory, Problem, cpu, disk, net};
+use super::{Bytes, Guest, Memory, PanicModel, Problem, WatchdogAction, cpu, disk, net, port};
 use crate::layout;
 
 impl Guest {
@@ -91,11 +91,26 @@ impl Guest {
         let mut ids = HashSet::new();
         disk::check(&self.disks, &mut ids, p);
         net::check(&self.interfaces, &mut ids, p);
+        port::check(&self.ports, &mut ids, p);
         let wanted = self.slots();
         p.require(
             "disks, interfaces",
             wanted.len() <= 31,
             "more than 31 devices do not fit on the PCI bus",
+        );
+        if let Some(panic) = &self.panic {
+            p.require(
+                "panic.slot",
+                panic.slot.is_none() || panic.model == PanicModel::Pci,
+                "a panic device of model isa has no PCI slot",
+            );
+        }
+        let dumps = self.watchdog.as_ref();
+        let dumps = dumps.is_some_and(|watchdog| watchdog.action == WatchdogAction::Dump);
+        p.require(
+            "watchdog.action",
+            !dumps || self.core.is_some(),
+            "a dump wants a file: `core`",
         );
         let mut slots = HashSet::new();
         for (field, slot) in wanted {
@@ -127,7 +142,19 @@ impl Guest {
             .balloon
             .iter()
             .map(|d| ("balloon.slot".to_owned(), d.slot));
-        disks.chain(interfaces).chain(rng).chain(balloon).collect()
+        let panic = self.panic.iter().filter(|d| d.model == PanicModel::Pci);
+        let panic = panic.map(|d| ("panic.slot".to_owned(), d.slot));
+        let watchdog = self.watchdog.iter();
+        let watchdog = watchdog.map(|d| ("watchdog.slot".to_owned(), d.slot));
+        let ports = (!self.ports.is_empty()).then(|| ("ports-slot".to_owned(), self.ports_slot));
+        disks
+            .chain(interfaces)
+            .chain(rng)
+            .chain(balloon)
+            .chain(panic)
+            .chain(watchdog)
+            .chain(ports)
+            .collect()
     }
 
     fn check_paths(&self, p: &mut Problems) {
@@ -156,11 +183,24 @@ impl Guest {
         for (i, disk) in self.disks.iter().enumerate() {
             absolute(format!("disks[{i}].path"), &disk.path);
         }
+        for (i, port) in self.ports.iter().enumerate() {
+            let paths = [("log", &port.log), ("socket", &port.socket)];
+            for (name, path) in paths {
+                if let Some(path) = path {
+                    absolute(format!("ports[{i}].{name}"), path);
+                }
+            }
+        }
+        let sockets = self.ports.iter().map(|port| port.socket.as_ref());
+        let sockets = sockets.map(|socket| ("ports", socket));
         // A unix socket's name must fit in `sockaddr_un`.
         for (field, path) in [
             ("control", Some(&self.control)),
             ("serial.socket", self.serial.socket.as_ref()),
-        ] {
+        ]
+        .into_iter()
+        .chain(sockets)
+        {
             let short = path.is_none_or(|path| path.as_os_str().len() < 108);
             p.require(field, short, "a unix socket's path has at most 107 bytes");
         }

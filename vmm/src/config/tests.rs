@@ -23,6 +23,8 @@ disks:
 interfaces: [{id: net0, tap: vnet0, mac: '52:54:00:12:34:56', queues: 1}]
 rng: {}
 balloon: {target: 268435456}
+panic: {model: pci, slot: 4}
+watchdog: {action: inject-nmi}
 serial: {pty: true, log: /var/log/web.log, log-limit: 65536, socket: /run/g/serial}
 control: /run/g/control
 state: /run/g/state
@@ -213,4 +215,21 @@ fn a_processor_must_have_a_known_model_known_features_and_room() {
             problems(wrong)
         );
     }
+}
+
+#[test]
+fn a_panic_device_at_a_port_has_no_slot_and_a_watchdog_that_dumps_has_a_file() {
+    let mut guest = smallest();
+    guest.panic = Some(Panic {
+        model: PanicModel::Isa,
+        slot: Some(4),
+    });
+    guest.watchdog = Some(Watchdog {
+        action: WatchdogAction::Dump,
+        slot: None,
+    });
+    assert_eq!(fields(&guest), ["panic.slot", "watchdog.action"]);
+    guest.panic = None;
+    guest.core = Some("/var/core".into());
+    assert!(fields(&guest).is_empty());
 }

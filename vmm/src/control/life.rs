@@ -13,7 +13,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::config::{Guest, Then};
+use crate::config::{Guest, Then, WatchdogAction};
 use crate::notice::Notice;
 
 /// Where a guest is in its life.
@@ -78,6 +78,12 @@ pub enum Action {
     },
     /// Change the device.
     Device,
+    /// Only say what happened.
+    Tell,
+    /// Write a core dump, and let the guest go on.
+    Dump,
+    /// Give every processor a non-maskable interrupt.
+    InjectNmi,
     /// Keep the guest as it is, at rest.
     Preserve(Reason),
     /// End the monitor.
@@ -144,15 +150,39 @@ impl Life {
             return Action::Nothing;
         }
         let (reason, then) = match notice {
+            Notice::Watchdog => return self.after_watchdog(policy),
             Notice::PowerOff => (Reason::PowerOff, policy.poweroff),
             Notice::Reset => (Reason::Reset, policy.reboot),
             Notice::Crash(_) => (Reason::Crash, policy.crash),
             Notice::Failed(_) => (Reason::Error, policy.crash),
         };
-        match then {
-            Then::Destroy => Action::End(reason),
-            Then::Restart => Action::Reset { run: true },
-            Then::Preserve => Action::Preserve(reason),
+        then.action(reason)
+    }
+
+    /// What follows when the watchdog was not fed. One that barks while somebody pauses the guest is not heard.
+    fn after_watchdog(self, policy: Policy) -> Action {
+        if self != Self::Running {
+            return Action::Nothing;
+        }
+        match policy.watchdog {
+            WatchdogAction::Reset => policy.reboot.action(Reason::Reset),
+            WatchdogAction::Poweroff => policy.poweroff.action(Reason::PowerOff),
+            WatchdogAction::Shutdown => Action::PressPowerButton,
+            WatchdogAction::Pause => Action::Pause,
+            WatchdogAction::Dump => Action::Dump,
+            WatchdogAction::None => Action::Tell,
+            WatchdogAction::InjectNmi => Action::InjectNmi,
+        }
+    }
+}
+
+impl Then {
+    /// What to do with a guest that ended.
+    fn action(self, reason: Reason) -> Action {
+        match self {
+            Self::Destroy => Action::End(reason),
+            Self::Restart => Action::Reset { run: true },
+            Self::Preserve => Action::Preserve(reason),
         }
     }
 }
@@ -166,6 +196,8 @@ pub struct Policy {
     pub reboot: Then,
     /// The guest crashed, or could not be run any further.
     pub crash: Then,
+    /// The guest did not feed its watchdog.
+    pub watchdog: WatchdogAction,
 }
 
 impl From<&Guest> for Policy {
@@ -174,6 +206,10 @@ impl From<&Guest> for Policy {
             poweroff: guest.on_poweroff,
             reboot: guest.on_reboot,
             crash: guest.on_crash,
+            watchdog: guest
+                .watchdog
+                .as_ref()
+                .map_or(WatchdogAction::None, |watchdog| watchdog.action),
         }
     }
 }
@@ -214,6 +250,7 @@ mod tests {
             poweroff,
             reboot,
             crash,
+            watchdog: WatchdogAction::Reset,
         })
     }
 
@@ -221,6 +258,7 @@ mod tests {
         prop::sample::select(vec![
             Notice::PowerOff,
             Notice::Reset,
+            Notice::Watchdog,
             Notice::Crash("x".into()),
             Notice::Failed("x".into()),
         ])
@@ -229,7 +267,12 @@ mod tests {
     /// The state after an action, as the owner carries it out.
     fn next(life: Life, action: Action) -> Option<Life> {
         match action {
-            Action::Nothing | Action::PressPowerButton | Action::Device => Some(life),
+            Action::Nothing
+            | Action::PressPowerButton
+            | Action::Device
+            | Action::Tell
+            | Action::Dump
+            | Action::InjectNmi => Some(life),
             Action::Pause | Action::Reset { run: false } => Some(Life::Paused),
             Action::Run | Action::Reset { run: true } => Some(Life::Running),
             Action::Preserve(reason) => Some(Life::Preserved(reason)),
@@ -287,6 +330,7 @@ mod tests {
                 Notice::PowerOff => policy.poweroff,
                 Notice::Reset => policy.reboot,
                 Notice::Crash(_) | Notice::Failed(_) => policy.crash,
+                Notice::Watchdog => policy.reboot,
             };
             let action = Life::Running.after(&notice, policy);
             let held = match then {
@@ -295,6 +339,34 @@ mod tests {
                 Then::Preserve => matches!(action, Action::Preserve(_)),
             };
             prop_assert!(held);
+        }
+    }
+
+    #[test]
+    fn a_watchdog_that_is_not_fed_does_what_was_configured() {
+        use {Action as A, WatchdogAction as W};
+        let policy = |watchdog| Policy {
+            poweroff: Then::Preserve,
+            reboot: Then::Destroy,
+            crash: Then::Restart,
+            watchdog,
+        };
+        for (configured, action) in [
+            (W::Reset, A::End(Reason::Reset)),
+            (W::Poweroff, A::Preserve(Reason::PowerOff)),
+            (W::Shutdown, A::PressPowerButton),
+            (W::Pause, A::Pause),
+            (W::Dump, A::Dump),
+            (W::None, A::Tell),
+            (W::InjectNmi, A::InjectNmi),
+        ] {
+            let policy = policy(configured);
+            assert_eq!(Life::Running.after(&Notice::Watchdog, policy), action);
+            assert_eq!(
+                Life::Paused.after(&Notice::Watchdog, policy),
+                A::Nothing,
+                "its time stands still"
+            );
         }
     }
 

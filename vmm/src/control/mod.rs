@@ -25,13 +25,14 @@ use crate::bus::lock;
 use crate::config::Guest;
 use crate::console::{Console, Port};
 use crate::core_dump::CoreFile;
+use crate::devices::virtio::console::PortState;
 use crate::machine::{BalloonError, Machine};
 use crate::notice::{Notice, Notices};
 use crate::sandbox::{Layers, last_words};
 use clients::Client;
 use life::{Action, Policy, Wish};
 use poll::{Poll, Source};
-use wire::{Answer, Code, EventKind, Failure, Request, Stats, Status};
+use wire::{Answer, Code, EventKind, Failure, PortStatus, Request, Stats, Status};
 
 pub use journal::Journal;
 pub use life::{Life, Reason};
@@ -250,6 +251,7 @@ impl<'a> Owner<'a> {
             let kind = match notice {
                 Notice::PowerOff => EventKind::PowerOff,
                 Notice::Reset => EventKind::Reset,
+                Notice::Watchdog => EventKind::Watchdog,
                 Notice::Crash(_) => EventKind::Crash,
                 Notice::Failed(_) => EventKind::Error,
             };
@@ -294,7 +296,15 @@ impl<'a> Owner<'a> {
     fn act(&mut self, action: Action, message: String) -> Result<Option<End>, Failure> {
         match action {
             // What becomes of a device is in the request: see `change`.
-            Action::Nothing | Action::Device => {}
+            Action::Nothing | Action::Device | Action::Tell => {}
+            Action::Dump => {
+                self.dump();
+                self.machine.run();
+            }
+            Action::InjectNmi => self
+                .machine
+                .inject_nmi()
+                .map_err(|error| failure(Code::Failed, &error))?,
             Action::Pause => {
                 self.machine.pause();
                 self.event(EventKind::Paused, None);
@@ -511,6 +521,7 @@ impl<'a> Owner<'a> {
                 Life::Running | Life::Paused => None,
             },
             console: self.console.pty().map(Into::into),
+            ports: self.machine.ports().into_iter().map(port_status).collect(),
             vcpus: self.guest.vcpus.count,
             memory: self.guest.memory.size,
             seq: self.journal.seq(),
@@ -571,6 +582,15 @@ fn process_time() -> Duration {
     unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+fn port_status(port: PortState) -> PortStatus {
+    PortStatus {
+        id: port.id,
+        pty: port.pty,
+        host: port.host,
+        guest: port.guest,
+    }
 }
 
 fn failure(code: Code, error: &dyn std::error::Error) -> Failure {

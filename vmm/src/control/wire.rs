@@ -183,6 +183,9 @@ pub struct Status {
     /// The console's pseudo-terminal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub console: Option<PathBuf>,
+    /// The ports of the virtio console.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortStatus>,
     /// Number of vcpus.
     pub vcpus: u32,
     /// Size of the memory.
@@ -194,6 +197,21 @@ pub struct Status {
     pub sandbox: Option<Layers>,
     /// The monitor's version.
     pub version: String,
+}
+
+/// How a port of the virtio console is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PortStatus {
+    /// Its name in the configuration.
+    pub id: String,
+    /// Its pseudo-terminal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pty: Option<PathBuf>,
+    /// Somebody is there on the host.
+    pub host: bool,
+    /// A program in the guest has it open.
+    pub guest: bool,
 }
 
 /// Counters.
@@ -253,6 +271,8 @@ pub enum EventKind {
     PowerOff,
     /// It was, or wants to be, put back to power on.
     Reset,
+    /// It did not feed its watchdog in time.
+    Watchdog,
     /// It broke down.
     Crash,
     /// The monitor or the host cannot go on with it.

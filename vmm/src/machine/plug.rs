@@ -5,6 +5,7 @@
 //! threads begin inside the sandbox.
 
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use kvm_ioctls::VmFd;
@@ -13,18 +14,24 @@ use vm_memory::GuestMemoryMmap;
 
 use super::{BalloonError, NoInterface};
 use crate::bus::{Bus, BusError, lock};
+use crate::config::PanicModel;
 use crate::config::{self, Bytes, Guest, LinkState};
 use crate::control::wire::BalloonStats;
+use crate::devices::pvpanic::{Pvpanic, PvpanicPci};
 use crate::devices::virtio::VirtioDevice;
 use crate::devices::virtio::balloon::{self, Balloon, BalloonControl};
 use crate::devices::virtio::block::{self, Block, OpenError};
+use crate::devices::virtio::console::host::EndError;
+use crate::devices::virtio::console::{Console, PortState, PortsControl};
 use crate::devices::virtio::net::{self, LinkControl, Net, TapError};
 use crate::devices::virtio::pci::{Doorbells, KvmDoorbells, NewError, VirtioPci};
 use crate::devices::virtio::rng;
 use crate::devices::virtio::worker::Worker;
+use crate::devices::watchdog::{Watchdog, WatchdogControl};
 use crate::interrupt::{KvmMsi, Msi};
 use crate::layout;
-use crate::pci::{InsertError, PciBus, PciEcam, PciPorts, SLOTS};
+use crate::notice::Notifier;
+use crate::pci::{InsertError, PciBus, PciEcam, PciFunction, PciPorts, SLOTS};
 use crate::sandbox::{Role, Sandbox};
 
 /// Why a device is not there.
@@ -76,6 +83,9 @@ pub enum PlugError {
         /// Why.
         source: TapError,
     },
+    /// A port's other end could not be opened.
+    #[error(transparent)]
+    Port(#[from] EndError),
     /// The entropy source could not be opened.
     #[error("could not open the entropy source {path}")]
     Rng {
@@ -96,12 +106,16 @@ pub(super) struct Buses<'a> {
     pub ports: &'a Arc<Bus>,
     /// Its memory-mapped devices.
     pub mmio: &'a Arc<Bus>,
+    /// Where what happens to the guest is told.
+    pub notifier: &'a Notifier,
 }
 
 /// What is plugged in.
 pub(super) struct Plugged {
     pci: Arc<Mutex<PciBus>>,
     balloon: Option<BalloonControl>,
+    watchdog: Option<WatchdogControl>,
+    ports: Option<PortsControl>,
     /// The interfaces' cables, by the interfaces' names.
     links: Vec<(String, LinkControl)>,
 }
@@ -154,11 +168,59 @@ pub(super) fn plug(
         balloon = Some(device.control());
         plugger.insert("the balloon", config.slot, Box::new(device))?;
     }
+    if let Some(config) = &guest.panic {
+        plug_panic(config, &mut plugger)?;
+    }
+    let mut watchdog = None;
+    if let Some(config) = &guest.watchdog {
+        let device = "the watchdog";
+        let worker = small.worker(device)?;
+        let function =
+            Watchdog::new(buses.notifier.clone(), &worker).map_err(|source| PlugError::Worker {
+                device: device.into(),
+                source,
+            })?;
+        watchdog = Some(function.control());
+        plugger.insert_function(device, config.slot, function)?;
+    }
+    let mut ports = None;
+    if !guest.ports.is_empty() {
+        let device = "the console";
+        let worker = start_worker_as(Role::Channel, "ports", device, sandbox)?;
+        let links = guest.control.parent().unwrap_or(Path::new("/"));
+        let console = Console::new(&guest.ports, links, worker)?;
+        ports = Some(console.control());
+        plugger.insert(device, guest.ports_slot, Box::new(console))?;
+    }
     Ok(Plugged {
         pci,
+        ports,
+        watchdog,
         balloon,
         links,
     })
+}
+
+/// Whether there is a panic device at its port, which ACPI has to tell of.
+pub(super) fn has_pvpanic_port(guest: &Guest) -> bool {
+    let panic = guest.panic.as_ref();
+    panic.is_some_and(|panic| panic.model == PanicModel::Isa)
+}
+
+fn plug_panic(config: &config::Panic, plugger: &mut Plugger<'_>) -> Result<(), PlugError> {
+    let notifier = plugger.buses.notifier.clone();
+    match config.model {
+        PanicModel::Isa => {
+            let range = layout::PORT_PVPANIC;
+            let device = Arc::new(Mutex::new(Pvpanic::new(notifier)));
+            let ports = plugger.buses.ports;
+            Ok(ports.insert(range.start.into(), range.len() as u64, device)?)
+        }
+        PanicModel::Pci => {
+            let function = PvpanicPci::new(notifier);
+            plugger.insert_function("the panic device", config.slot, function)
+        }
+    }
 }
 
 fn open_disk(disk: &config::Disk, worker: Arc<Worker>) -> Result<Block, PlugError> {
@@ -233,15 +295,24 @@ impl<'a> Plugger<'a> {
         slot: Option<u8>,
         device: Box<dyn VirtioDevice>,
     ) -> Result<(), PlugError> {
-        let slot = slot
-            .or_else(|| self.free.next())
-            .ok_or_else(|| PlugError::Full(name.into()))?;
         let (msi, doorbells) = (Arc::clone(&self.msi), Arc::clone(&self.doorbells));
         let function = VirtioPci::new(device, self.buses.memory.clone(), msi, Some(doorbells))
             .map_err(|source| PlugError::Transport {
                 device: name.into(),
                 source,
             })?;
+        self.insert_function(name, slot, function)
+    }
+
+    fn insert_function(
+        &mut self,
+        name: &str,
+        slot: Option<u8>,
+        function: impl PciFunction + 'static,
+    ) -> Result<(), PlugError> {
+        let slot = slot
+            .or_else(|| self.free.next())
+            .ok_or_else(|| PlugError::Full(name.into()))?;
         lock(self.pci)
             .insert(slot.into(), Arc::new(Mutex::new(function)))
             .map_err(|source| PlugError::Slot {
@@ -275,9 +346,18 @@ impl<'a> Small<'a> {
 }
 
 fn start_worker(thread: &str, device: &str, sandbox: &Sandbox) -> Result<Arc<Worker>, PlugError> {
+    start_worker_as(Role::Device, thread, device, sandbox)
+}
+
+fn start_worker_as(
+    role: Role,
+    thread: &str,
+    device: &str,
+    sandbox: &Sandbox,
+) -> Result<Arc<Worker>, PlugError> {
     let sandbox = sandbox.clone();
     Worker::spawn(thread, move || {
-        sandbox.enter(Role::Device).map_err(io::Error::other)
+        sandbox.enter(role).map_err(io::Error::other)
     })
     .map_err(|source| PlugError::Worker {
         device: device.into(),
@@ -289,6 +369,16 @@ impl Plugged {
     /// Puts every device back to power on. None touches the guest's memory afterwards until the guest sets it up again.
     pub fn reset(&self) {
         lock(&self.pci).reset();
+    }
+
+    /// The guest rests: what counts time for it stands still.
+    pub fn hold(&self) {
+        self.watchdog.iter().for_each(WatchdogControl::hold);
+    }
+
+    /// The guest runs again, and so does what counts time for it.
+    pub fn release(&self) {
+        self.watchdog.iter().for_each(WatchdogControl::release);
     }
 
     /// Asks the guest to keep `target` of its memory.
@@ -305,6 +395,14 @@ impl Plugged {
         let found = self.links.iter().find(|(name, _)| name == id);
         let (_, link) = found.ok_or_else(|| NoInterface(id.to_owned()))?;
         Ok(link.set(state))
+    }
+
+    /// How the console's ports are.
+    pub fn ports(&self) -> Vec<PortState> {
+        self.ports
+            .as_ref()
+            .map(PortsControl::state)
+            .unwrap_or_default()
     }
 
     /// How the balloon is.

@@ -14,7 +14,7 @@ use std::process::{Command, Output};
 use super::*;
 
 const CHILD: &str = "VIREO_TEST_COMPROMISED";
-const ROLES: [Role; 3] = [Role::Owner, Role::Vcpu, Role::Device];
+const ROLES: [Role; 4] = [Role::Owner, Role::Vcpu, Role::Device, Role::Channel];
 
 /// What the attacker knows.
 struct Target {

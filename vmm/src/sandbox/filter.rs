@@ -81,6 +81,14 @@ const DEVICE: [i64; 9] = [
     libc::SYS_sync_file_range,
 ];
 
+/// What the console's ports do beside that: peers who come, speak and go.
+const CHANNEL: [i64; 4] = [
+    libc::SYS_accept4,
+    libc::SYS_recvfrom,
+    libc::SYS_sendto,
+    libc::SYS_shutdown,
+];
+
 /// Number of an ioctl request: `_IO`, `_IOW`, `_IOR` and `_IOWR` of the kernel's headers.
 const fn io(kind: u32, number: u32) -> u32 {
     kind << 8 | number
@@ -143,6 +151,7 @@ pub(super) fn program(role: Role) -> Result<BpfProgram, BackendError> {
         Role::Owner => (&OWNER, &OWNER_REQUESTS),
         Role::Vcpu => (&[], &VCPU_REQUESTS),
         Role::Device => (&DEVICE, &DEVICE_REQUESTS),
+        Role::Channel => (&CHANNEL, &[]),
     };
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = COMMON
         .iter()

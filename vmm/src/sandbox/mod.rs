@@ -46,6 +46,8 @@ pub enum Role {
     Vcpu,
     /// Serves devices.
     Device,
+    /// Serves devices whose other ends are sockets.
+    Channel,
 }
 
 impl Role {
@@ -55,6 +57,7 @@ impl Role {
             Self::Owner => "owner's",
             Self::Vcpu => "vcpu",
             Self::Device => "device",
+            Self::Channel => "channel",
         }
     }
 }
@@ -121,6 +124,7 @@ struct Filters {
     owner: BpfProgram,
     vcpu: BpfProgram,
     device: BpfProgram,
+    channel: BpfProgram,
 }
 
 impl Filters {
@@ -129,6 +133,7 @@ impl Filters {
             owner: filter::program(Role::Owner)?,
             vcpu: filter::program(Role::Vcpu)?,
             device: filter::program(Role::Device)?,
+            channel: filter::program(Role::Channel)?,
         })
     }
 
@@ -137,6 +142,7 @@ impl Filters {
             Role::Owner => &self.owner,
             Role::Vcpu => &self.vcpu,
             Role::Device => &self.device,
+            Role::Channel => &self.channel,
         }
     }
 }

@@ -43,7 +43,11 @@ impl Guest {
         match self.random.u8(..24) {
             16.. => self.request(),
             0 | 1 => self.touch_port(),
-            2 | 3 => self.touch_configuration(),
+            // The sequence that a watchdog wants before it takes anything.
+            3 => [0x80_u16, 0x86]
+                .iter()
+                .for_each(|word| self.register(0x0c, word.to_le_bytes())),
+            2 => self.touch_configuration(),
             4..=6 => self.touch_register(),
             7 => self.set_up(),
             8..=12 => self.scribble(),
@@ -75,7 +79,7 @@ impl Guest {
             layout::PORT_I8042,
             layout::PORT_RTC,
             layout::PORT_PCI,
-            0x600..0x610,
+            0x500..0x610,
             0..0xffff,
         ];
         let range = ranges[self.random.usize(..ranges.len())].clone();
@@ -244,17 +248,7 @@ impl Guest {
 
     /// The order of virtio 1.2, section 3.1.1, with these of the offered features.
     fn enable(&mut self, wanted: u64, mistake: u8) {
-        let configuration = layout::PCI_ECAM.start + (SLOT << 15);
-        // The first memory register and its upper half; memory and bus mastering.
-        self.machine
-            .mmio
-            .write(configuration + 0x10, &(BAR as u32).to_le_bytes());
-        self.machine
-            .mmio
-            .write(configuration + 0x14, &0_u32.to_le_bytes());
-        self.machine
-            .mmio
-            .write(configuration + 0x04, &6_u16.to_le_bytes());
+        self.place();
         if mistake != 1 {
             self.register(0x14, [0]);
         }
@@ -314,8 +308,45 @@ impl Guest {
         false
     }
 
+    /// Gives the device its register, and memory and bus mastering.
+    fn place(&self) {
+        let configuration = layout::PCI_ECAM.start + (SLOT << 15);
+        let write = |at: u64, data: &[u8]| self.machine.mmio.write(configuration + at, data);
+        write(0x10, &(BAR as u32).to_le_bytes());
+        write(0x14, &0_u32.to_le_bytes());
+        write(0x04, &6_u16.to_le_bytes());
+    }
+
+    /// Lets a watchdog end, or tells of a panic; what comes of it.
+    fn honest_guard(&mut self, kind: Kind) -> Result<(), String> {
+        self.place();
+        self.machine.notices.drain();
+        if kind == Kind::Panic {
+            self.register(0, [1]);
+        } else {
+            for at in [0, 4] {
+                self.register(0x0c, 0x80_u16.to_le_bytes());
+                self.register(0x0c, 0x86_u16.to_le_bytes());
+                self.register(at, 1_u32.to_le_bytes());
+            }
+            let lock = layout::PCI_ECAM.start + (SLOT << 15) + 0x68;
+            self.machine.mmio.write(lock, &[2]);
+        }
+        let end = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < end {
+            if !self.machine.notices.drain().is_empty() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        Err("it does not tell".into())
+    }
+
     /// Uses the device as a driver would, from a reset on.
     pub fn honest(&mut self, kind: Kind) -> Result<(), String> {
+        if matches!(kind, Kind::Watchdog | Kind::Panic) {
+            return self.honest_guard(kind);
+        }
         const VERSION_1: u64 = 1 << 32;
         for queue in 0..4 {
             self.put(rings(queue)[0], &[0; 0x1000]);
@@ -327,6 +358,7 @@ impl Guest {
         }
         let data = 0x4_0000;
         let answered = match kind {
+            Kind::Console => self.ask(1, &[(data, 64, false)]),
             Kind::Rng => self.ask(0, &[(data, 64, true)]),
             Kind::Balloon => {
                 self.put(data, &0x50_u32.to_le_bytes());
@@ -344,6 +376,7 @@ impl Guest {
                 )
             }
             Kind::Net => self.ask(1, &[(data, 12 + 60, false)]),
+            Kind::Watchdog | Kind::Panic => false,
         };
         if answered {
             Ok(())

@@ -6,21 +6,24 @@ use std::os::unix::net::UnixDatagram;
 use std::sync::{Arc, Mutex};
 
 use vireo_vmm::bus::{Bus, lock};
-use vireo_vmm::config::{Bytes, Cache, ClockOffset, Discard, DiskFormat, LinkState};
+use vireo_vmm::config::{Bytes, Cache, ClockOffset, Discard, DiskFormat, LinkState, Port};
 use vireo_vmm::devices::i8042::I8042;
 use vireo_vmm::devices::pm::{self, PowerManagement};
+use vireo_vmm::devices::pvpanic::PvpanicPci;
 use vireo_vmm::devices::rtc::Rtc;
 use vireo_vmm::devices::virtio::VirtioDevice;
 use vireo_vmm::devices::virtio::balloon::{self, Balloon};
 use vireo_vmm::devices::virtio::block::{self, Block};
-use vireo_vmm::devices::virtio::net::{self, Net, Offload, Port};
+use vireo_vmm::devices::virtio::console::Console;
+use vireo_vmm::devices::virtio::net::{self, Net, Offload, Port as Cable};
 use vireo_vmm::devices::virtio::pci::VirtioPci;
 use vireo_vmm::devices::virtio::rng::{self, Rng};
 use vireo_vmm::devices::virtio::worker::Worker;
+use vireo_vmm::devices::watchdog::Watchdog;
 use vireo_vmm::interrupt::{IrqLine, Msi};
 use vireo_vmm::layout;
-use vireo_vmm::notice;
-use vireo_vmm::pci::{PciBus, PciEcam, PciPorts};
+use vireo_vmm::notice::{self, Notifier};
+use vireo_vmm::pci::{PciBus, PciEcam, PciFunction, PciPorts};
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 /// Bytes of the guest's memory, in two ranges with a hole between them.
@@ -37,6 +40,9 @@ pub enum Kind {
     Balloon,
     Block,
     Net,
+    Console,
+    Watchdog,
+    Panic,
 }
 
 /// Interrupts that nobody takes.
@@ -63,7 +69,7 @@ impl AsRawFd for Echo {
     }
 }
 
-impl Port for Echo {
+impl Cable for Echo {
     fn receive(&self, frame: &mut [u8]) -> io::Result<usize> {
         self.0.recv(frame)
     }
@@ -83,7 +89,9 @@ pub struct Machine {
     pub mmio: Arc<Bus>,
     pci: Arc<Mutex<PciBus>>,
     _disk: tempfile::NamedTempFile,
-    _notices: notice::Notices,
+    pub notices: notice::Notices,
+    /// Held by whoever serves the device.
+    _worker: Arc<Worker>,
 }
 
 impl Machine {
@@ -99,11 +107,16 @@ impl Machine {
         let disk = tempfile::NamedTempFile::new().unwrap();
         disk.as_file().set_len(1 << 20).unwrap();
 
-        let device = device(kind, disk.path());
-        let function = VirtioPci::new(device, memory.clone(), Arc::new(Nobody), None).unwrap();
-        lock(&pci)
-            .insert(SLOT as usize, Arc::new(Mutex::new(function)))
-            .unwrap();
+        let worker = Worker::spawn("fuzz", || Ok(())).unwrap();
+        let function: Arc<Mutex<dyn PciFunction>> = match function(kind, &worker, &notifier) {
+            Some(function) => function,
+            None => {
+                let device = device(kind, disk.path(), Arc::clone(&worker));
+                let function = VirtioPci::new(device, memory.clone(), Arc::new(Nobody), None);
+                Arc::new(Mutex::new(function.unwrap()))
+            }
+        };
+        lock(&pci).insert(SLOT as usize, function).unwrap();
         let power = PowerManagement::new(Arc::new(Nobody), notifier.clone());
         let insert = |range: std::ops::Range<u16>, device| {
             let len = u64::from(range.end - range.start);
@@ -132,7 +145,8 @@ impl Machine {
             mmio,
             pci,
             _disk: disk,
-            _notices: notices,
+            notices,
+            _worker: worker,
         }
     }
 
@@ -150,9 +164,26 @@ impl Drop for Machine {
     }
 }
 
-fn device(kind: Kind, disk: &std::path::Path) -> Box<dyn VirtioDevice> {
-    let worker = Worker::spawn("fuzz", || Ok(())).unwrap();
+/// A device that is not virtio.
+fn function(
+    kind: Kind,
+    worker: &Worker,
+    notifier: &Notifier,
+) -> Option<Arc<Mutex<dyn PciFunction>>> {
     match kind {
+        Kind::Watchdog => {
+            let watchdog = Watchdog::new(notifier.clone(), worker).unwrap();
+            watchdog.control().release();
+            Some(Arc::new(Mutex::new(watchdog)))
+        }
+        Kind::Panic => Some(Arc::new(Mutex::new(PvpanicPci::new(notifier.clone())))),
+        _ => None,
+    }
+}
+
+fn device(kind: Kind, disk: &std::path::Path, worker: Arc<Worker>) -> Box<dyn VirtioDevice> {
+    match kind {
+        Kind::Watchdog | Kind::Panic => unreachable!("it is not virtio"),
         Kind::Rng => Box::new(Rng::new(&rng::Spec::default(), worker).unwrap()),
         Kind::Balloon => {
             let spec = balloon::Spec {
@@ -172,6 +203,24 @@ fn device(kind: Kind, disk: &std::path::Path) -> Box<dyn VirtioDevice> {
                 cache: Cache::Writeback,
             };
             Box::new(Block::new(&spec, worker).unwrap())
+        }
+        Kind::Console => {
+            let port = |id: &str, console: bool| Port {
+                id: id.into(),
+                name: Some(format!("org.example.{id}")),
+                console,
+                pty: console,
+                socket: (!console).then(|| disk.with_extension(id)),
+                tcp: None,
+                connect: false,
+                log: None,
+                log_limit: Bytes(4096),
+            };
+            let ports = [port("console0", true), port("channel0", false)];
+            let links = tempfile::tempdir().unwrap();
+            let console = Console::new(&ports, links.path(), worker).unwrap();
+            let _ = std::fs::remove_file(disk.with_extension("channel0"));
+            Box::new(console)
         }
         Kind::Net => {
             let (near, far) = UnixDatagram::pair().unwrap();

@@ -91,3 +91,18 @@ fn a_raw_disk_survives_any_guest() {
 fn a_network_interface_survives_any_guest() {
     fuzz(Kind::Net);
 }
+
+#[test]
+fn the_watchdog_survives_any_guest() {
+    fuzz(Kind::Watchdog);
+}
+
+#[test]
+fn the_panic_device_survives_any_guest() {
+    fuzz(Kind::Panic);
+}
+
+#[test]
+fn the_console_survives_any_guest() {
+    fuzz(Kind::Console);
+}

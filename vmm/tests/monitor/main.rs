@@ -91,6 +91,24 @@ fn a_crash_is_told_apart_from_an_end() {
 }
 
 #[test]
+fn a_panic_that_the_guest_tells_of_is_a_crash() {
+    let Some(()) = kvm() else { return };
+    let program = Program::new().say("x").out8(0x505, 1).rest();
+    let mut guest = Guest::start(&program, "panic: {}");
+    assert_eq!(guest.wait().code(), Some(3));
+    let last = guest.last_words();
+    assert_eq!(last["reason"], "crash");
+    let message = "the guest crashed: its kernel told of a panic";
+    assert_eq!(last["message"], message);
+
+    let mut guest = Guest::start(&program, "panic: {}\non-crash: preserve");
+    guest.until("preserved", |g| g.last_words()["state"] == "preserved");
+    let mut client = guest.client();
+    client.ask("quit");
+    assert!(guest.wait().success());
+}
+
+#[test]
 fn a_crash_leaves_a_core_dump_before_what_was_configured_follows() {
     let Some(()) = kvm() else { return };
     let dir = tempfile::tempdir().unwrap();

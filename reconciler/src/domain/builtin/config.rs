@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::guards::{self, Guards};
+use super::ports::{self, PortConfig};
 use crate::domain::{DriverError, GuestDir};
 use crate::resolve::Driver;
 use crate::resolve::domain::{Action, Backend, Boot, Clock, Disk, Domain, Interface};
@@ -28,6 +30,10 @@ pub struct Config {
     rng: Option<RngConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
     balloon: Option<BalloonConfig>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ports: Vec<PortConfig>,
+    #[serde(flatten)]
+    guards: Guards,
     serial: SerialConfig,
     control: PathBuf,
     state: PathBuf,
@@ -185,6 +191,8 @@ pub fn translate(domain: &Domain, dir: &GuestDir) -> Result<Config, DriverError>
         balloon: domain.balloon.then_some(BalloonConfig {
             target: memory.current.min(memory.maximum),
         }),
+        ports: ports::ports(domain, dir)?,
+        guards: guards::guards(domain)?,
         serial: serial(domain, dir)?,
         control: dir.control(),
         state: dir.file("state"),
@@ -198,7 +206,7 @@ pub fn translate(domain: &Domain, dir: &GuestDir) -> Result<Config, DriverError>
     })
 }
 
-fn unsupported(what: impl Into<String>) -> DriverError {
+pub(super) fn unsupported(what: impl Into<String>) -> DriverError {
     DriverError::Unsupported {
         driver: Driver::Builtin,
         what: what.into(),
@@ -206,7 +214,9 @@ fn unsupported(what: impl Into<String>) -> DriverError {
 }
 
 fn refuse_extras(domain: &Domain) -> Result<(), DriverError> {
-    if let Some(extra) = domain.extras.first() {
+    let known = ["panic", "watchdog"];
+    let mut extras = domain.extras.iter();
+    if let Some(extra) = extras.find(|extra| !known.contains(&extra.class.as_str())) {
         return Err(unsupported(format!("<{}>", extra.class)));
     }
     if !domain.qemu_arguments.is_empty() {
@@ -317,11 +327,11 @@ fn serial(domain: &Domain, dir: &GuestDir) -> Result<SerialConfig, DriverError> 
         log: dir.file("console.log"),
         socket: None,
     };
-    // `<serial>` and its alias `<console>` are one port.
+    // A `<console>` that is the serial port was made one.
     let port = domain
         .chardevs
         .iter()
-        .find(|chardev| matches!(chardev.class.as_str(), "serial" | "console"));
+        .find(|chardev| chardev.class == "serial");
     let Some(port) = port else { return Ok(serial) };
     if let Some(log) = &port.log {
         serial.log.clone_from(log);
@@ -334,6 +344,7 @@ fn serial(domain: &Domain, dir: &GuestDir) -> Result<SerialConfig, DriverError> 
             serial.socket = Some(path.unwrap_or_else(|| dir.file("console.socket")));
         }
         Backend::Null => serial.pty = false,
+        Backend::UnixCall(..) => return Err(unsupported("a serial port that calls a socket")),
         Backend::Tcp(..) => return Err(unsupported("a serial port over TCP")),
         Backend::SpiceVmc => return Err(unsupported("a serial port over SPICE")),
     }
@@ -349,12 +360,13 @@ fn on_poweroff(action: Action) -> &'static str {
     }
 }
 
-/// Whether the guest's crash is to leave a core dump.
+/// Whether the guest's crash, or its watchdog, is to leave a core dump.
 pub fn dumps_core(domain: &Domain) -> bool {
-    matches!(
+    let crash = matches!(
         domain.events.on_crash,
         Action::CoredumpDestroy | Action::CoredumpRestart
-    )
+    );
+    crash || guards::watchdog_dumps(domain)
 }
 
 fn word(action: Action) -> &'static str {
@@ -425,6 +437,80 @@ mod tests {
             assert_eq!(read.interfaces[0].link, state);
             assert_eq!(read.interfaces[0].mtu.map(u32::from), mtu);
         }
+    }
+
+    #[test]
+    fn a_panic_device_and_a_watchdog_reach_the_monitor_with_what_follows() {
+        use vireo_vmm::config::{PanicModel, WatchdogAction};
+        let dir = GuestDir::new(std::path::Path::new("/run/vireo/guests"), uuid::Uuid::nil());
+        let mut domain = testing::domain();
+        let extra = |class: &str, fields: &[(&str, &str)]| crate::resolve::domain::Extra {
+            class: class.to_owned(),
+            fields: fields
+                .iter()
+                .map(|&(key, value)| (key.to_owned(), value.to_owned()))
+                .collect(),
+            address: None,
+        };
+        for (word, action) in [
+            ("reset", WatchdogAction::Reset),
+            ("shutdown", WatchdogAction::Shutdown),
+            ("poweroff", WatchdogAction::Poweroff),
+            ("pause", WatchdogAction::Pause),
+            ("dump", WatchdogAction::Dump),
+            ("none", WatchdogAction::None),
+            ("inject-nmi", WatchdogAction::InjectNmi),
+        ] {
+            domain.extras = vec![
+                extra("panic", &[("model", "pvpanic")]),
+                extra("watchdog", &[("model", "i6300esb"), ("action", word)]),
+            ];
+            let text = serde_json::to_string(&translate(&domain, &dir).unwrap()).unwrap();
+            let read = vireo_vmm::config::Guest::parse(&text).unwrap();
+            assert_eq!(read.panic.unwrap().model, PanicModel::Pci);
+            assert_eq!(read.watchdog.unwrap().action, action);
+            assert_eq!(read.core.is_some(), word == "dump");
+        }
+    }
+
+    #[test]
+    fn consoles_and_channels_reach_the_monitor_with_their_names_and_other_ends() {
+        use crate::resolve::domain::Chardev;
+        let dir = GuestDir::new(std::path::Path::new("/run/vireo/guests"), uuid::Uuid::nil());
+        let mut domain = testing::domain();
+        let chardev = |class: &str, name: Option<&str>, backend| Chardev {
+            class: class.to_owned(),
+            backend,
+            target: "virtio".to_owned(),
+            name: name.map(str::to_owned),
+            port: None,
+            log: None,
+            address: None,
+        };
+        let backends = [
+            Backend::Unix(None),
+            Backend::UnixCall("/run/peer".into()),
+            Backend::Tcp("127.0.0.1".to_owned(), "4555".to_owned(), true),
+            Backend::File("/var/log/x".into()),
+            Backend::Null,
+        ];
+        domain.chardevs.push(chardev("console", None, Backend::Pty));
+        let channel = |backend| chardev("channel", Some("org.qemu.guest_agent.0"), backend);
+        domain.chardevs.extend(backends.map(channel));
+        let text = serde_json::to_string(&translate(&domain, &dir).unwrap()).unwrap();
+        let read = vireo_vmm::config::Guest::parse(&text).unwrap();
+        let [console, bound, calling, tcp, file, null] = &read.ports[..] else {
+            panic!("{:?}", read.ports);
+        };
+        assert!(console.console && console.pty && console.name.is_none());
+        assert_eq!(bound.name.as_deref(), Some("org.qemu.guest_agent.0"));
+        assert!(bound.socket.is_some() && !bound.connect);
+        assert!(calling.connect && calling.socket.as_deref() == Some("/run/peer".as_ref()));
+        assert_eq!(tcp.tcp.as_deref(), Some("127.0.0.1:4555"));
+        assert_eq!(file.log.as_deref(), Some("/var/log/x".as_ref()));
+        assert!(null.log.is_none() && null.socket.is_none() && !null.pty);
+        domain.chardevs = vec![channel(Backend::SpiceVmc)];
+        assert!(translate(&domain, &dir).is_err());
     }
 
     #[test]

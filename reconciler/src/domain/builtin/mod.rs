@@ -4,6 +4,8 @@
 //! each question. The monitor writes its life into `state`, a line of JSON at each change, which still speaks when the process is gone.
 
 mod config;
+mod guards;
+mod ports;
 pub(crate) mod processors;
 
 use std::os::unix::fs::DirBuilderExt;

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::command::{CONSOLE, CommandLine, escape, text};
-use super::fields::unsupported;
 use super::place;
+use super::unsupported;
 use crate::domain::{DriverError, GuestDir};
 use crate::resolve::domain::{Backend, Chardev, Domain};
 
@@ -67,6 +67,9 @@ fn backend(line: &mut CommandLine, chardev: &Chardev, id: &str, dir: &GuestDir) 
                 "socket,id={id},path={},server=on,wait=off",
                 escape(&text(&path))
             )
+        }
+        Backend::UnixCall(path) => {
+            format!("socket,id={id},path={},reconnect=1", escape(&text(path)))
         }
         Backend::Tcp(host, port, listens) => {
             let listens = if *listens {

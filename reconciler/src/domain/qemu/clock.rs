@@ -3,8 +3,10 @@
 //! Source: QEMU's "Invocation" (`-rtc`, `-machine`, `-global`, `-cpu`), libvirt's domain format, "Time keeping" and "Power Management".
 
 use super::command::{CommandLine, Host, is_q35};
-use super::fields::{Fields, unsupported};
+use super::unsupported;
+use crate::domain::fields::Fields;
 use crate::domain::{DriverError, Objection};
+use crate::resolve::Driver;
 use crate::resolve::domain::{Domain, Extra};
 
 /// What timers add to options that others write.
@@ -39,7 +41,7 @@ pub fn timers(domain: &Domain, host: &Host) -> Timers {
 }
 
 fn timer(timers: &mut Timers, extra: &Extra, host: &Host) -> Result<(), DriverError> {
-    let fields = Fields::of(extra);
+    let fields = Fields::of(Driver::Qemu, extra);
     let name = fields.get("name").unwrap_or_default();
     let present = fields.get("present").map(|present| present == "yes");
     let switch = |present: bool| if present { "on" } else { "off" };
@@ -93,7 +95,7 @@ fn timer(timers: &mut Timers, extra: &Extra, host: &Host) -> Result<(), DriverEr
 /// # Errors
 /// Never yet: what `<pm>` may say is known.
 pub fn sleep(line: &mut CommandLine, domain: &Domain, extra: &Extra) -> Result<(), DriverError> {
-    let fields = Fields::of(extra);
+    let fields = Fields::of(Driver::Qemu, extra);
     let chip = if is_q35(domain) {
         "ICH9-LPC"
     } else {

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::clock;
-use super::fields::unsupported;
 use super::place::{self, pci};
+use super::unsupported;
 use super::{chardevs, controllers, devices, machine};
 use crate::domain::{DriverError, GuestDir, Objection, find_program};
 use crate::resolve::domain::{

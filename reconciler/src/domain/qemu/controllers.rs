@@ -3,9 +3,11 @@
 use serde_json::{Value, json};
 
 use super::command::is_q35;
-use super::fields::{Fields, unsupported};
 use super::place::{self, pci};
+use super::unsupported;
 use crate::domain::DriverError;
+use crate::domain::fields::Fields;
+use crate::resolve::Driver;
 use crate::resolve::domain::{Address, Chardev, Domain, Extra};
 
 /// A stated controller, or `None` for one that the machine has anyway.
@@ -13,7 +15,7 @@ use crate::resolve::domain::{Address, Chardev, Domain, Extra};
 /// # Errors
 /// One that this driver, or the machine, does not have.
 pub fn stated(domain: &Domain, extra: &Extra) -> Result<Option<Value>, DriverError> {
-    let fields = Fields::of(extra);
+    let fields = Fields::of(Driver::Qemu, extra);
     let index = index(&fields)?;
     let device = match fields.get("type").unwrap_or_default() {
         "usb" => usb(domain, &fields, index)?,
@@ -118,7 +120,7 @@ pub fn scsi_model(domain: &Domain, index: u32) -> &'static str {
             && field("index").unwrap_or("0") == index.to_string()
     });
     stated
-        .and_then(|extra| scsi(&Fields::of(extra)).ok())
+        .and_then(|extra| scsi(&Fields::of(Driver::Qemu, extra)).ok())
         .unwrap_or("lsi")
 }
 

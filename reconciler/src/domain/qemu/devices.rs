@@ -5,10 +5,12 @@ use serde_json::{Value, json};
 use super::clock;
 use super::command::{CommandLine, escape, is_q35, text};
 use super::controllers::scsi_model;
-use super::fields::{Fields, unsupported};
 use super::place::{self, pci, usb};
+use super::unsupported;
+use crate::domain::fields::Fields;
 use crate::domain::{DriverError, GuestDir};
-use crate::resolve::domain::{Disk, Domain, Extra};
+use crate::resolve::Driver;
+use crate::resolve::domain::{Address, Disk, Domain, Extra};
 
 /// The number that the letters of a target name stand for: `hda` is 0, `sdaa` is 26.
 fn number(target: &str) -> Option<u32> {
@@ -110,13 +112,14 @@ pub fn extra(
     index: usize,
     extra: &Extra,
 ) -> Result<(), DriverError> {
-    let fields = Fields::of(extra);
+    let fields = Fields::of(Driver::Qemu, extra);
     match extra.class.as_str() {
         "graphics" => graphics(line, &fields, index, dir)?,
         "video" => video(line, domain, &fields, index)?,
         "input" => input(line, domain, &fields, index)?,
         "sound" => sound(line, domain, &fields, index)?,
         "watchdog" => watchdog(line, domain, &fields)?,
+        "panic" => panic(line, domain, &fields)?,
         "redirdev" => redirdev(line, &fields, index)?,
         "pm" => return clock::sleep(line, domain, extra),
         other => return Err(unsupported(format!("<{other}>"))),
@@ -381,6 +384,22 @@ fn watchdog(
         _ => line.device(pci(domain, device, fields.address())?),
     }
     line.option("-action", format!("watchdog={action}"));
+    Ok(())
+}
+
+fn panic(line: &mut CommandLine, domain: &Domain, fields: &Fields<'_>) -> Result<(), DriverError> {
+    let words = [("isa", "pvpanic"), ("pvpanic", "pvpanic-pci")];
+    let driver = fields.word("model", "pvpanic", &words)?;
+    let device = json!({"driver": driver, "id": driver});
+    match (driver, fields.address()) {
+        ("pvpanic", Some(Address::Isa { iobase, irq: None })) => {
+            let port = iobase.unwrap_or(0x505);
+            line.device(json!({"driver": driver, "id": driver, "ioport": port}));
+        }
+        ("pvpanic", None) => line.device(device),
+        ("pvpanic", Some(_)) => return Err(unsupported("a panic device at that address")),
+        (_, at) => line.device(pci(domain, device, at)?),
+    }
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::clock::Timers;
 use super::command::{CommandLine, Host, escape, text};
-use super::fields::unsupported;
+use super::unsupported;
 use crate::domain::{DriverError, GuestDir};
 use crate::resolve::domain::{Boot, Clock, Domain};
 

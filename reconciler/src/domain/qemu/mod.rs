@@ -9,7 +9,6 @@ mod command;
 mod controllers;
 mod devices;
 mod events;
-mod fields;
 mod machine;
 mod place;
 mod qmp;
@@ -25,6 +24,14 @@ use crate::resolve::domain::Domain;
 /// Everything of the guest that QEMU is not told here, and so cannot do.
 pub fn objections(domain: &Domain) -> Vec<Objection> {
     command::objections(domain)
+}
+
+/// What the driver does not do, by name.
+fn unsupported(what: impl Into<String>) -> DriverError {
+    DriverError::Unsupported {
+        driver: crate::resolve::Driver::Qemu,
+        what: what.into(),
+    }
 }
 
 /// What QEMU is told of a guest.

@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::command::is_q35;
-use super::fields::unsupported;
+use super::unsupported;
 use crate::domain::DriverError;
 use crate::resolve::domain::{Address, Domain};
 

@@ -7,6 +7,7 @@
 
 pub mod balloon;
 pub mod block;
+pub mod console;
 pub mod net;
 pub mod pci;
 pub mod ring;
@@ -31,6 +32,8 @@ pub enum DeviceType {
     Net = 1,
     /// Block device.
     Block = 2,
+    /// Console.
+    Console = 3,
     /// Source of random bytes.
     Rng = 4,
     /// Memory balloon.

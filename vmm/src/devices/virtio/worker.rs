@@ -206,6 +206,11 @@ impl Timer {
     pub fn arm(&self, delay: Duration) -> io::Result<()> {
         lock(&self.0).reset(delay, None).map_err(io::Error::from)
     }
+
+    /// Forgets what the timer was set to.
+    pub fn disarm(&self) -> io::Result<()> {
+        lock(&self.0).clear().map_err(io::Error::from)
+    }
 }
 
 impl AsRawFd for Timer {

@@ -100,12 +100,12 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
         "a name for the management's use, which no guest sees",
     ),
     (
-        "devices/serial/target/model/**",
-        "only the model that the type has is accepted",
+        "devices/panic/alias/**",
+        "a name for the management's use, which no guest sees",
     ),
     (
-        "devices/channel/source/@mode",
-        "'bind' is all that is accepted",
+        "devices/serial/target/model/**",
+        "only the model that the type has is accepted",
     ),
     (
         "devices/channel/target/@type",
@@ -169,6 +169,7 @@ const AS_BUILTIN_IS: &[&str] = &[
     "devices/console/@type",
     "devices/console/target/@type",
     "devices/memballoon",
+    "devices/watchdog/@model",
 ];
 
 const FILTER: &str = "<filter name='clean'><rule action='accept' direction='out'/></filter>";

@@ -135,7 +135,7 @@ fn chardev(at: &mut Resolving<'_>, stated: &Port<'_>) -> Option<Chardev> {
     })
 }
 
-/// The host's side. vireo listens on unix sockets; on TCP it does what is asked, and calls by default.
+/// The host's side. On unix sockets vireo listens by default, on TCP it calls.
 fn backend(at: &mut Resolving<'_>, stated: &Port<'_>) -> Option<Backend> {
     let Port { class, path, .. } = stated;
     let source = stated.sources.first();
@@ -158,12 +158,13 @@ fn backend(at: &mut Resolving<'_>, stated: &Port<'_>) -> Option<Backend> {
         (CharType::Pty, ..) => Some(Backend::Pty),
         (CharType::Null, ..) => Some(Backend::Null),
         (CharType::Spicevmc, ..) => Some(Backend::SpiceVmc),
-        (CharType::Unix, ..) if calls => {
+        (CharType::Unix, Some(file), _) if calls => Some(Backend::UnixCall(file)),
+        (CharType::Unix, None, _) if calls => {
             at.refuse(
-                "unsupported",
+                "missing",
                 &format!("{path}/source/@mode"),
-                "calling a unix socket is not something vireo can do: it listens there",
-                "mode='bind' is",
+                "there is no socket to call",
+                "add its path to <source>, or say mode='bind'",
             );
             None
         }

@@ -1,4 +1,4 @@
-//! Devices, timers and power management that only QEMU has.
+//! Devices, timers and power management that drivers get as plain records.
 
 use std::collections::BTreeMap;
 
@@ -51,6 +51,7 @@ fn place<'d>(domain: &'d Stated, class: &str, number: usize) -> Option<&'d State
         "controller" => devices.controllers.get(number)?.address.as_ref(),
         "redirdev" => devices.redirdevs.get(number)?.address.as_ref(),
         "watchdog" => devices.watchdogs.get(number)?.address.as_ref(),
+        "panic" => devices.panics.get(number)?.address.as_ref(),
         _ => None,
     }
 }

@@ -14,7 +14,7 @@ use vireo_schema::domain::devices::Devices;
 use vireo_schema::domain::disk::{CacheMode, DiskBus, DiskDevice};
 use vireo_schema::domain::interface::{InterfaceType, NetDriverName};
 use vireo_schema::domain::memory::BalloonModel;
-use vireo_schema::domain::misc::RngBackendModel;
+use vireo_schema::domain::misc::{PanicModel, RngBackendModel, WatchdogModel};
 
 use super::{Resolving, Surroundings};
 use crate::resolve::domain::{Address, Chardev, Disk, Extra, Interface, Rng};
@@ -93,9 +93,12 @@ pub(super) fn builtin_obstacle(devices: &Devices) -> Option<(String, String)> {
         return Some((path("serial", 1), "it has several serial ports".to_owned()));
     }
     let ports = devices.serials.iter().map(|serial| (serial.kind, "serial"));
-    let consoles = devices
-        .consoles
-        .iter()
+    let virtio = |target: &Option<CharTarget>| {
+        target.as_ref().and_then(|target| target.kind) == Some(CharTargetType::Virtio)
+    };
+    let consoles = devices.consoles.iter();
+    let consoles = consoles
+        .filter(|console| !virtio(&console.target))
         .map(|console| (console.kind, "console"));
     for (kind, element) in ports.chain(consoles) {
         if kind.unwrap_or(CharType::Pty) != CharType::Pty {
@@ -112,25 +115,75 @@ pub(super) fn builtin_obstacle(devices: &Devices) -> Option<(String, String)> {
             "its serial port is not the first".to_owned(),
         ));
     }
-    let virtio = |target: &Option<CharTarget>| {
-        target.as_ref().and_then(|target| target.kind) == Some(CharTargetType::Virtio)
-    };
-    if let Some(number) = devices
-        .consoles
-        .iter()
-        .position(|console| virtio(&console.target))
-    {
+    if devices.rngs.len() > 1 {
         return Some((
-            path("console", number),
-            "it has a virtio console".to_owned(),
-        ));
-    }
-    (devices.rngs.len() > 1).then(|| {
-        (
             path("rng", 1),
             "it has several random number devices".to_owned(),
-        )
+        ));
+    }
+    port_obstacle(devices).or_else(|| guard_obstacle(devices))
+}
+
+/// The first virtio console or channel that the builtin driver does not have.
+fn port_obstacle(devices: &Devices) -> Option<(String, String)> {
+    let consoles = devices.consoles.iter().enumerate();
+    let consoles = consoles
+        .filter(|(_, console)| {
+            let target = console.target.as_ref();
+            target.and_then(|target| target.kind) == Some(CharTargetType::Virtio)
+        })
+        .map(|(number, console)| ("console", number, console.kind, &console.target));
+    let channels = devices.channels.iter().enumerate();
+    let channels =
+        channels.map(|(number, channel)| ("channel", number, channel.kind, &channel.target));
+    let ports: Vec<_> = consoles.chain(channels).collect();
+    for (class, number, kind, target) in &ports {
+        let target = target.as_ref().and_then(|target| target.kind);
+        if let Some(other) = target.filter(|target| *target != CharTargetType::Virtio) {
+            let why = format!("it has a {class} of type {}", other.as_str());
+            return Some((nth(class, *number), why));
+        }
+        if kind.unwrap_or(CharType::Pty) == CharType::Spicevmc {
+            let why = format!("it has a {class} of SPICE's, and builtin has no display");
+            return Some((nth(class, *number), why));
+        }
+    }
+    (ports.len() > MOST_PORTS).then(|| {
+        let why = format!("it has more than {MOST_PORTS} virtio consoles and channels");
+        ("devices".to_owned(), why)
     })
+}
+
+/// Most ports of the monitor's virtio console.
+const MOST_PORTS: usize = 29;
+
+/// The first watchdog or panic device that the builtin driver does not have.
+fn guard_obstacle(devices: &Devices) -> Option<(String, String)> {
+    for (number, watchdog) in devices.watchdogs.iter().enumerate() {
+        let model = watchdog.model.unwrap_or(WatchdogModel::I6300esb);
+        if model != WatchdogModel::I6300esb {
+            let why = format!(
+                "it has a watchdog of model {}, which is part of a chipset; builtin has i6300esb, a card of its own",
+                model.as_str()
+            );
+            return Some((format!("{}/@model", nth("watchdog", number)), why));
+        }
+    }
+    if devices.watchdogs.len() > 1 {
+        let why = "it has several watchdogs".to_owned();
+        return Some((nth("watchdog", 1), why));
+    }
+    for (number, panic) in devices.panics.iter().enumerate() {
+        let model = panic.model.unwrap_or(PanicModel::Isa);
+        if !matches!(model, PanicModel::Isa | PanicModel::Pvpanic) {
+            let why = format!(
+                "it has a panic device of model {}; builtin has isa and pvpanic",
+                model.as_str()
+            );
+            return Some((format!("{}/@model", nth("panic", number)), why));
+        }
+    }
+    (devices.panics.len() > 1).then(|| (nth("panic", 1), "it has several panic devices".to_owned()))
 }
 
 /// Every device, completed.

@@ -1,30 +1,24 @@
-//! The fields of a device that only QEMU has, taken one by one, so that what nobody took is known.
+//! The fields of a device that a driver gets as a plain record, taken one by one, so that what nobody took is known.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use super::super::DriverError;
+use super::DriverError;
 use crate::resolve::Driver;
 use crate::resolve::domain::{Address, Extra};
 
-/// What the driver does not do, by name.
-pub fn unsupported(what: impl Into<String>) -> DriverError {
-    DriverError::Unsupported {
-        driver: Driver::Qemu,
-        what: what.into(),
-    }
-}
-
 /// One device's fields.
 pub struct Fields<'a> {
+    driver: Driver,
     extra: &'a Extra,
     taken: RefCell<BTreeSet<&'a str>>,
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of a device.
-    pub fn of(extra: &'a Extra) -> Self {
+    /// The fields of a device, for a driver.
+    pub fn of(driver: Driver, extra: &'a Extra) -> Self {
         Self {
+            driver,
             extra,
             taken: RefCell::default(),
         }
@@ -42,7 +36,7 @@ impl<'a> Fields<'a> {
         self.extra.address.as_ref()
     }
 
-    /// A field whose values this driver maps to words of QEMU; what it does not know is an error that names it.
+    /// A field whose values the driver maps to words of its monitor's; what it does not know is an error that names it.
     pub fn word(
         &self,
         path: &str,
@@ -54,13 +48,16 @@ impl<'a> Fields<'a> {
         };
         let known = words.iter().find(|(ours, _)| *ours == value);
         known
-            .map(|(_, qemu)| *qemu)
+            .map(|(_, monitors)| *monitors)
             .ok_or_else(|| self.refuse(path, value))
     }
 
-    /// The error for a value that this driver does not do.
+    /// The error for a value that the driver does not do.
     pub fn refuse(&self, path: &str, value: &str) -> DriverError {
-        unsupported(format!("<{}> with {path}='{value}'", self.extra.class))
+        DriverError::Unsupported {
+            driver: self.driver,
+            what: format!("<{}> with {path}='{value}'", self.extra.class),
+        }
     }
 
     /// Says that everything has been taken.

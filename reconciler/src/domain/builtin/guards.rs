@@ -1,0 +1,71 @@
+//! The panic device and the watchdog in the words of `vireo-vmm`.
+
+use serde::Serialize;
+
+use crate::domain::DriverError;
+use crate::domain::fields::Fields;
+use crate::resolve::Driver;
+use crate::resolve::domain::Domain;
+
+/// Devices by which a guest tells how it does.
+#[derive(Debug, Default, Serialize)]
+pub struct Guards {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    panic: Option<PanicConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    watchdog: Option<WatchdogConfig>,
+}
+
+#[derive(Debug, Serialize)]
+struct PanicConfig {
+    model: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct WatchdogConfig {
+    action: &'static str,
+}
+
+/// What the monitor's watchdog can do, by libvirt's words.
+const ACTIONS: [(&str, &str); 7] = [
+    ("reset", "reset"),
+    ("shutdown", "shutdown"),
+    ("poweroff", "poweroff"),
+    ("pause", "pause"),
+    ("dump", "dump"),
+    ("none", "none"),
+    ("inject-nmi", "inject-nmi"),
+];
+
+/// Those that the definition states.
+///
+/// # Errors
+/// One that the monitor does not have.
+pub fn guards(domain: &Domain) -> Result<Guards, DriverError> {
+    let mut guards = Guards::default();
+    for extra in &domain.extras {
+        let fields = Fields::of(Driver::Builtin, extra);
+        match extra.class.as_str() {
+            "panic" => {
+                let model = fields.word("model", "isa", &[("isa", "isa"), ("pvpanic", "pci")])?;
+                guards.panic = Some(PanicConfig { model });
+            }
+            "watchdog" => {
+                fields.word("model", "", &[("i6300esb", "")])?;
+                let action = fields.word("action", "reset", &ACTIONS)?;
+                guards.watchdog = Some(WatchdogConfig { action });
+            }
+            _ => continue,
+        }
+        fields.done()?;
+    }
+    Ok(guards)
+}
+
+/// Whether the watchdog is to write a core dump.
+pub fn watchdog_dumps(domain: &Domain) -> bool {
+    domain.extras.iter().any(|extra| {
+        let action = extra.fields.get("action");
+        extra.class == "watchdog" && action.is_some_and(|action| action == "dump")
+    })
+}
