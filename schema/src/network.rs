@@ -268,6 +268,8 @@ element! {
     pub struct Forwarder main "addr" {
         /// The server.
         attr "addr" addr: IpAddr,
+        /// Its port; 53 where not stated.
+        attr "port" port: u16,
         /// The domain it is asked for.
         attr "domain" domain: String,
     }

@@ -14,7 +14,7 @@ use std::path::Path;
 use ipnet::IpNet;
 
 use super::nft::Digest;
-use crate::resolve::network::{DhcpHost, Dnsmasq, Forward, Network, Srv};
+use crate::resolve::network::{DhcpHost, Dnsmasq, Forward, Forwarder, Network, Srv};
 
 /// The file that dnsmasq is started with.
 pub const CONFIGURATION: &str = "dnsmasq.conf";
@@ -161,20 +161,23 @@ impl Writer<'_> {
             }
             self.line(format!("domain={domain}\nexpand-hosts"));
         }
-        for (domain, address) in &self.dnsmasq.forwarders {
-            match (domain, address) {
-                (Some(domain), address) => {
+        for forwarder in &self.dnsmasq.forwarders {
+            let server = forwarder.address.map(|address| match forwarder.port {
+                Some(port) => format!("{address}#{port}"),
+                None => address.to_string(),
+            });
+            match (&forwarder.domain, server) {
+                (Some(domain), server) => {
                     let domain = self.field("forwarder domain", domain)?;
-                    let address = address.map_or("#".to_owned(), |address| address.to_string());
-                    self.line(format!("server=/{domain}/{address}"));
+                    let server = server.as_deref().unwrap_or("#");
+                    self.line(format!("server=/{domain}/{server}"));
                 }
-                (None, Some(address)) => self.line(format!("server={address}")),
+                (None, Some(server)) => self.line(format!("server={server}")),
                 (None, None) => {}
             }
         }
-        let elsewhere = |(domain, address): &(Option<String>, Option<IpAddr>)| {
-            domain.is_none() && address.is_some()
-        };
+        let elsewhere =
+            |forwarder: &Forwarder| forwarder.domain.is_none() && forwarder.address.is_some();
         if self.dnsmasq.forwarders.iter().any(elsewhere) {
             self.line("no-resolv");
         }

@@ -105,8 +105,8 @@ pub struct Dnsmasq {
     pub dns: bool,
     /// `<dns><host>`: address and names.
     pub dns_hosts: Vec<(IpAddr, Vec<String>)>,
-    /// `<forwarder>`: domain and address, either may be absent.
-    pub forwarders: Vec<(Option<String>, Option<IpAddr>)>,
+    /// `<forwarder>`, in order.
+    pub forwarders: Vec<Forwarder>,
     /// `<txt>`: name and value.
     pub txt: Vec<(String, String)>,
     /// `<srv>`.
@@ -143,6 +143,17 @@ pub struct DhcpHost {
     pub ip: IpAddr,
     /// Lease time in seconds.
     pub lease_seconds: Option<u64>,
+}
+
+/// A server that names are asked of, for all names or for a domain's; without an address, the host's own servers are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forwarder {
+    /// The domain.
+    pub domain: Option<String>,
+    /// The server.
+    pub address: Option<IpAddr>,
+    /// Its port; 53 where not stated.
+    pub port: Option<u16>,
 }
 
 /// `<srv>`. Source: RFC 2782.

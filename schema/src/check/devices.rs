@@ -54,7 +54,7 @@ fn interface(interface: &Interface, path: &str, r: &mut Report<'_>) {
             .is_none_or(|source| source.dev.is_none())
             .then_some("`dev`"),
         Some(InterfaceType::Hostdev) => source
-            .is_none_or(|source| source.address.is_none())
+            .is_none_or(|source| source.address.is_none() && source.vendor.is_none())
             .then_some("<address>"),
         Some(InterfaceType::Internal) => source
             .is_none_or(|source| source.name.is_none())

@@ -57,7 +57,9 @@ fn source(disk: &Disk, path: &str, r: &mut Report<'_>) {
     let kind = disk.kind.unwrap_or(DiskType::File);
     let lacks = match kind {
         DiskType::File => source.file.is_none().then_some("`file`"),
-        DiskType::Block | DiskType::VhostVdpa => source.dev.is_none().then_some("`dev`"),
+        DiskType::Block | DiskType::VhostVdpa | DiskType::Ctl => {
+            source.dev.is_none().then_some("`dev`")
+        }
         DiskType::Dir => source.dir.is_none().then_some("`dir`"),
         DiskType::Volume => {
             (source.pool.is_none() || source.volume.is_none()).then_some("`pool` and `volume`")
@@ -85,7 +87,10 @@ fn source(disk: &Disk, path: &str, r: &mut Report<'_>) {
         (DiskType::Network, "protocol", source.protocol.is_some()),
     ];
     for (other, name, stated) in others {
-        if stated && other != kind && !(kind == DiskType::VhostVdpa && other == DiskType::Block) {
+        if stated
+            && other != kind
+            && !(matches!(kind, DiskType::VhostVdpa | DiskType::Ctl) && other == DiskType::Block)
+        {
             r.add(
                 "conflict",
                 &format!("{at}/@{name}"),

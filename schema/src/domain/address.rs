@@ -92,6 +92,8 @@ element! {
     pub struct AcpiIndex main "index" {
         /// Its number.
         attr "index" index: u32,
+        /// The guest's cells it is near to.
+        attr "nodeset" nodeset: crate::scalar::CpuSet,
     }
 }
 

@@ -12,6 +12,8 @@ choice! {
         Dir = "dir",
         Network = "network",
         Volume = "volume",
+        /// FreeBSD's target layer (bhyve).
+        Ctl = "ctl",
         Nvme = "nvme",
         VhostUser = "vhostuser",
         VhostVdpa = "vhostvdpa",
@@ -182,6 +184,14 @@ choice! {
 }
 
 element! {
+    /// Groups of limits that disks may share.
+    pub struct ThrottleGroups {
+        /// The groups, each with its name.
+        list "throttlegroup" groups: IoTune,
+    }
+}
+
+element! {
     /// Groups of limits.
     pub struct ThrottleFilters {
         /// The groups.
@@ -265,11 +275,26 @@ element! {
     }
 }
 
+choice! {
+    /// The requests whose latency is measured.
+    pub enum HistogramType { Read = "read", Write = "write", Zone = "zone", Flush = "flush" }
+}
+
+element! {
+    /// A bin of a histogram.
+    pub struct HistogramBin main "start" must ["start"] {
+        /// Where it begins, in nanoseconds.
+        attr "start" start: u64,
+    }
+}
+
 element! {
     /// A histogram of latency.
     pub struct LatencyHistogram {
-        /// What is measured.
-        attr "type" kind: String,
+        /// What is measured; all requests where not stated.
+        attr "type" kind: HistogramType,
+        /// Its bins.
+        list "bin" bins: HistogramBin,
     }
 }
 

@@ -87,7 +87,14 @@ element! {
 
 choice! {
     /// How Hyper-V's extensions are chosen.
-    pub enum HypervMode { Custom = "custom", Passthrough = "passthrough" }
+    pub enum HypervMode {
+        /// One by one.
+        Custom = "custom",
+        /// All that the host can do, told where the guest starts.
+        HostModel = "host-model",
+        /// All that the host can do.
+        Passthrough = "passthrough",
+    }
 }
 
 element! {

@@ -54,6 +54,10 @@ element! {
         attr "passwd" passwd: String,
         /// Until when it holds.
         attr "passwdValidTo" passwd_valid_to: String,
+        /// Who may look (RDP).
+        attr "username" username: String,
+        /// Whether the guest starts only when somebody looks (bhyve).
+        attr "wait" wait: YesNo,
         /// What becomes of those connected when it changes.
         attr "connected" connected: WhenConnected,
         /// Who may share it.

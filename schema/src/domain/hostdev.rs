@@ -139,6 +139,18 @@ virtio_driver! {
         attr "name" name: HostdevDriverName,
         /// The kernel driver's own name.
         attr "model" model: String,
+        /// Whether it goes through the kernel's iommufd.
+        attr "iommufd" iommufd: YesNo,
+    }
+}
+
+element! {
+    /// Whether devices of the host's are handed over through the kernel's iommufd.
+    pub struct IommuFd main "enabled" {
+        /// If so.
+        attr "enabled" enabled: YesNo,
+        /// The group with the file descriptor to use.
+        attr "fdgroup" fdgroup: String,
     }
 }
 

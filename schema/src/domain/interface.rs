@@ -5,7 +5,8 @@ use super::storage::Reconnect;
 use crate::common::{Bandwidth, VirtualPort, Vlan};
 use crate::network::{Mtu, PortOptions};
 use crate::nwfilter::FilterRef;
-use crate::scalar::{MacAddr, OnOff, Text, YesNo};
+use crate::scalar::{Form, MacAddr, OnOff, Scalar, ScalarInfo, Text, YesNo};
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 choice! {
@@ -134,6 +135,35 @@ element! {
     }
 }
 
+/// A port of a network by its uuid, or of a virtual distributed switch by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortId {
+    /// A network's.
+    Network(uuid::Uuid),
+    /// A switch's.
+    Switch(u32),
+}
+
+impl Scalar for PortId {
+    const INFO: ScalarInfo = ScalarInfo {
+        expects: "a port's uuid, or its number",
+        words: &[],
+        form: Form::Text,
+    };
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let number = u32::parse(text).map(Self::Switch);
+        number.or_else(|_| uuid::Uuid::parse(text).map(Self::Network))
+    }
+
+    fn text(&self) -> Cow<'_, str> {
+        Cow::Owned(match self {
+            Self::Network(uuid) => uuid.to_string(),
+            Self::Switch(number) => number.to_string(),
+        })
+    }
+}
+
 element! {
     /// What an interface is attached to; which of it is used depends on the interface's type.
     pub struct InterfaceSource {
@@ -141,8 +171,8 @@ element! {
         attr "network" network: String,
         /// A class of guests of that network.
         attr "portgroup" portgroup: String,
-        /// A port's identity, in output of libvirt.
-        attr "portid" portid: uuid::Uuid,
+        /// A port's identity, in output of libvirt; a port's number on a virtual distributed switch.
+        attr "portid" portid: PortId,
         /// A bridge of the host's.
         attr "bridge" bridge: String,
         /// A device of the host's.
@@ -231,6 +261,8 @@ virtio_driver! {
         attr "name" name: NetDriverName,
         /// The kernel's driver of a device handed over.
         attr "model" model: String,
+        /// Whether a device handed over goes through the kernel's iommufd.
+        attr "iommufd" iommufd: YesNo,
         /// When packets are sent.
         attr "txmode" txmode: TxMode,
         /// Whether the guest's notifications are taken by the kernel.

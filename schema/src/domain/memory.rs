@@ -20,6 +20,8 @@ device! {
         attr "discard" discard: YesNo,
         /// Its identity.
         leaf "uuid" uuid: Uuid,
+        /// How the host drives it.
+        child "driver" driver: super::address::VirtioDriver,
         /// Where it comes from.
         child "source" source: MemoryDeviceSource,
         /// What the guest sees.

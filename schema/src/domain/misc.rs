@@ -374,6 +374,8 @@ element! {
         attr "xtsup" xtsup: OnOff,
         /// Whether it is passed through.
         attr "passthrough" passthrough: OnOff,
+        /// The guest's size of pages, or the host's (virtio).
+        attr "granule" granule: String,
     }
 }
 

@@ -146,6 +146,8 @@ element! {
         child "numatune" numatune: tune::NumaTune,
         /// Where it stands among control groups.
         child "resource" resource: Resource,
+        /// Groups of limits that disks may share.
+        child "throttlegroups" throttlegroups: disk::ThrottleGroups,
         /// What firmware tells the guest of its machine.
         list "sysinfo" = "sysinfos" sysinfos: os::SysInfo,
         /// A program to boot with, instead of firmware.
@@ -178,6 +180,8 @@ element! {
         child "launchSecurity" launch_security: security::LaunchSecurity,
         /// Its devices.
         flat "devices" devices: Devices,
+        /// Whether devices of the host's are handed over through the kernel's iommufd.
+        child "iommufd" iommufd: hostdev::IommuFd,
         /// How it is kept from other guests.
         list "seclabel" seclabels: security::SecLabel,
         /// Keys it may wrap (s390).

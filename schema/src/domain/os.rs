@@ -62,6 +62,8 @@ element! {
         child "loader" loader: Loader,
         /// Where firmware keeps its variables.
         child "nvram" nvram: Nvram,
+        /// Where a device outside of firmware keeps its variables.
+        child "varstore" varstore: VarStore,
         /// The kernel's path.
         leaf "kernel" kernel: String,
         /// The initial file system's path.
@@ -167,6 +169,16 @@ element! {
         attr "type" kind: super::disk::DiskType,
         /// Where it lies.
         child "source" source: Box<super::storage::DiskSource>,
+    }
+}
+
+element! {
+    /// Where a device outside of firmware keeps its variables.
+    pub struct VarStore main "path" {
+        /// What it is made from.
+        attr "template" template: String,
+        /// Its path.
+        attr "path" path: String,
     }
 }
 

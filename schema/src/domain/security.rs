@@ -79,5 +79,7 @@ element! {
         leaf "mrOwner" mr_owner: Text,
         /// The identity of its owner's configuration.
         leaf "mrOwnerConfig" mr_owner_config: Text,
+        /// The service that signs what was measured (TDX).
+        child "quoteGenerationService" quote_generation_service: super::storage::PathThing,
     }
 }

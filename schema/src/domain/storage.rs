@@ -43,14 +43,14 @@ choice! {
 }
 
 element! {
-    /// What a disk's data lies on; which of it is used depends on the disk's type.
+    /// What a disk's data lies on; which of it is used depends on the disk's type. Some programs write an empty path for an empty drive, which is as good as none.
     pub struct DiskSource {
         /// A file.
-        attr "file" file: String,
+        blank "file" file: String,
         /// A block device.
-        attr "dev" dev: String,
+        blank "dev" dev: String,
         /// A directory shown as a file system.
-        attr "dir" dir: String,
+        blank "dir" dir: String,
         /// A server's protocol.
         attr "protocol" protocol: NetworkProtocol,
         /// The name on the server.

@@ -40,6 +40,8 @@ element! {
         list "cachetune" cachetunes: CacheTune,
         /// Shares of the host's memory speed.
         list "memorytune" memorytunes: MemoryTune,
+        /// What of the processors' energy is measured.
+        list "energytune" energytunes: EnergyTune,
     }
 }
 
@@ -178,10 +180,22 @@ element! {
 }
 
 element! {
-    /// What is measured of memory speed.
+    /// What is measured of memory speed or energy.
     pub struct MemoryMonitor must ["vcpus"] {
         /// For these processors.
         attr "vcpus" vcpus: CpuSet,
+    }
+}
+
+element! {
+    /// What of the processors' energy is measured.
+    pub struct EnergyTune must ["vcpus"] {
+        /// The processors it is for.
+        attr "vcpus" vcpus: CpuSet,
+        /// The group's name, in output of libvirt.
+        attr "id" id: String,
+        /// What is measured.
+        list "monitor" monitors: MemoryMonitor,
     }
 }
 

@@ -167,7 +167,7 @@ impl Decoder {
                 let problem = bad_value(&T::INFO, text, &why, span);
                 match place {
                     Place::Attribute(name) => self.report_at(&format!("@{name}"), problem),
-                    Place::Text | Place::Leaf(..) | Place::Bare(_) => self.report(problem),
+                    Place::Text | Place::Leaf(..) | Place::Child(_) => self.report(problem),
                 }
                 None
             }
@@ -237,6 +237,14 @@ pub fn attr<T: Scalar>(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> 
         &attribute.value,
         attribute.value_span,
     )
+}
+
+pub fn blank<T: Scalar>(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> Option<T> {
+    if tree.attribute(name)?.value.trim().is_empty() {
+        d.looks.push(Look::bare(Place::Attribute(name)));
+        return None;
+    }
+    attr(d, tree, name)
 }
 
 pub fn text<T: Scalar>(d: &mut Decoder, tree: &Tree<'_>, _: &'static str) -> Option<T> {
@@ -384,7 +392,7 @@ pub fn tree(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> Option<Fore
     d.twice(tree, name);
     let children = &tree.child(name)?.children;
     if children.is_empty() {
-        d.looks.push(Look::bare(name));
+        d.looks.push(Look::bare(Place::Child(name)));
         return None;
     }
     Some(Foreign(children.iter().map(Tree::to_owned).collect()))

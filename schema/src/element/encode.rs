@@ -16,6 +16,10 @@ pub fn attr<T: Scalar>(value: &Option<T>, name: &'static str, out: &mut Tree<'st
     }
 }
 
+pub fn blank<T: Scalar>(value: &Option<T>, name: &'static str, out: &mut Tree<'static>) {
+    attr(value, name, out);
+}
+
 pub fn text<T: Scalar>(value: &Option<T>, _: &'static str, out: &mut Tree<'static>) {
     out.text = value
         .as_ref()

@@ -18,7 +18,7 @@ pub enum Place {
     /// In the text of its child of this name and number, from 0.
     Leaf(&'static str, usize),
     /// It is its child of this name, in which there is nothing.
-    Bare(&'static str),
+    Child(&'static str),
 }
 
 /// One value that was written otherwise than its type would.
@@ -30,13 +30,17 @@ pub struct Look {
 }
 
 impl Look {
-    /// That a child was stated in which there is nothing.
-    pub(super) fn bare(name: &'static str) -> Self {
+    /// That something was stated in which there is nothing.
+    pub(super) fn bare(place: Place) -> Self {
         Self {
-            place: Place::Bare(name),
+            place,
             canonical: "".into(),
             stated: "".into(),
         }
+    }
+
+    fn is_bare(&self) -> bool {
+        self.canonical.is_empty() && self.stated.is_empty()
     }
 
     /// What is to be kept of a value's text; nothing where it is the canonical one.
@@ -70,6 +74,12 @@ impl Looks {
     pub fn restore(&self, tree: &mut Tree<'static>) {
         for look in self.0.iter().flatten() {
             let text = match look.place {
+                Place::Attribute(name) if tree.attribute(name).is_none() => {
+                    if look.is_bare() {
+                        tree.set(name, "", Span::default());
+                    }
+                    None
+                }
                 Place::Attribute(name) => tree
                     .attributes
                     .iter_mut()
@@ -82,7 +92,7 @@ impl Looks {
                     .filter(|child| child.name == name)
                     .nth(number)
                     .and_then(|child| child.text.as_mut()),
-                Place::Bare(name) => {
+                Place::Child(name) => {
                     if tree.child(name).is_none() {
                         tree.children.push(Tree::new(name, Span::default()));
                     }

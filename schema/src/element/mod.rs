@@ -18,6 +18,7 @@
 //! | word | in the document | in Rust |
 //! | --- | --- | --- |
 //! | `attr` | an attribute | `Option<T>` |
+//! | `blank` | an attribute that, empty, is as good as not stated | `Option<T>` |
 //! | `text` | the element's own text (its name is its key in YAML) | `Option<T>` |
 //! | `sized` | the element's own text with an attribute `unit` | `Option<Size<_>>` |
 //! | `leaf` | a child element that is only a text | `Option<T>` |
@@ -220,6 +221,9 @@ macro_rules! slot {
 #[macro_export]
 macro_rules! shape {
     (attr $type:ty) => {
+        $crate::element::Shape::Attribute(&<$type as $crate::scalar::Scalar>::INFO)
+    };
+    (blank $type:ty) => {
         $crate::element::Shape::Attribute(&<$type as $crate::scalar::Scalar>::INFO)
     };
     (text $type:ty) => {

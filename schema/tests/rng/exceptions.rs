@@ -85,11 +85,6 @@ pub const EXCEPTIONS: &[Exception] = &[
         "it is part of libvirt's own record of a running guest",
     ),
     except(
-        "…/interface/source/@portid",
-        "is not a uuid",
-        "it is an identity, where the grammar has a number too",
-    ),
-    except(
         "domain/devices/hostdev/source/adapter…",
         "",
         "the adapter of a guest's device is told by its name; the rest is for pools",

@@ -178,9 +178,21 @@ fn names_forwarders_records_and_options_are_written() {
             vec!["host".to_owned(), "gateway".to_owned()],
         )],
         forwarders: vec![
-            (None, Some(ip("8.8.8.8"))),
-            (Some("example.com".to_owned()), Some(ip("192.168.1.1"))),
-            (Some("www.example.com".to_owned()), None),
+            Forwarder {
+                domain: None,
+                address: Some(ip("8.8.8.8")),
+                port: None,
+            },
+            Forwarder {
+                domain: Some("example.com".to_owned()),
+                address: Some(ip("192.168.1.1")),
+                port: Some(5353),
+            },
+            Forwarder {
+                domain: Some("www.example.com".to_owned()),
+                address: None,
+                port: None,
+            },
         ],
         txt: vec![("example".to_owned(), "a value, with a comma".to_owned())],
         srv: vec![Srv {
@@ -207,7 +219,7 @@ fn names_forwarders_records_and_options_are_written() {
     domain=example.net
     expand-hosts
     server=8.8.8.8
-    server=/example.com/192.168.1.1
+    server=/example.com/192.168.1.1#5353
     server=/www.example.com/#
     no-resolv
     txt-record=example,a value, with a comma

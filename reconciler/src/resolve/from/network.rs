@@ -1,7 +1,5 @@
 //! Networks.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use vireo_schema::network as stated;
 use vireo_schema::network::{ForwardMode, LeaseUnit};
@@ -10,7 +8,9 @@ use super::Resolving;
 use super::support;
 use crate::plan::step::Refusal;
 use crate::resolve::derived_link;
-use crate::resolve::network::{Bridge, DhcpHost, DhcpRange, Dnsmasq, Forward, Network, Route, Srv};
+use crate::resolve::network::{
+    Bridge, DhcpHost, DhcpRange, Dnsmasq, Forward, Forwarder, Network, Route, Srv,
+};
 
 /// libvirt's range of source ports. Source: libvirt's network format, `<nat>`.
 const PORTS: (u16, u16) = (1024, 65535);
@@ -281,8 +281,12 @@ fn names(dns: Option<&stated::Dns>) -> Dnsmasq {
         forwarders: dns
             .forwarders
             .iter()
-            .map(|one| (one.domain.clone(), one.addr))
-            .collect::<Vec<(Option<String>, Option<IpAddr>)>>(),
+            .map(|one| Forwarder {
+                domain: one.domain.clone(),
+                address: one.addr,
+                port: one.port,
+            })
+            .collect(),
         txt: dns.txts.iter().filter_map(txt).collect(),
         srv: dns.srvs.iter().filter_map(srv).collect(),
         ..Dnsmasq::default()

@@ -1,4 +1,6 @@
-//! What was written is written again as it was: looks of values, what belongs to other applications, arguments handed on.
+//! What was written is written again as it was: looks of values, what belongs to other applications, arguments handed on, and features that are rare ([`features`]).
+
+mod features;
 
 use std::sync::Arc;
 use vireo_schema::{Source, read, to_xml, to_yaml, tree, xml};
