@@ -17,6 +17,8 @@
 //! control: /run/vireo/guests/web/control
 //! state: /run/vireo/guests/web/state
 //! ```
+//!
+//! Instead of a kernel, `boot: {disk: vda}` boots what that disk's own boot configuration names.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -193,16 +195,22 @@ pub struct Vcpus {
     pub topology: Option<Topology>,
 }
 
-/// What the guest boots.
+/// What the guest boots: a kernel of the host's, or what a disk's own boot configuration names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Boot {
     /// A Linux bzImage, or a 64-bit ELF executable.
-    pub kernel: PathBuf,
-    /// An initial RAM disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<PathBuf>,
+    /// An initial RAM disk, beside a kernel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initrd: Option<PathBuf>,
-    /// The kernel's command line: no zero byte, shorter than [`layout::CMDLINE_SIZE`].
+    /// Instead of a kernel, the disk of this `id`: its GRUB configuration or Boot Loader Specification entries say which kernel, initrds and arguments, at every
+    /// boot and reset anew. It is read in its ext4 and FAT partitions, and nothing is written there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
+    /// The kernel's command line: no zero byte, shorter than [`layout::CMDLINE_SIZE`]. With a disk, it is added to the arguments that its configuration states, and so is
+    /// `console=ttyS0` where neither names a console and the serial console goes anywhere.
     #[serde(default)]
     pub cmdline: String,
 }
@@ -258,6 +266,11 @@ pub struct Serial {
 impl Serial {
     fn log_limit() -> Bytes {
         Bytes(2 * layout::MIB)
+    }
+
+    /// Whether anything becomes of the guest's words.
+    pub fn goes_anywhere(&self) -> bool {
+        self.pty || self.log.is_some() || self.socket.is_some()
     }
 }
 

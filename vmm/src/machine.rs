@@ -1,10 +1,12 @@
 //! The machine: memory, vcpus, interrupt controllers, buses and devices, put together.
 //!
 //! In comes a [`Guest`]; out goes a machine that is commanded by one owner and speaks through [`Notice`](crate::notice::Notice)s. Building it opens
-//! everything that it will ever need, so that privileges can be given up before [`Machine::start`] makes the first thread.
+//! everything that it will ever need, so that privileges can be given up before [`Machine::start`] makes the vcpus' threads. What the guest boots is a stranger's file,
+//! or a stranger's file system: [`Machine::load`] reads it once the whole monitor is inside its sandbox.
 //!
 //! A reset does not build a new machine: KVM's machine, the vcpus' threads, open images, taps and terminals stay, the devices and
-//! registers go back to power on, memory is given back to the host, and the kernel is loaded again from files that are still open. So it needs no
+//! registers go back to power on, memory is given back to the host, and the kernel is loaded again from files that are still open, or from where the disk's
+//! boot configuration now says. So it needs no
 //! privilege that was dropped, and the guest's process, console and control socket stay what they are.
 
 mod chips;
@@ -18,7 +20,7 @@ use thiserror::Error;
 use vm_memory::GuestMemoryMmap;
 
 use crate::acpi::{self, AcpiError};
-use crate::boot::{BootError, Images};
+use crate::boot::{self, BootError, Images};
 use crate::bus::{Bus, BusError, SharedDevice, lock};
 use crate::config::{self, Bytes, Guest, LinkState};
 use crate::console::Console;
@@ -89,6 +91,17 @@ pub enum MachineError {
     /// The host cannot give the guest the processor that was asked for.
     #[error(transparent)]
     Cpu(#[from] CpuError),
+    /// The configuration names neither a kernel nor a disk that is there.
+    #[error("the guest has neither a kernel nor a disk to boot from")]
+    NothingToBoot,
+    /// The thread that reads what a disk boots could not be started.
+    #[error("could not start the thread that reads what disk {disk} boots")]
+    Reader {
+        /// The disk.
+        disk: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// A device of the configuration.
     #[error(transparent)]
     Plug(#[from] PlugError),
@@ -170,7 +183,7 @@ struct Devices {
 }
 
 impl Machine {
-    /// Builds a machine that is ready to begin, with the kernel loaded and everything open.
+    /// Builds a machine with everything open and nothing loaded.
     pub fn build(
         guest: &Guest,
         console: &Console,
@@ -219,7 +232,7 @@ impl Machine {
         };
         let plugged = plug::plug(guest, &buses, sandbox)?;
 
-        let mut images = Images::open(&guest.boot)?;
+        let images = open_images(guest, &plugged, sandbox)?;
         let processors = processors(&kvm, guest)?;
         let count = guest.vcpus.count;
         let places = Places {
@@ -227,8 +240,6 @@ impl Machine {
             memory: guest.memory.clone(),
             pvpanic: plug::has_pvpanic_port(guest),
         };
-        let rsdp = places.write(&memory)?;
-        let entry = images.load(&memory, rsdp)?;
 
         let mut cores = Vec::new();
         for id in 0..count {
@@ -240,12 +251,7 @@ impl Machine {
                 .map_err(|_| MachineError::Lacks("room for the vcpu's features"))?;
             fd.set_cpuid2(&features)
                 .map_err(MachineError::kvm("give a vcpu its features"))?;
-            let registers = Registers { fd: &fd, id };
-            let pristine = registers.pristine()?;
-            registers.firmware(&pristine)?;
-            if id == 0 {
-                registers.boot(&pristine, &memory, entry)?;
-            }
+            let pristine = Registers { fd: &fd, id }.pristine()?;
             cores.push(Core {
                 fd,
                 id,
@@ -279,6 +285,19 @@ impl Machine {
             let sandbox = sandbox.clone();
             self.vcpus
                 .push(Vcpu::start(core, move || sandbox.enter(Role::Vcpu))?);
+        }
+        Ok(())
+    }
+
+    /// Loads what the guest boots into its memory, which must read as zeroes, and puts the vcpus where it begins. The guest must be at rest and stays so.
+    pub fn load(&mut self) -> Result<(), MachineError> {
+        let rsdp = self.places.write(&self.memory)?;
+        let entry = self.images.load(&self.memory, rsdp)?;
+        for vcpu in &self.vcpus {
+            vcpu.reset(entry);
+        }
+        for vcpu in &self.vcpus {
+            vcpu.wait()?;
         }
         Ok(())
     }
@@ -317,16 +336,8 @@ impl Machine {
         lock(&self.devices.power).reset();
         lock(&self.devices.serial).reset();
         memory::discard(&self.memory, &self.places.memory)?;
-        let rsdp = self.places.write(&self.memory)?;
-        let entry = self.images.load(&self.memory, rsdp)?;
         self.chips.reset(&self.vm)?;
-        for vcpu in &self.vcpus {
-            vcpu.reset(entry);
-        }
-        for vcpu in &self.vcpus {
-            vcpu.wait()?;
-        }
-        Ok(())
+        self.load()
     }
 
     /// Writes the guest's memory and registers to a core file. The guest must be at rest and stays so.
@@ -368,6 +379,37 @@ impl Machine {
     pub fn balloon(&self) -> Option<BalloonStats> {
         self.devices.plugged.balloon()
     }
+}
+
+/// Opens what the guest boots.
+fn open_images(
+    guest: &Guest,
+    plugged: &plug::Plugged,
+    sandbox: &Sandbox,
+) -> Result<Images, MachineError> {
+    let boot = &guest.boot;
+    if let Some(kernel) = &boot.kernel {
+        let files = boot::Files::open(kernel, boot.initrd.as_deref(), &boot.cmdline)?;
+        return Ok(Images::Host(files));
+    }
+    let (Some(name), Some(bytes)) = (&boot.disk, plugged.boot_disk()) else {
+        return Err(MachineError::NothingToBoot);
+    };
+    let spec = boot::disk::Spec {
+        name: name.clone(),
+        bytes,
+        more: boot.cmdline.clone(),
+        console: guest.serial.goes_anywhere(),
+    };
+    let sandbox = sandbox.clone();
+    let disk = boot::disk::Disk::start(spec, move || {
+        sandbox.enter(Role::Boot).map_err(io::Error::other)
+    });
+    disk.map(Images::Disk)
+        .map_err(|source| MachineError::Reader {
+            disk: name.clone(),
+            source,
+        })
 }
 
 /// The guest's processors, as far as this host can give them.

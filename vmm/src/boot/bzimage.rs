@@ -3,9 +3,11 @@
 //! In comes the file; out go its setup header, the entry point and the memory that the kernel needs while it unpacks itself. See
 //! `Documentation/arch/x86/boot.rst` in Linux.
 
+use std::io::{Read, Seek};
+
 use linux_loader::loader::bootparam::setup_header;
 use linux_loader::loader::{BzImage, KernelLoader, KernelLoaderResult};
-use vm_memory::{GuestAddress, GuestMemoryMmap};
+use vm_memory::{GuestAddress, GuestMemoryMmap, ReadVolatile};
 
 use super::{BootError, Image};
 use crate::layout;
@@ -25,7 +27,10 @@ pub(super) struct Kernel {
     pub initrd_max: u64,
 }
 
-pub(super) fn load(memory: &GuestMemoryMmap, image: &mut Image) -> Result<Kernel, BootError> {
+pub(super) fn load<F: Read + ReadVolatile + Seek>(
+    memory: &GuestMemoryMmap,
+    image: &mut Image<F>,
+) -> Result<Kernel, BootError> {
     let at = GuestAddress(layout::HIGH_MEMORY);
     let loaded = BzImage::load(memory, Some(at), &mut image.file, Some(at));
     let loaded = loaded.map_err(|source| BootError::Load {

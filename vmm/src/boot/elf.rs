@@ -3,11 +3,13 @@
 //! In comes the file; out go the entry point and the end of what was loaded. PVH is described in Xen's
 //! `docs/misc/pvh.pandoc` and `xen/include/public/arch-x86/hvm/start_info.h`.
 
+use std::io::{Read, Seek};
+
 use linux_loader::loader::bootparam::setup_header;
 use linux_loader::loader::elf::PvhBootCapability;
 use linux_loader::loader::{Elf, KernelLoader};
 use linux_loader::start_info::{hvm_memmap_table_entry, hvm_modlist_entry, hvm_start_info};
-use vm_memory::{GuestAddress, GuestMemoryMmap};
+use vm_memory::{GuestAddress, GuestMemoryMmap, ReadVolatile};
 
 use super::{BootError, Entry, Image, Initrd, memory_map, write};
 use crate::layout;
@@ -20,7 +22,10 @@ pub(super) struct Kernel {
     pub end: u64,
 }
 
-pub(super) fn load(memory: &GuestMemoryMmap, image: &mut Image) -> Result<Kernel, BootError> {
+pub(super) fn load<F: Read + ReadVolatile + Seek>(
+    memory: &GuestMemoryMmap,
+    image: &mut Image<F>,
+) -> Result<Kernel, BootError> {
     let lowest = GuestAddress(layout::HIGH_MEMORY);
     let loaded = Elf::load(memory, None, &mut image.file, Some(lowest));
     let loaded = loaded.map_err(|source| BootError::Load {

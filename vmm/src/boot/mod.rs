@@ -1,12 +1,13 @@
 //! From a kernel, an initrd and a command line to a guest whose first instruction can run.
 //!
-//! In come files that are already open and guest memory that reads as zeroes; out goes an [`Entry`]: where the boot processor begins and
-//! by which protocol. Three kinds of kernel are known by their contents: a Linux bzImage ([`bzimage`]), an ELF executable with a
+//! In come files that are already open, or a disk with a boot configuration of its own ([`disk`]), and guest memory that reads as zeroes; out goes an [`Entry`]: where the
+//! boot processor begins and by which protocol. Three kinds of kernel are known by their contents: a Linux bzImage ([`bzimage`]), an ELF executable with a
 //! PVH note, and an ELF executable that begins in 64-bit mode ([`elf`]). Errors say which file could not be loaded and why.
 //!
 //! Loading may be done again on the same files: this is how a guest is reset.
 
 mod bzimage;
+pub mod disk;
 mod elf;
 
 use std::fs::File;
@@ -17,9 +18,10 @@ use linux_loader::loader::bootparam::{boot_e820_entry, boot_params, setup_header
 use thiserror::Error;
 use vm_memory::{
     ByteValued, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+    ReadVolatile,
 };
 
-use crate::config::{self, Boot};
+use crate::config;
 use crate::layout;
 
 /// Where and how the boot processor begins.
@@ -96,6 +98,16 @@ pub enum BootError {
         /// What is there.
         free: config::Bytes,
     },
+    /// A disk boots nothing, or something that cannot be loaded.
+    #[error(
+        "disk {disk} boots nothing by its own configuration: {why}; name a kernel, or let the guest boot by firmware"
+    )]
+    Disk {
+        /// The disk.
+        disk: String,
+        /// What was looked for, and where; or what is wrong with what was found.
+        why: String,
+    },
     /// Boot data could not be written: the guest has too little memory.
     #[error("could not write the {what} into the guest's memory: it is too small")]
     Write {
@@ -104,21 +116,40 @@ pub enum BootError {
     },
 }
 
-/// The files that a guest boots, open.
+/// What a guest boots, open.
+pub enum Images {
+    /// Files of the host's.
+    Host(Files),
+    /// What a disk's own configuration names.
+    Disk(disk::Disk),
+}
+
+impl Images {
+    /// Loads everything into `memory`, which must read as zeroes. `rsdp` is where the ACPI tables begin.
+    pub fn load(&mut self, memory: &GuestMemoryMmap, rsdp: u64) -> Result<Entry, BootError> {
+        match self {
+            Self::Host(files) => files.load(memory, rsdp),
+            Self::Disk(disk) => disk.load(memory, rsdp),
+        }
+    }
+}
+
+/// Files of the host's, open.
 #[derive(Debug)]
-pub struct Images {
-    kernel: Image,
-    initrd: Option<Image>,
+pub struct Files {
+    kernel: Image<File>,
+    initrd: Option<Image<File>>,
     cmdline: String,
 }
 
+/// A file that is loaded, and what messages call it.
 #[derive(Debug)]
-struct Image {
+struct Image<F> {
     path: PathBuf,
-    file: File,
+    file: F,
 }
 
-impl Image {
+impl Image<File> {
     fn open(what: &'static str, path: &Path) -> Result<Self, BootError> {
         let file = File::open(path).map_err(|source| BootError::Open {
             what,
@@ -132,123 +163,160 @@ impl Image {
     }
 }
 
-impl Images {
+impl Files {
     /// Opens the files.
-    pub fn open(boot: &Boot) -> Result<Self, BootError> {
+    pub fn open(kernel: &Path, initrd: Option<&Path>, cmdline: &str) -> Result<Self, BootError> {
         Ok(Self {
-            kernel: Image::open("kernel", &boot.kernel)?,
-            initrd: match &boot.initrd {
+            kernel: Image::open("kernel", kernel)?,
+            initrd: match initrd {
                 Some(path) => Some(Image::open("initrd", path)?),
                 None => None,
             },
-            cmdline: boot.cmdline.clone(),
+            cmdline: cmdline.to_owned(),
         })
     }
 
-    /// Loads everything into `memory`, which must read as zeroes. `rsdp` is where the ACPI tables begin.
+    /// See [`Images::load`].
     pub fn load(&mut self, memory: &GuestMemoryMmap, rsdp: u64) -> Result<Entry, BootError> {
-        write_cmdline(memory, &self.cmdline)?;
-        match self.kind()? {
-            Kind::BzImage => {
-                let kernel = bzimage::load(memory, &mut self.kernel)?;
-                self.fits(memory, kernel.end)?;
-                let initrd = self.load_initrd(memory, kernel.end, kernel.initrd_max)?;
-                write_zero_page(memory, kernel.header, self.cmdline.len(), initrd, rsdp)?;
-                Ok(Entry::Linux64 { rip: kernel.entry })
-            }
-            Kind::Elf => {
-                let kernel = elf::load(memory, &mut self.kernel)?;
-                let initrd = self.load_initrd(memory, kernel.end, u64::from(u32::MAX))?;
-                match kernel.entry {
-                    Entry::Pvh { .. } => elf::write_start_info(memory, initrd, rsdp)?,
-                    Entry::Linux64 { .. } => {
-                        let header = elf::header();
-                        write_zero_page(memory, header, self.cmdline.len(), initrd, rsdp)?;
-                    }
-                }
-                Ok(kernel.entry)
-            }
-        }
+        let initrd = self.initrd.as_mut().map(|image| image as &mut dyn Ramdisk);
+        load_linux(memory, &mut self.kernel, initrd, &self.cmdline, rsdp)
+    }
+}
+
+/// An initrd, wherever it is.
+trait Ramdisk {
+    /// What messages call it.
+    fn path(&self) -> &Path;
+    /// Its length in bytes.
+    fn size(&mut self) -> io::Result<u64>;
+    /// Writes all of it to `at`, where there is room.
+    fn read_to(&mut self, memory: &GuestMemoryMmap, at: u64) -> io::Result<()>;
+}
+
+impl Ramdisk for Image<File> {
+    fn path(&self) -> &Path {
+        &self.path
     }
 
-    fn kind(&mut self) -> Result<Kind, BootError> {
-        let mut head = [0; 0x206];
-        let image = &mut self.kernel;
-        let mut read = || {
-            image.file.rewind()?;
-            // A file that is shorter is no kernel; the rest of `head` stays zero.
-            let mut filled = 0;
-            while let Some(rest @ [_, ..]) = head.get_mut(filled..) {
-                match image.file.read(rest)? {
-                    0 => break,
-                    n => filled += n,
-                }
-            }
-            Ok(())
-        };
-        read().map_err(|source| BootError::Read {
-            what: "kernel",
-            path: image.path.clone(),
-            source,
-        })?;
-        if head.starts_with(b"\x7fELF\x02\x01") {
-            Ok(Kind::Elf)
-        } else if head.ends_with(b"HdrS") {
-            Ok(Kind::BzImage)
-        } else {
-            Err(BootError::UnknownKernel(image.path.clone()))
-        }
+    fn size(&mut self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
     }
 
-    /// Whether the kernel's work area, which ends at `end`, lies in the memory that begins at 0.
-    fn fits(&self, memory: &GuestMemoryMmap, end: u64) -> Result<(), BootError> {
-        let low = memory.iter().find(|region| region.start_addr().0 == 0);
-        let has = low.map_or(0, GuestMemoryRegion::len);
-        if end > has {
-            return Err(BootError::TooLittleMemory {
-                path: self.kernel.path.clone(),
-                needs: end.div_ceil(1 << 20),
-                has: has >> 20,
-            });
+    fn read_to(&mut self, memory: &GuestMemoryMmap, at: u64) -> io::Result<()> {
+        let len = usize::try_from(self.size()?).map_err(io::Error::other)?;
+        self.file.rewind()?;
+        memory
+            .read_exact_volatile_from(GuestAddress(at), &mut self.file, len)
+            .map_err(io::Error::other)
+    }
+}
+
+/// Loads a kernel and what it begins with into `memory`.
+fn load_linux<F: Read + ReadVolatile + Seek>(
+    memory: &GuestMemoryMmap,
+    image: &mut Image<F>,
+    initrd: Option<&mut dyn Ramdisk>,
+    cmdline: &str,
+    rsdp: u64,
+) -> Result<Entry, BootError> {
+    write_cmdline(memory, cmdline)?;
+    match kind(image)? {
+        Kind::BzImage => {
+            let kernel = bzimage::load(memory, image)?;
+            fits(memory, &image.path, kernel.end)?;
+            let initrd = load_initrd(memory, initrd, kernel.end, kernel.initrd_max)?;
+            write_zero_page(memory, kernel.header, cmdline.len(), initrd, rsdp)?;
+            Ok(Entry::Linux64 { rip: kernel.entry })
+        }
+        Kind::Elf => {
+            let kernel = elf::load(memory, image)?;
+            let initrd = load_initrd(memory, initrd, kernel.end, u64::from(u32::MAX))?;
+            match kernel.entry {
+                Entry::Pvh { .. } => elf::write_start_info(memory, initrd, rsdp)?,
+                Entry::Linux64 { .. } => {
+                    let header = elf::header();
+                    write_zero_page(memory, header, cmdline.len(), initrd, rsdp)?;
+                }
+            }
+            Ok(kernel.entry)
+        }
+    }
+}
+
+fn kind<F: Read + Seek>(image: &mut Image<F>) -> Result<Kind, BootError> {
+    let mut head = [0; 0x206];
+    let mut read = || {
+        image.file.rewind()?;
+        // A file that is shorter is no kernel; the rest of `head` stays zero.
+        let mut filled = 0;
+        while let Some(rest @ [_, ..]) = head.get_mut(filled..) {
+            match image.file.read(rest)? {
+                0 => break,
+                n => filled += n,
+            }
         }
         Ok(())
+    };
+    read().map_err(|source| BootError::Read {
+        what: "kernel",
+        path: image.path.clone(),
+        source,
+    })?;
+    if head.starts_with(b"\x7fELF\x02\x01") {
+        Ok(Kind::Elf)
+    } else if head.ends_with(b"HdrS") {
+        Ok(Kind::BzImage)
+    } else {
+        Err(BootError::UnknownKernel(image.path.clone()))
     }
+}
 
-    /// Reads the initrd to the highest place that the kernel takes, above the kernel itself, whose memory ends at `floor`.
-    fn load_initrd(
-        &mut self,
-        memory: &GuestMemoryMmap,
-        floor: u64,
-        ceiling: u64,
-    ) -> Result<Option<Initrd>, BootError> {
-        let Some(Image { path, file }) = &mut self.initrd else {
-            return Ok(None);
-        };
-        let failed = |path: &Path, source| BootError::Read {
-            what: "initrd",
+/// Whether the work area of the kernel at `path`, which ends at `end`, lies in the memory that begins at 0.
+fn fits(memory: &GuestMemoryMmap, path: &Path, end: u64) -> Result<(), BootError> {
+    let low = memory.iter().find(|region| region.start_addr().0 == 0);
+    let has = low.map_or(0, GuestMemoryRegion::len);
+    if end > has {
+        return Err(BootError::TooLittleMemory {
             path: path.to_owned(),
-            source,
-        };
-        let size = file.metadata().map_err(|e| failed(path, e))?.len();
-        file.rewind().map_err(|e| failed(path, e))?;
-        let top = memory
-            .iter()
-            .next()
-            .map_or(0, vm_memory::GuestMemoryRegion::len)
-            .min(ceiling.saturating_add(1));
-        let base = top.checked_sub(size).map(|base| base & !0xfff);
-        let (Some(base), Ok(len)) = (base.filter(|&b| b >= floor), usize::try_from(size)) else {
-            return Err(BootError::TooLarge {
-                path: path.clone(),
-                needed: config::Bytes(size),
-                free: config::Bytes(top.saturating_sub(floor)),
-            });
-        };
-        memory
-            .read_exact_volatile_from(GuestAddress(base), file, len)
-            .map_err(|e| failed(path, io::Error::other(e)))?;
-        Ok(Some(Initrd { base, size }))
+            needs: end.div_ceil(1 << 20),
+            has: has >> 20,
+        });
     }
+    Ok(())
+}
+
+/// Reads the initrd to the highest place that the kernel takes, above the kernel itself, whose memory ends at `floor`.
+fn load_initrd(
+    memory: &GuestMemoryMmap,
+    initrd: Option<&mut dyn Ramdisk>,
+    floor: u64,
+    ceiling: u64,
+) -> Result<Option<Initrd>, BootError> {
+    let Some(initrd) = initrd else {
+        return Ok(None);
+    };
+    let path = initrd.path().to_owned();
+    let failed = |source| BootError::Read {
+        what: "initrd",
+        path: path.clone(),
+        source,
+    };
+    let size = initrd.size().map_err(failed)?;
+    let top = memory
+        .iter()
+        .next()
+        .map_or(0, vm_memory::GuestMemoryRegion::len)
+        .min(ceiling.saturating_add(1));
+    let base = top.checked_sub(size).map(|base| base & !0xfff);
+    let Some(base) = base.filter(|&base| base >= floor) else {
+        return Err(BootError::TooLarge {
+            path,
+            needed: config::Bytes(size),
+            free: config::Bytes(top.saturating_sub(floor)),
+        });
+    };
+    initrd.read_to(memory, base).map_err(failed)?;
+    Ok(Some(Initrd { base, size }))
 }
 
 enum Kind {

@@ -6,7 +6,7 @@ use super::*;
 use crate::config::{Bytes, Memory};
 use crate::memory;
 
-fn guest(size: u64) -> GuestMemoryMmap {
+pub(super) fn guest(size: u64) -> GuestMemoryMmap {
     memory::map(&Memory {
         size: Bytes(size),
         ..Memory::default()
@@ -15,7 +15,7 @@ fn guest(size: u64) -> GuestMemoryMmap {
 }
 
 /// A bzImage of nothing but a header: one setup sector, `payload` bytes of kernel.
-fn bzimage(payload: usize) -> Vec<u8> {
+pub(super) fn bzimage(payload: usize) -> Vec<u8> {
     let mut image = vec![0; 1024 + payload];
     image[0x1f1] = 1;
     image[0x202..0x206].copy_from_slice(b"HdrS");
@@ -63,24 +63,15 @@ fn elf(note: Option<u32>) -> Vec<u8> {
     image
 }
 
-struct Files {
-    _dir: tempfile::TempDir,
-    boot: Boot,
-}
-
-fn files(kernel: &[u8], initrd: Option<&[u8]>) -> Files {
+fn files(kernel: &[u8], initrd: Option<&[u8]>) -> Result<Files, BootError> {
     let dir = tempfile::tempdir().unwrap();
     let put = |name: &str, data: &[u8]| {
         let path = dir.path().join(name);
         File::create(&path).unwrap().write_all(data).unwrap();
         path
     };
-    let boot = Boot {
-        kernel: put("kernel", kernel),
-        initrd: initrd.map(|data| put("initrd", data)),
-        cmdline: "console=ttyS0".into(),
-    };
-    Files { _dir: dir, boot }
+    let initrd = initrd.map(|data| put("initrd", data));
+    Files::open(&put("kernel", kernel), initrd.as_deref(), "console=ttyS0")
 }
 
 fn load(
@@ -88,8 +79,7 @@ fn load(
     kernel: &[u8],
     initrd: Option<&[u8]>,
 ) -> Result<Entry, BootError> {
-    let files = files(kernel, initrd);
-    Images::open(&files.boot)?.load(memory, 0xe_0000)
+    files(kernel, initrd)?.load(memory, 0xe_0000)
 }
 
 #[test]
@@ -132,8 +122,7 @@ fn an_elf_with_a_pvh_note_begins_there_and_one_without_in_64_bit_mode() {
 #[test]
 fn the_same_files_load_again_after_a_reset() {
     let memory = guest(64 << 20);
-    let files = files(&bzimage(5000), Some(b"initrd"));
-    let mut images = Images::open(&files.boot).unwrap();
+    let mut images = files(&bzimage(5000), Some(b"initrd")).unwrap();
     let first = images.load(&memory, 0).unwrap();
     memory::discard(&memory, &Memory::default()).unwrap();
     assert_eq!(images.load(&memory, 0).unwrap(), first);

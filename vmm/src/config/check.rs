@@ -23,9 +23,28 @@ impl Guest {
             "a UUID like 7b3f0f9c-5f0e-4d5a-9a54-0c8ad6c7d0a1 is wanted",
         );
         self.check_resources(&mut p);
+        self.check_boot(&mut p);
         self.check_devices(&mut p);
         self.check_paths(&mut p);
         p.0
+    }
+
+    fn check_boot(&self, p: &mut Problems) {
+        let boot = &self.boot;
+        p.require(
+            "boot",
+            boot.kernel.is_some() != boot.disk.is_some(),
+            "a kernel is wanted, or a disk to boot from, and not both",
+        );
+        p.require(
+            "boot.initrd",
+            boot.initrd.is_none() || boot.kernel.is_some(),
+            "it belongs to a kernel; a disk's own configuration names its own",
+        );
+        if let Some(disk) = &boot.disk {
+            let known = self.disks.iter().any(|known| known.id == *disk);
+            p.require("boot.disk", known, format!("no disk has the id {disk:?}"));
+        }
     }
 
     fn check_resources(&self, p: &mut Problems) {
@@ -165,10 +184,10 @@ impl Guest {
                 format!("{} is not an absolute path", path.display()),
             );
         };
-        absolute("boot.kernel".into(), &self.boot.kernel);
         absolute("control".into(), &self.control);
         absolute("state".into(), &self.state);
         let optional = [
+            ("boot.kernel", self.boot.kernel.as_ref()),
             ("boot.initrd", self.boot.initrd.as_ref()),
             ("core", self.core.as_ref()),
             ("serial.log", self.serial.log.as_ref()),

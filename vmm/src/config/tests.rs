@@ -84,7 +84,7 @@ fn every_problem_is_reported_at_once() {
     let mut guest = smallest();
     guest.memory.size = Bytes(5_000_001);
     guest.vcpus.count = 0;
-    guest.boot.kernel = "vmlinuz".into();
+    guest.boot.kernel = Some("vmlinuz".into());
     guest.boot.cmdline = "x".repeat(3000);
     assert_eq!(
         fields(&guest),
@@ -232,4 +232,27 @@ fn a_panic_device_at_a_port_has_no_slot_and_a_watchdog_that_dumps_has_a_file() {
     guest.panic = None;
     guest.core = Some("/var/core".into());
     assert!(fields(&guest).is_empty());
+}
+
+#[test]
+fn a_guest_boots_a_kernel_or_one_of_its_disks_and_not_both() {
+    let boot = |boot: &str| {
+        let text = WHOLE.replace(
+            "boot: {kernel: /boot/vmlinuz, initrd: /boot/initrd.img, cmdline: console=ttyS0}",
+            &format!("boot: {boot}"),
+        );
+        assert_ne!(text, WHOLE);
+        Guest::parse(&text).map_or_else(|error| error.to_string(), |_| "sound".into())
+    };
+    assert_eq!(boot("{disk: vdb}"), "sound");
+    assert_eq!(boot("{disk: vda, cmdline: quiet}"), "sound");
+    for neither in ["{}", "{kernel: /k, disk: vda}"] {
+        let found = boot(neither);
+        assert!(
+            found.contains("a kernel is wanted, or a disk to boot from, and not both"),
+            "{found}"
+        );
+    }
+    assert!(boot("{disk: vda, initrd: /i}").contains("boot.initrd: it belongs to a kernel"));
+    assert!(boot("{disk: sda}").contains("boot.disk: no disk has the id \"sda\""));
 }

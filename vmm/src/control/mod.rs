@@ -26,7 +26,7 @@ use crate::config::Guest;
 use crate::console::{Console, Port};
 use crate::core_dump::CoreFile;
 use crate::devices::virtio::console::PortState;
-use crate::machine::{BalloonError, Machine};
+use crate::machine::{BalloonError, Machine, MachineError};
 use crate::notice::{Notice, Notices};
 use crate::sandbox::{Layers, last_words};
 use clients::Client;
@@ -49,6 +49,9 @@ pub enum ControlError {
     /// Waiting for events failed.
     #[error("could not wait for events")]
     Poll(#[source] io::Error),
+    /// What the guest boots could not be loaded.
+    #[error(transparent)]
+    Load(MachineError),
 }
 
 /// How the guest ended.
@@ -170,6 +173,7 @@ impl<'a> Owner<'a> {
         };
         tracing::info!("the monitor is {held}");
         self.event(EventKind::Contained, Some(held));
+        self.machine.load().map_err(ControlError::Load)?;
         self.machine.run();
         self.event(EventKind::Started, None);
         self.enter(Life::Running);

@@ -13,6 +13,7 @@ use thiserror::Error;
 use vm_memory::GuestMemoryMmap;
 
 use super::{BalloonError, NoInterface};
+use crate::boot::disk::DiskBytes;
 use crate::bus::{Bus, BusError, lock};
 use crate::config::PanicModel;
 use crate::config::{self, Bytes, Guest, LinkState};
@@ -118,6 +119,8 @@ pub(super) struct Plugged {
     ports: Option<PortsControl>,
     /// The interfaces' cables, by the interfaces' names.
     links: Vec<(String, LinkControl)>,
+    /// What is on the disk that the guest boots from, if it boots from one.
+    boot_disk: Option<Arc<dyn DiskBytes>>,
 }
 
 /// Makes the PCI bus and all devices on it.
@@ -142,9 +145,13 @@ pub(super) fn plug(
 
     let mut plugger = Plugger::new(guest, buses, &pci);
     let small = Small::new(sandbox);
+    let mut boot_disk = None;
     for disk in &guest.disks {
         let name = format!("disk {}", disk.id);
         let device = open_disk(disk, start_worker(&disk.id, &name, sandbox)?)?;
+        if guest.boot.disk.as_ref() == Some(&disk.id) {
+            boot_disk = Some(device.contents());
+        }
         plugger.insert(&name, disk.slot, Box::new(device))?;
     }
     let mut links = Vec::new();
@@ -198,6 +205,7 @@ pub(super) fn plug(
         watchdog,
         balloon,
         links,
+        boot_disk,
     })
 }
 
@@ -366,6 +374,11 @@ fn start_worker_as(
 }
 
 impl Plugged {
+    /// What is on the disk that the guest boots from, if it boots from one.
+    pub fn boot_disk(&self) -> Option<Arc<dyn DiskBytes>> {
+        self.boot_disk.clone()
+    }
+
     /// Puts every device back to power on. None touches the guest's memory afterwards until the guest sets it up again.
     pub fn reset(&self) {
         lock(&self.pci).reset();

@@ -89,6 +89,9 @@ const CHANNEL: [i64; 4] = [
     libc::SYS_shutdown,
 ];
 
+/// What the reader of a boot disk does beside that.
+const BOOT: [i64; 2] = [libc::SYS_preadv, libc::SYS_preadv2];
+
 /// Number of an ioctl request: `_IO`, `_IOW`, `_IOR` and `_IOWR` of the kernel's headers.
 const fn io(kind: u32, number: u32) -> u32 {
     kind << 8 | number
@@ -152,6 +155,7 @@ pub(super) fn program(role: Role) -> Result<BpfProgram, BackendError> {
         Role::Vcpu => (&[], &VCPU_REQUESTS),
         Role::Device => (&DEVICE, &DEVICE_REQUESTS),
         Role::Channel => (&CHANNEL, &[]),
+        Role::Boot => (&BOOT, &[]),
     };
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = COMMON
         .iter()

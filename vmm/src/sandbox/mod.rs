@@ -48,6 +48,8 @@ pub enum Role {
     Device,
     /// Serves devices whose other ends are sockets.
     Channel,
+    /// Reads what the guest boots out of its disk.
+    Boot,
 }
 
 impl Role {
@@ -58,6 +60,7 @@ impl Role {
             Self::Vcpu => "vcpu",
             Self::Device => "device",
             Self::Channel => "channel",
+            Self::Boot => "boot",
         }
     }
 }
@@ -125,6 +128,7 @@ struct Filters {
     vcpu: BpfProgram,
     device: BpfProgram,
     channel: BpfProgram,
+    boot: BpfProgram,
 }
 
 impl Filters {
@@ -134,6 +138,7 @@ impl Filters {
             vcpu: filter::program(Role::Vcpu)?,
             device: filter::program(Role::Device)?,
             channel: filter::program(Role::Channel)?,
+            boot: filter::program(Role::Boot)?,
         })
     }
 
@@ -143,6 +148,7 @@ impl Filters {
             Role::Vcpu => &self.vcpu,
             Role::Device => &self.device,
             Role::Channel => &self.channel,
+            Role::Boot => &self.boot,
         }
     }
 }

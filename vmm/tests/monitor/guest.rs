@@ -155,7 +155,7 @@ impl Program {
     }
 
     /// The program as an ELF executable.
-    fn elf(&self) -> Vec<u8> {
+    pub fn elf(&self) -> Vec<u8> {
         const NOTE: u64 = 0x180;
         const FILE: u64 = 0x200;
         let mut segments = vec![(1_u32, FILE, CODE, self.code.len() as u64)];
@@ -239,10 +239,14 @@ impl Guest {
         } else {
             "vcpus: {count: 1}"
         };
+        let boot = if more.starts_with("boot:") {
+            String::new()
+        } else {
+            format!("boot: {{kernel: {}}}", path("kernel"))
+        };
         let config = format!(
             "name: test\nuuid: 7b3f0f9c-5f0e-4d5a-9a54-0c8ad6c7d0a1\nmemory: {{size: 16777216}}\n{vcpus}\n\
-             boot: {{kernel: {}}}\nserial: {{pty: true, log: {}}}\ncontrol: {}\nstate: {}\n{more}\n",
-            path("kernel"),
+             {boot}\nserial: {{pty: true, log: {}}}\ncontrol: {}\nstate: {}\n{more}\n",
             path("log"),
             path("control"),
             path("state"),

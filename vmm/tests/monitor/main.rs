@@ -2,6 +2,7 @@
 //!
 //! Skipped with a reason where there is no KVM.
 
+mod disk;
 mod guest;
 
 use std::os::unix::fs::PermissionsExt;

@@ -4,7 +4,7 @@
 //! guest memory and the file. The worker does one request after the other. Whatever is wrong with a request, or with the image,
 //! is an error status in the answer, never more; only a chain that has no room for a status breaks the ring.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use serde::{Deserialize, Serialize};
 use vm_memory::GuestMemoryMmap;
@@ -13,6 +13,7 @@ use vmm_sys_util::epoll::EventSet;
 use super::ring::{Buffers, Chain, Ring};
 use super::worker::{Handler, Watch, Worker};
 use super::{ActivateError, Activation, DeviceType, VirtioDevice, read_config_bytes};
+use crate::boot::disk::DiskBytes;
 use crate::bus::lock;
 use crate::config::{Cache, Discard, DiskFormat};
 
@@ -162,6 +163,32 @@ impl Block {
             worker,
             watch: None,
         })
+    }
+
+    /// What is on the disk, through the same image that the guest sees.
+    pub fn contents(&self) -> Arc<dyn DiskBytes> {
+        Arc::new(Contents {
+            len: lock(&self.engine).capacity * SECTOR,
+            engine: Arc::downgrade(&self.engine),
+        })
+    }
+}
+
+/// The disk's bytes, for whoever reads them while the guest is at rest.
+struct Contents {
+    len: u64,
+    engine: Weak<Mutex<Engine>>,
+}
+
+impl DiskBytes for Contents {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read(&self, at: u64, into: &mut [u8]) -> std::io::Result<()> {
+        let engine = self.engine.upgrade();
+        let engine = engine.ok_or(std::io::ErrorKind::NotConnected)?;
+        lock(&engine).image.read(at, &[into.into()])
     }
 }
 

@@ -1,0 +1,123 @@
+//! Guests that boot what their disk's own configuration names.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::guest::{Guest, Program, kvm};
+
+/// A disk of 8 MiB with an ext4 file system: two programs as kernels, and a configuration that boots this one of them.
+fn image(dir: &Path, default: &str) -> Option<PathBuf> {
+    let root = dir.join("root");
+    fs::create_dir_all(root.join("boot/grub")).unwrap();
+    for name in ["old", "new"] {
+        let program = Program::new().say(name).say("\n").rest();
+        fs::write(root.join("boot").join(name), program.elf()).unwrap();
+    }
+    let text = format!(
+        "set default={default}\nmenuentry Old --id old {{ linux /boot/old }}\nmenuentry New --id new {{ linux /boot/new }}\n"
+    );
+    fs::write(root.join("boot/grub/grub.cfg"), text).unwrap();
+    let image = dir.join(format!("{default}.raw"));
+    File::create(&image).unwrap().set_len(8 << 20).unwrap();
+    run(
+        "mke2fs",
+        &[
+            "-q",
+            "-F",
+            "-t",
+            "ext4",
+            "-d",
+            &shown(&root),
+            &shown(&image),
+        ],
+    )
+    .then_some(image)
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Whether the program is there and did it.
+fn run(program: &str, words: &[&str]) -> bool {
+    let path = "/usr/sbin:/sbin:/usr/bin:/bin";
+    let done = Command::new(program).env("PATH", path).args(words).output();
+    let well = done.as_ref().is_ok_and(|done| done.status.success());
+    if !well {
+        eprintln!("skipped: {program} is not there, or it failed: {done:?}");
+    }
+    well
+}
+
+fn boots_from(image: &Path, format: &str) -> String {
+    format!(
+        "boot: {{disk: vda}}\ndisks: [{{id: vda, path: {}, format: {format}}}]",
+        image.display()
+    )
+}
+
+#[test]
+fn a_reset_boots_what_the_disk_says_by_then() {
+    let Some(()) = kvm() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let (Some(old), Some(new)) = (image(dir.path(), "old"), image(dir.path(), "new")) else {
+        return;
+    };
+    let mut guest = Guest::start(&Program::new(), &boots_from(&old, "raw"));
+    guest.hear("old\n");
+    // As an upgrade inside the guest would: the bytes change under the same open file.
+    let upgraded = fs::read(new).unwrap();
+    let disk = File::options().write(true).open(&old).unwrap();
+    disk.write_all_at(&upgraded, 0).unwrap();
+    let mut client = guest.client();
+    client.ask("reset");
+    guest.hear("old\nnew\n");
+    let said = guest.errors();
+    assert!(
+        said.contains("entry \"New\" of /boot/grub/grub.cfg: /boot/new"),
+        "{said}"
+    );
+    client.ask("quit");
+    let status = guest.wait();
+    assert!(status.success(), "{status:?} {}", guest.errors());
+}
+
+#[test]
+fn a_qcow2_disk_boots_too() {
+    let Some(()) = kvm() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let Some(raw) = image(dir.path(), "new") else {
+        return;
+    };
+    let image = dir.path().join("disk.qcow2");
+    if !run(
+        "qemu-img",
+        &["convert", "-O", "qcow2", &shown(&raw), &shown(&image)],
+    ) {
+        return;
+    }
+    let mut guest = Guest::start(&Program::new(), &boots_from(&image, "qcow2"));
+    guest.hear("new\n");
+    guest.terminate();
+    assert!(guest.wait().success());
+}
+
+#[test]
+fn a_disk_that_boots_nothing_ends_the_start_with_what_was_looked_for() {
+    let Some(()) = kvm() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let empty = dir.path().join("empty.raw");
+    File::create(&empty).unwrap().set_len(1 << 20).unwrap();
+    let mut guest = Guest::start(&Program::new(), &boots_from(&empty, "raw"));
+    assert_eq!(guest.wait().code(), Some(1));
+    let message = guest.last_words()["message"].to_string();
+    for wanted in [
+        "disk vda boots nothing by its own configuration",
+        "looked for grub.cfg",
+        "name a kernel, or let the guest boot by firmware",
+    ] {
+        assert!(message.contains(wanted), "{message}");
+    }
+}
