@@ -46,6 +46,20 @@ fn prefix_of(uri: &str) -> Option<&'static str> {
         .map(|(prefix, _)| *prefix)
 }
 
+/// Whether a text is a name as "Namespaces in XML 1.0" has it: at most one prefix, both parts as XML 1.0, 2.3 allows.
+fn is_name(text: &str) -> bool {
+    let first = |c: char| c.is_alphabetic() || c == '_';
+    let next = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '\u{b7}');
+    let part = |part: &str| {
+        let mut chars = part.chars();
+        chars.next().is_some_and(first) && chars.all(next)
+    };
+    match text.split_once(':') {
+        Some((prefix, local)) => part(prefix) && part(local),
+        None => part(text),
+    }
+}
+
 /// Reads one document; spans count from `base`, the offset of `text` in its source.
 ///
 /// # Errors
@@ -234,6 +248,7 @@ impl<'a> Parser<'a> {
             }
             let (name, name_at) = self.place(attribute.key.as_ref()).unwrap_or(("", start));
             let (raw, value_at) = self.place(&attribute.value).unwrap_or(("", start));
+            self.judge_name(name, name_at)?;
             let value_span = self.span(value_at, value_at + raw.len());
             let value = match raw.contains(['\t', '\n', '\r']) {
                 true => Cow::Owned(unescape(&flatten(raw), value_span)?.into_owned()),
@@ -258,7 +273,8 @@ impl<'a> Parser<'a> {
             });
         }
         let raw_tag = tag.name();
-        let (raw_name, _) = self.place(raw_tag.as_ref()).unwrap_or(("", start));
+        let (raw_name, name_at) = self.place(raw_tag.as_ref()).unwrap_or(("", start));
+        self.judge_name(raw_name, name_at)?;
         let name = self.qualify(raw_name, depth, &mut attributes, span)?;
         self.qualify_attributes(depth, &mut attributes, span);
         self.stack.push(Element {
@@ -270,6 +286,16 @@ impl<'a> Parser<'a> {
             ..Element::default()
         });
         Ok(())
+    }
+
+    /// What the reader takes for a name may be anything up to the next space: `<a="b">` has no name in it.
+    fn judge_name(&self, name: &str, at: usize) -> Result<(), Diagnostic> {
+        if is_name(name) {
+            return Ok(());
+        }
+        let span = self.span(at, at + name.len());
+        let problem = Diagnostic::new("xml-syntax", span, format!("`{name}` is no name"));
+        Err(problem.with_help("a name begins with a letter or `_`, and goes on with letters, digits, `-`, `_` and `.`"))
     }
 
     /// The element's name with the customary prefix; a foreign element takes along the declaration of its prefix.

@@ -43,6 +43,7 @@ cases! {
     xml_nested_too_deep, "a.xml": "<a>".repeat(100);
     xml_with_an_attribute_twice, "a.xml": "<pool type='dir' type='fs'><name>a</name></pool>";
     xml_with_an_undeclared_prefix, "a.xml": "<domain><name>a</name><qemu:commandline/></domain>";
+    xml_with_what_is_no_name, "a.xml": "<network>\n  <name>a</name>\n  <metadata><a:b=\"c\" xmlns:a='urn:a'/></metadata>\n</network>\n";
     xml_that_is_no_definition, "a.xml": "<netwrok><name>a</name></netwrok>";
     xml_with_two_roots, "a.xml": "<network><name>a</name></network>\n<network><name>b</name></network>";
     an_empty_file, "a.xml": "";
