@@ -340,6 +340,6 @@ element! {
         /// Its name.
         attr "name" name: String,
         /// Its value.
-        attr "value" value: String,
+        attr "value" value: Text,
     }
 }

@@ -50,8 +50,8 @@ element! {
         attr "listen" listen: String,
         /// The keyboard's layout.
         attr "keymap" keymap: String,
-        /// The password.
-        attr "passwd" passwd: String,
+        /// The password; nobody is let in where it is empty.
+        attr "passwd" passwd: Text,
         /// Until when it holds.
         attr "passwdValidTo" passwd_valid_to: String,
         /// Who may look (RDP).

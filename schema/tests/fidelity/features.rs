@@ -68,6 +68,19 @@ fn an_empty_drive_may_state_an_empty_path() {
 }
 
 #[test]
+fn a_display_whose_password_is_empty_lets_nobody_in_and_is_stated_so() {
+    devices("<graphics type='vnc' passwd=''/>");
+}
+
+#[test]
+fn options_of_ceph_may_be_empty() {
+    comes_back(
+        "<pool type='rbd' xmlns:rbd='http://libvirt.org/schemas/storagepool/rbd/1.0'><name>a</name><source><host name='b'/><name>c</name></source>\
+         <rbd:config_opts><rbd:option name='client_mount_timeout' value='45'/><rbd:option name='keyring' value=''/></rbd:config_opts></pool>",
+    );
+}
+
+#[test]
 fn sound_may_go_through_a_server_of_jack() {
     devices(
         "<audio id='1' type='jack'><input serverName='a' clientName='b' connectPorts='c' exactName='yes'/><output serverName='a'/></audio>",

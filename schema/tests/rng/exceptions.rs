@@ -152,4 +152,9 @@ pub const EXCEPTIONS: &[Exception] = &[
         "is not between 1536 and 65535",
         "numbers below 0x600 are lengths, as documented",
     ),
+    except(
+        "domainsnapshot/creationTime",
+        "`text`",
+        "it is a number of seconds, where the grammar allows any text",
+    ),
 ];

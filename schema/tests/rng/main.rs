@@ -308,6 +308,9 @@ fn everything_that_libvirts_grammars_allow_is_read() {
         (Kind::Volume, "storagevol.rng"),
         (Kind::NwFilter, "nwfilter.rng"),
         (Kind::Secret, "secret.rng"),
+        (Kind::DomainSnapshot, "domainsnapshot.rng"),
+        (Kind::NetworkPort, "networkport.rng"),
+        (Kind::NwFilterBinding, "nwfilterbinding.rng"),
     ] {
         let grammar = Grammar::read(&schemas.join(file)).expect("the grammar is one we can read");
         let start = grammar.start();
