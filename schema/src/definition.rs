@@ -9,7 +9,7 @@ use crate::policy::Policy;
 use crate::pool::Pool;
 use crate::scalar::MacAddr;
 use crate::secret::Secret;
-use crate::shape;
+use crate::shape::{self, Style};
 use crate::snapshot::DomainSnapshot;
 use crate::source::Span;
 use crate::tree::Element as Tree;
@@ -288,10 +288,33 @@ pub fn to_yaml(definition: &Definition, policy: &Policy) -> String {
     serde_yaml::to_string(&to_value(definition, policy)).unwrap_or_default()
 }
 
+/// The definition as YAML for programs: everything under its own key, by the rules of [`Style::Long`].
+pub fn to_long_yaml(definition: &Definition, policy: &Policy) -> String {
+    serde_yaml::to_string(&long_value(definition, policy)).unwrap_or_default()
+}
+
+fn long_value(definition: &Definition, policy: &Policy) -> Yaml {
+    let kind = definition.kind();
+    let mut out = Mapping::new();
+    out.insert("kind".into(), Yaml::String(kind.to_string()));
+    let mut policy = policy.clone();
+    if let Definition::Volume(volume) = definition
+        && volume.pool.is_some()
+    {
+        policy.pool = None;
+    }
+    let policy = shape::mapping(&policy.encode("policy"), Policy::info(), Style::Long);
+    if !policy.is_empty() {
+        out.insert("policy".into(), Yaml::Mapping(policy));
+    }
+    out.extend(shape::mapping(&definition.tree(), kind.info(), Style::Long));
+    Yaml::Mapping(out)
+}
+
 /// The definition as a YAML (or JSON) value, in the shape that reading takes.
 pub fn to_value(definition: &Definition, policy: &Policy) -> Yaml {
     let kind = definition.kind();
-    let mut fields = shape::mapping(&definition.tree(), kind.info());
+    let mut fields = shape::mapping(&definition.tree(), kind.info(), Style::Short);
     let mut policy = policy.clone();
     let mut out = Mapping::new();
     let stated = fields.get(kind.head()).and_then(Yaml::as_str);
@@ -320,7 +343,7 @@ pub fn to_value(definition: &Definition, policy: &Policy) -> Yaml {
             out.insert("kind".into(), Yaml::String(kind.to_string()));
         }
     }
-    let policy = shape::mapping(&policy.encode("policy"), Policy::info());
+    let policy = shape::mapping(&policy.encode("policy"), Policy::info(), Style::Short);
     if !policy.is_empty() {
         out.insert("policy".into(), Yaml::Mapping(policy));
     }

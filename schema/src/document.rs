@@ -496,7 +496,15 @@ fn yaml_definition<'a>(
             rest.extend(inner.iter().cloned());
         }
         Some(Value::Scalar { text, .. }) => put_name(&mut tree, kind, text.clone(), head),
-        _ => {}
+        Some(Value::List(_)) => {
+            let message = format!(
+                "`{}` takes a single value, or a mapping of all fields",
+                head.key
+            );
+            let problem = Diagnostic::new("yaml-shape", head.node.span, message);
+            shaper.problems.push(problem.at(kind.root()));
+        }
+        Some(Value::Null) | None => {}
     }
     if let Some(at) = rest.iter().position(|entry| entry.key == "policy") {
         let entry = rest.remove(at);

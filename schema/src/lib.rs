@@ -26,10 +26,10 @@
 //! - {network: default, filter: clean-traffic}
 //! ```
 //!
-//! `domain: {name: web, …}` and `kind: domain` with `name: web` are accepted too. A volume is `volume: pool/name`; a secret, which has no name, is written with
+//! `domain: {name: web, …}` and `kind: domain` with `name: web` are accepted too. A volume is `volume: pool/name`; a secret, which has no name, is `secret: UUID` or written with
 //! `kind: secret`. Names are those of libvirt's XML; what may occur several times is a list under the plural (`disks`, `interfaces`; the XML's name and a single value are accepted), attributes and
 //! elements look alike, a single value stands for an element's main field (`mac: 52:54:00:12:34:56`, `vcpu: 2`), `devices` is left out, and shorthands stand for several fields
-//! (see [`shorthands`]). A value has no type of its own: `no`, `0x10` and `1.10` mean what their field makes of them.
+//! (see [`shorthands`]; `YAML.md` lists them). A value has no type of its own: `no`, `0x10` and `1.10` mean what their field makes of them.
 
 #[macro_use]
 pub mod scalar;
@@ -59,11 +59,13 @@ pub mod xml;
 pub mod yaml;
 
 pub use check::{Reference, Target, check, not_kept, references};
-pub use definition::{Definition, Kind, derived_mac, derived_uuid, to_value, to_xml, to_yaml};
+pub use definition::{
+    Definition, Kind, derived_mac, derived_uuid, to_long_yaml, to_value, to_xml, to_yaml,
+};
 pub use diagnostic::Diagnostic;
 pub use document::{Broken, Document, Located, SpanTable, Stated, read};
 pub use domain::Domain;
-pub use jsonschema::{schema, shorthands};
+pub use jsonschema::{file_schema, schema, shorthand_list, shorthands};
 pub use network::Network;
 pub use networkport::NetworkPort;
 pub use nwfilter::{NwFilter, NwFilterBinding};

@@ -99,11 +99,11 @@ impl FromStr for ObjectRef {
 pub struct ObjectRefs(pub Vec<ObjectRef>);
 
 impl Scalar for ObjectRefs {
-    const INFO: ScalarInfo = ScalarInfo {
-        expects: "objects such as network/default, with spaces between them",
-        words: &[],
-        form: Form::Joined(" "),
-    };
+    const INFO: ScalarInfo = ScalarInfo::new(
+        "objects such as network/default, with spaces between them",
+        Form::Joined(" "),
+    )
+    .matching("/");
 
     fn parse(text: &str) -> Result<Self, String> {
         let refs: Vec<ObjectRef> = text

@@ -276,11 +276,9 @@ impl PartialEq for Mode {
 }
 
 impl crate::scalar::Scalar for Mode {
-    const INFO: crate::scalar::ScalarInfo = crate::scalar::ScalarInfo {
-        expects: "a mode in octal such as 0711",
-        words: &[],
-        form: crate::scalar::Form::Text,
-    };
+    const INFO: crate::scalar::ScalarInfo =
+        crate::scalar::ScalarInfo::new("a mode in octal such as 0711", crate::scalar::Form::Text)
+            .matching("^ *[0-7]{1,6} *$");
 
     fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();

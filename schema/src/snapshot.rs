@@ -170,13 +170,16 @@ impl Element for SnapshotDomain {
     fn decode(decoder: &mut Decoder, tree: &Tree<'_>) -> Self {
         let only_uuid = tree.attributes.is_empty()
             && matches!(tree.children.as_slice(), [only] if only.name == "uuid");
-        Self(Box::new(if only_uuid {
-            Domain {
-                uuid: decode::leaf(decoder, tree, "uuid"),
-                ..Domain::default()
-            }
-        } else {
-            Domain::decode(decoder, tree)
+        if !only_uuid {
+            return Self(Box::new(Domain::decode(decoder, tree)));
+        }
+        let outer = decoder.begin();
+        let uuid = decode::leaf(decoder, tree, "uuid");
+        let looks = decoder.end(outer);
+        Self(Box::new(Domain {
+            uuid,
+            looks,
+            ..Domain::default()
         }))
     }
 

@@ -272,6 +272,32 @@ fn libvirts_own_documents_are_read_and_come_back_equal() {
 }
 
 #[test]
+fn a_folder_in_one_file_comes_back_equal_in_every_style() {
+    let Some(corpus) = corpus() else { return };
+    for folder in FLOORS.iter().flat_map(|(_, folders, _)| *folders) {
+        let sources = documents(&corpus.join("dev").join(folder));
+        let all: Vec<_> = sources
+            .iter()
+            .flat_map(|source| read(source).definitions)
+            .collect();
+        for write in [vireo_schema::to_yaml, vireo_schema::to_long_yaml] {
+            let texts: Vec<String> = all
+                .iter()
+                .map(|one| write(&one.definition, &one.policy))
+                .collect();
+            let back = read(&Arc::new(Source::new("all.yaml", texts.join("---\n"))));
+            assert!(back.is_whole(), "{folder}: {:?}", back.problems.first());
+            assert_eq!(back.definitions.len(), all.len(), "{folder}");
+            for (one, back) in all.iter().zip(&back.definitions) {
+                let path = one.source.path.display();
+                assert_eq!(one.definition, back.definition, "{path}");
+                assert_eq!(one.policy, back.policy, "{path}");
+            }
+        }
+    }
+}
+
+#[test]
 fn every_document_that_is_tidied_still_reads_and_tidying_again_changes_nothing() {
     let Some(corpus) = corpus() else { return };
     let mut failures = Vec::new();

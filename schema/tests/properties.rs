@@ -177,25 +177,3 @@ fn no_two_types_share_a_name() {
         .collect();
     assert!(twice.is_empty(), "the JSON Schema names types: {twice:?}");
 }
-
-#[test]
-fn the_json_schema_knows_every_key_of_what_is_written() {
-    for (file, text) in SEEDS {
-        for located in read(&Arc::new(Source::new(*file, *text))).definitions {
-            let schema = vireo_schema::schema(located.kind());
-            let value = vireo_schema::to_value(&located.definition, &located.policy);
-            for key in value
-                .as_mapping()
-                .into_iter()
-                .flat_map(|map| map.keys())
-                .filter_map(|key| key.as_str())
-            {
-                assert!(
-                    schema["properties"].get(key).is_some(),
-                    "{}: {key}",
-                    located.kind()
-                );
-            }
-        }
-    }
-}

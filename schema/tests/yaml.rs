@@ -1,7 +1,7 @@
 //! YAML as a person writes it, and the XML that it means.
 
 use std::sync::Arc;
-use vireo_schema::{Source, read, to_xml};
+use vireo_schema::{Kind, Located, Source, read, to_long_yaml, to_xml, to_yaml};
 
 /// The XML of every definition of a YAML text, which must have no problems.
 fn means(text: &str) -> String {
@@ -150,4 +150,102 @@ fn an_alias_repeats_a_value_and_truth_has_many_words() {
             "domain: a\nmemory: 1 GiB\ncurrentMemory: 1 GiB\npm: {suspend-to-mem: {enabled: no}}\n"
         )
     );
+}
+
+/// The blocks of that language in the page about YAML.
+fn blocks(language: &str) -> Vec<&'static str> {
+    let page = include_str!("../YAML.md");
+    let begin = format!("```{language}\n");
+    let after = page.split(begin.as_str()).skip(1);
+    after
+        .filter_map(|rest| Some(rest.split_once("```")?.0))
+        .collect()
+}
+
+#[test]
+fn every_example_of_the_page_is_read() {
+    let examples = blocks("yaml");
+    assert!(examples.len() > 3);
+    for text in examples {
+        means(text);
+    }
+}
+
+#[test]
+fn the_page_lists_the_shorthands_that_there_are() {
+    let listed = blocks("text").concat();
+    let table = vireo_schema::shorthand_list();
+    assert_eq!(listed, table, "schema/YAML.md should list:\n{table}");
+}
+
+#[test]
+fn every_kind_is_written_short_and_long() {
+    let text = "
+domain: web
+policy: {protect: yes, depends-on: [network/default]}
+memory: 1 GiB
+vcpu: 2
+kernel: /boot/vmlinuz
+features: [acpi]
+disks: {file: /images/web.raw, dev: vda, bus: virtio}
+interfaces: [{network: default, mac: 52:54:00:12:34:56}]
+metadata: <a:b xmlns:a='urn:a'/>
+---
+network: default
+forward: nat
+bridge: virbr0
+ips: {address: 192.168.122.1, prefix: 24, dhcp: {ranges: {start: 192.168.122.2, end: 192.168.122.254}}}
+---
+pool: images
+type: dir
+target: /images
+---
+volume: images/web.raw
+capacity: 1 GiB
+format: raw
+---
+nwfilter: web
+entries:
+- rule: {action: accept, direction: in, tcp: {dstportstart: 80}}
+- filterref: clean-traffic
+- rule: {action: drop, direction: in, all: }
+---
+secret: 22e1353d-c27e-4d6d-bf15-465053e6ba0b
+usage: {type: volume, volume: /images/a}
+---
+domainsnapshot: before
+disks: [vda, {name: vdb, snapshot: no}]
+domain: {uuid: c7a5fdbd-edaf-9455-926a-d65c16db1809}
+---
+networkport: 5d744f21-ba4a-4d6e-bdb2-30a35ff3207d
+owner: {name: web, uuid: d54df46f-1ab5-4a22-8618-4560ef5fac2c}
+mac: 52:54:00:7b:35:93
+plug: {type: bridge, bridge: br0}
+---
+nwfilterbinding: vnet0
+owner: {name: web, uuid: d54df46f-1ab5-4a22-8618-4560ef5fac2c}
+mac: 52:54:00:7b:35:93
+filterref: clean-traffic
+";
+    let document = read(&Arc::new(Source::new("all.yaml", text)));
+    assert!(document.is_whole(), "{:?}", document.problems);
+    let kinds: Vec<Kind> = document.definitions.iter().map(Located::kind).collect();
+    assert_eq!(kinds, Kind::ALL);
+    for (style, write) in [
+        ("short", to_yaml as fn(&_, &_) -> _),
+        ("long", to_long_yaml),
+    ] {
+        let all = document.definitions.iter();
+        let texts: Vec<String> = all.map(|one| write(&one.definition, &one.policy)).collect();
+        let written = texts.join("---\n");
+        let back = read(&Arc::new(Source::new("back.yaml", written.as_str())));
+        assert!(back.is_whole(), "{:?}", back.problems);
+        for (one, back) in document.definitions.iter().zip(&back.definitions) {
+            assert_eq!(
+                (&one.definition, &one.policy),
+                (&back.definition, &back.policy)
+            );
+        }
+        insta::assert_snapshot!(style, written);
+    }
 }

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use miette::bail;
 use similar::TextDiff;
 use vireo_schema::complete::complete;
-use vireo_schema::{Definition, Document, Source, to_xml, to_yaml};
+use vireo_schema::{Definition, Document, Source, to_long_yaml, to_xml, to_yaml};
 
 use super::complaint::{located, plain};
 use super::{DONE, Format, PROBLEM, input, output};
@@ -25,6 +25,9 @@ pub struct Convert {
     /// Of that, show only what is added
     #[arg(long, requires = "complete")]
     diff: bool,
+    /// Write YAML without shorthands: everything under its own key, as programs like it
+    #[arg(long)]
+    long: bool,
     /// The file; `-` reads standard input
     file: PathBuf,
 }
@@ -41,16 +44,19 @@ pub(super) enum Syntax {
 impl Convert {
     /// Exit status: 0 converted, 1 the file has problems.
     pub fn run(self) -> miette::Result<u8> {
-        for document in read(&self.file)? {
+        let documents = read(&self.file)?;
+        let count = documents.iter().map(|one| one.definitions.len()).sum();
+        self.refuse_xml(count)?;
+        for (number, document) in documents.iter().enumerate() {
             for problem in &document.problems {
                 eprintln!("{:?}", located(&document.source, problem));
             }
             if !document.problems.is_empty() {
                 return Ok(PROBLEM);
             }
-            let mut text = self.converted(&document)?;
+            let mut text = self.converted(document);
             if self.complete {
-                let complete = self.converted(&completed(&document))?;
+                let complete = self.converted(&completed(document));
                 text = match self.diff {
                     true => TextDiff::from_lines(&text, &complete)
                         .unified_diff()
@@ -59,34 +65,39 @@ impl Convert {
                     false => complete,
                 };
             }
+            if number > 0 && self.to == Syntax::Yaml && !self.diff {
+                text.insert_str(0, "---\n");
+            }
             output::print(Format::Text, &(), || text)?;
         }
         Ok(DONE)
     }
 
-    fn converted(&self, document: &Document) -> miette::Result<String> {
-        let several = document.definitions.len() > 1;
+    /// XML takes one definition, in one style.
+    fn refuse_xml(&self, count: usize) -> miette::Result<()> {
         match self.to {
-            Syntax::Xml if several => bail!(
-                help = "XML has one definition a file; split the file, or convert to yaml",
-                "{} holds {} definitions",
-                self.file.display(),
-                document.definitions.len()
+            Syntax::Xml if self.long => bail!(
+                help = "XML has one style; take `--long` out",
+                "`--long` is a style of YAML"
             ),
-            Syntax::Xml => Ok(document
-                .definitions
-                .iter()
-                .map(|one| to_xml(&one.definition, &one.policy))
-                .collect()),
-            Syntax::Yaml => {
-                let texts: Vec<String> = document
-                    .definitions
-                    .iter()
-                    .map(|one| to_yaml(&one.definition, &one.policy))
-                    .collect();
-                Ok(texts.join("---\n"))
-            }
+            Syntax::Xml if count > 1 => bail!(
+                help = "XML has one definition a file; convert each file by itself, or to yaml",
+                "{} holds {count} definitions",
+                self.file.display(),
+            ),
+            _ => Ok(()),
         }
+    }
+
+    fn converted(&self, document: &Document) -> String {
+        let write = match self.to {
+            Syntax::Xml => to_xml,
+            Syntax::Yaml if self.long => to_long_yaml,
+            Syntax::Yaml => to_yaml,
+        };
+        let all = document.definitions.iter();
+        let texts: Vec<String> = all.map(|one| write(&one.definition, &one.policy)).collect();
+        texts.join("---\n")
     }
 }
 

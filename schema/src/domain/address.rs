@@ -112,11 +112,8 @@ element! {
 pub struct LoadParm(pub String);
 
 impl Scalar for LoadParm {
-    const INFO: ScalarInfo = ScalarInfo {
-        expects: "one to eight letters, digits, dots and spaces",
-        words: &[],
-        form: Form::Text,
-    };
+    const INFO: ScalarInfo =
+        ScalarInfo::new("one to eight letters, digits, dots and spaces", Form::Text);
 
     fn parse(text: &str) -> Result<Self, String> {
         let sound = (1..=8).contains(&text.len())

@@ -193,11 +193,11 @@ impl Unit {
 }
 
 impl crate::scalar::Scalar for Unit {
-    const INFO: crate::scalar::ScalarInfo = crate::scalar::ScalarInfo {
-        expects: "a unit: bytes, KiB, MiB, GiB, TiB, PiB, EiB (1024) or KB, MB, GB, TB, PB, EB (1000)",
-        words: &[],
-        form: crate::scalar::Form::Text,
-    };
+    const INFO: crate::scalar::ScalarInfo = crate::scalar::ScalarInfo::new(
+        "a unit: bytes, KiB, MiB, GiB, TiB, PiB, EiB (1024) or KB, MB, GB, TB, PB, EB (1000)",
+        crate::scalar::Form::Text,
+    )
+    .matching("^([bB]|[bB][yY][tT][eE][sS]?|[kKmMgGtTpPeE]([iI]?[bB])?)$");
 
     fn parse(text: &str) -> Result<Self, String> {
         if crate::scalar::unit_bytes(text).is_some() {

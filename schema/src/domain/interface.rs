@@ -145,11 +145,8 @@ pub enum PortId {
 }
 
 impl Scalar for PortId {
-    const INFO: ScalarInfo = ScalarInfo {
-        expects: "a port's uuid, or its number",
-        words: &[],
-        form: Form::Text,
-    };
+    const INFO: ScalarInfo = ScalarInfo::new("a port's uuid, or its number", Form::Text)
+        .matching("^ *([0-9]+|([{]|urn:uuid:)?[0-9a-fA-F-]{32,36}[}]?) *$");
 
     fn parse(text: &str) -> Result<Self, String> {
         let number = u32::parse(text).map(Self::Switch);

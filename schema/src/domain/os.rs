@@ -320,11 +320,8 @@ pub enum Adjustment {
 }
 
 impl Scalar for Adjustment {
-    const INFO: ScalarInfo = ScalarInfo {
-        expects: "`reset` or a number of seconds",
-        words: &[],
-        form: Form::Number,
-    };
+    const INFO: ScalarInfo = ScalarInfo::new("`reset` or a number of seconds", Form::Number)
+        .matching("^ *(reset|-?[0-9]+) *$");
 
     fn parse(text: &str) -> Result<Self, String> {
         if text.trim() == "reset" {

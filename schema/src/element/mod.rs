@@ -43,6 +43,7 @@ pub use looks::Looks;
 
 use crate::scalar::ScalarInfo;
 use crate::tree::Element as Tree;
+use std::fmt;
 
 /// The table of one element type.
 #[derive(Debug)]
@@ -123,6 +124,21 @@ pub struct Shorthand {
     pub into: &'static [&'static str],
     /// What it implies, such as `("@type", "file")`.
     pub sets: &'static [(&'static str, &'static str)],
+}
+
+/// What it stands for: `source/@file, with @type file`.
+impl fmt::Display for Shorthand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.into.join(" and "))?;
+        if self.into.len() > 1 {
+            f.write_str(" with a `/` between them")?;
+        }
+        for (number, (path, constant)) in self.sets.iter().enumerate() {
+            let joint = if number == 0 { ", with" } else { " and" };
+            write!(f, "{joint} {path} {constant}")?;
+        }
+        Ok(())
+    }
 }
 
 /// A type made by [`element!`](crate::element).

@@ -50,9 +50,8 @@ impl StateMatch {
 
 impl crate::scalar::Scalar for StateMatch {
     const INFO: crate::scalar::ScalarInfo = crate::scalar::ScalarInfo {
-        expects: "one of its words",
         words: &["true", "1", "false", "0"],
-        form: crate::scalar::Form::Text,
+        ..crate::scalar::ScalarInfo::new("one of its words", crate::scalar::Form::Text)
     };
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -174,11 +173,10 @@ fn known_chain(name: &str) -> Option<(&'static str, i64)> {
 }
 
 impl crate::scalar::Scalar for Chain {
-    const INFO: crate::scalar::ScalarInfo = crate::scalar::ScalarInfo {
-        expects: "root, mac, stp, vlan, arp, rarp, ipv4, ipv6, or a name that begins with one of these (not root) and `-`",
-        words: &[],
-        form: crate::scalar::Form::Text,
-    };
+    const INFO: crate::scalar::ScalarInfo = crate::scalar::ScalarInfo::new(
+        "root, mac, stp, vlan, arp, rarp, ipv4, ipv6, or a name that begins with one of these (not root) and `-`",
+        crate::scalar::Form::Text,
+    ).matching("^[a-zA-Z0-9_.:-]+$");
 
     fn parse(text: &str) -> Result<Self, String> {
         let sound = text.len() <= 64

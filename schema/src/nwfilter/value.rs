@@ -98,9 +98,8 @@ impl<T> Var<T> {
 
 impl<T: Scalar> Scalar for Var<T> {
     const INFO: ScalarInfo = ScalarInfo {
-        expects: T::INFO.expects,
-        words: T::INFO.words,
-        form: T::INFO.form,
+        variable: true,
+        ..T::INFO
     };
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -131,11 +130,9 @@ impl VariableName {
 }
 
 impl Scalar for VariableName {
-    const INFO: ScalarInfo = ScalarInfo {
-        expects: "a variable's name of letters, digits and `_`",
-        words: &[],
-        form: Form::Text,
-    };
+    const INFO: ScalarInfo =
+        ScalarInfo::new("a variable's name of letters, digits and `_`", Form::Text)
+            .matching("^[a-zA-Z0-9_]+$");
 
     fn parse(text: &str) -> Result<Self, String> {
         if is_variable_name(text) {
@@ -162,11 +159,8 @@ impl<const MOST: u64> Bits<MOST> {
 }
 
 impl<const MOST: u64> Scalar for Bits<MOST> {
-    const INFO: ScalarInfo = ScalarInfo {
-        expects: "a number in decimal or as 0x…",
-        words: &[],
-        form: Form::Number,
-    };
+    const INFO: ScalarInfo = ScalarInfo::new("a number in decimal or as 0x…", Form::Number)
+        .matching("^ *(0[xX][0-9a-fA-F]+|[0-9]+) *$");
 
     fn parse(text: &str) -> Result<Self, String> {
         let number = crate::scalar::Number::parse(text)?;
@@ -191,11 +185,11 @@ pub struct IpMask<const V6: bool> {
 }
 
 impl<const V6: bool> Scalar for IpMask<V6> {
-    const INFO: ScalarInfo = ScalarInfo {
-        expects: "a mask: a number of bits, or an address such as 255.255.255.0",
-        words: &[],
-        form: Form::Number,
-    };
+    const INFO: ScalarInfo = ScalarInfo::new(
+        "a mask: a number of bits, or an address such as 255.255.255.0",
+        Form::Number,
+    )
+    .matching("^ *[0-9a-fA-F:.]+ *$");
 
     fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
@@ -250,11 +244,7 @@ impl<K> PartialEq for Named<K> {
 }
 
 impl<K: Names + Clone> Scalar for Named<K> {
-    const INFO: ScalarInfo = ScalarInfo {
-        expects: K::EXPECTS,
-        words: &[],
-        form: Form::Number,
-    };
+    const INFO: ScalarInfo = ScalarInfo::new(K::EXPECTS, Form::Number);
 
     fn parse(text: &str) -> Result<Self, String> {
         let (least, most) = K::RANGE;
@@ -367,11 +357,10 @@ const FLAGS: &[(&str, u8)] = &[
 ];
 
 impl Scalar for TcpFlags {
-    const INFO: ScalarInfo = ScalarInfo {
-        expects: "flags looked at, `/`, flags that must be set, such as SYN,ACK/SYN (known: SYN, ACK, URG, PSH, FIN, RST, ALL, NONE)",
-        words: &[],
-        form: Form::Text,
-    };
+    const INFO: ScalarInfo = ScalarInfo::new(
+        "flags looked at, `/`, flags that must be set, such as SYN,ACK/SYN (known: SYN, ACK, URG, PSH, FIN, RST, ALL, NONE)",
+        Form::Text,
+    ).matching("/");
 
     fn parse(text: &str) -> Result<Self, String> {
         let bits = |list: &str| {
@@ -407,11 +396,10 @@ choice! {
 pub struct ConnStates(pub Vec<ConnState>);
 
 impl Scalar for ConnStates {
-    const INFO: ScalarInfo = ScalarInfo {
-        expects: "states such as NEW,ESTABLISHED (known: NEW, ESTABLISHED, RELATED, INVALID, NONE)",
-        words: &[],
-        form: Form::Joined(","),
-    };
+    const INFO: ScalarInfo = ScalarInfo::new(
+        "states such as NEW,ESTABLISHED (known: NEW, ESTABLISHED, RELATED, INVALID, NONE)",
+        Form::Joined(","),
+    );
 
     fn parse(text: &str) -> Result<Self, String> {
         text.split(',')
@@ -445,11 +433,11 @@ pub struct IpSetFlags {
 }
 
 impl Scalar for IpSetFlags {
-    const INFO: ScalarInfo = ScalarInfo {
-        expects: "one to six of src and dst with commas between them",
-        words: &[],
-        form: Form::Text,
-    };
+    const INFO: ScalarInfo = ScalarInfo::new(
+        "one to six of src and dst with commas between them",
+        Form::Text,
+    )
+    .matching("^ *([sS][rR][cC]|[dD][sS][tT])( *, *([sS][rR][cC]|[dD][sS][tT]))* *$");
 
     fn parse(text: &str) -> Result<Self, String> {
         let sides: Vec<IpSetSide> = text
@@ -476,11 +464,11 @@ impl Scalar for IpSetFlags {
 pub struct IpSetName(pub String);
 
 impl Scalar for IpSetName {
-    const INFO: ScalarInfo = ScalarInfo {
-        expects: "an ipset's name: up to 31 letters, digits and _ : . + -",
-        words: &[],
-        form: Form::Text,
-    };
+    const INFO: ScalarInfo = ScalarInfo::new(
+        "an ipset's name: up to 31 letters, digits and _ : . + -",
+        Form::Text,
+    )
+    .matching("^[a-zA-Z0-9_:.+-]{1,31}$");
 
     fn parse(text: &str) -> Result<Self, String> {
         let sound = (1..=31).contains(&text.len())
@@ -504,11 +492,7 @@ impl Scalar for IpSetName {
 pub struct Comment(pub String);
 
 impl Scalar for Comment {
-    const INFO: ScalarInfo = ScalarInfo {
-        expects: "a comment of at most 256 bytes",
-        words: &[],
-        form: Form::Text,
-    };
+    const INFO: ScalarInfo = ScalarInfo::new("a comment of at most 256 bytes", Form::Text);
 
     fn parse(text: &str) -> Result<Self, String> {
         if text.len() > 256 {

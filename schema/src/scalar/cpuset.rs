@@ -1,6 +1,6 @@
 //! Sets of processors.
 
-use super::{Form, Scalar, ScalarInfo, info};
+use super::{Form, Scalar, ScalarInfo};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
@@ -45,7 +45,9 @@ impl PartialEq for CpuSet {
 }
 
 impl Scalar for CpuSet {
-    const INFO: ScalarInfo = info("a set of processors such as 0-3,^2", Form::Joined(","));
+    const INFO: ScalarInfo =
+        ScalarInfo::new("a set of processors such as 0-3,^2", Form::Joined(","))
+            .matching("^[0-9,^ -]+$");
 
     fn parse(text: &str) -> Result<Self, String> {
         /// The kernel's own bound for processors on one machine.

@@ -1,6 +1,6 @@
 //! Ethernet addresses.
 
-use super::{Form, Scalar, ScalarInfo, info};
+use super::{Form, Scalar, ScalarInfo};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -45,7 +45,8 @@ impl fmt::Display for MacAddr {
 }
 
 impl Scalar for MacAddr {
-    const INFO: ScalarInfo = info("a MAC address such as 52:54:00:12:34:56", Form::Text);
+    const INFO: ScalarInfo = ScalarInfo::new("a MAC address such as 52:54:00:12:34:56", Form::Text)
+        .matching("^ *[0-9a-fA-F]{1,2}(:[0-9a-fA-F]{1,2}){5} *$");
 
     fn parse(text: &str) -> Result<Self, String> {
         text.parse()

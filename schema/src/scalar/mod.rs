@@ -27,8 +27,33 @@ pub struct ScalarInfo {
     pub expects: &'static str,
     /// The words of an enumeration, else empty.
     pub words: &'static [&'static str],
+    /// What each word means; empty where it says so itself.
+    pub meanings: &'static [&'static str],
     /// How the value looks in YAML and JSON.
     pub form: Form,
+    /// What texts it may be, as a regular expression of JSON Schema that takes all of them and few others; empty for any.
+    pub pattern: &'static str,
+    /// Whether a variable (`$IP`) may stand for it.
+    pub variable: bool,
+}
+
+impl ScalarInfo {
+    /// What is no enumeration.
+    pub const fn new(expects: &'static str, form: Form) -> Self {
+        Self {
+            expects,
+            words: &[],
+            meanings: &[],
+            form,
+            pattern: "",
+            variable: false,
+        }
+    }
+
+    /// With the expression that its texts match.
+    pub const fn matching(self, pattern: &'static str) -> Self {
+        Self { pattern, ..self }
+    }
 }
 
 /// How a scalar looks in YAML and JSON.
@@ -59,16 +84,8 @@ pub trait Scalar: Sized + Clone {
     fn text(&self) -> Cow<'_, str>;
 }
 
-const fn info(expects: &'static str, form: Form) -> ScalarInfo {
-    ScalarInfo {
-        expects,
-        words: &[],
-        form,
-    }
-}
-
 impl Scalar for String {
-    const INFO: ScalarInfo = info("a text that is not empty", Form::Text);
+    const INFO: ScalarInfo = ScalarInfo::new("a text that is not empty", Form::Text);
 
     fn parse(text: &str) -> Result<Self, String> {
         if text.trim().is_empty() {
@@ -87,7 +104,7 @@ impl Scalar for String {
 pub struct Text(pub String);
 
 impl Scalar for Text {
-    const INFO: ScalarInfo = info("a text", Form::Text);
+    const INFO: ScalarInfo = ScalarInfo::new("a text", Form::Text);
 
     fn parse(text: &str) -> Result<Self, String> {
         Ok(Self(text.to_owned()))
@@ -116,7 +133,7 @@ impl Name {
 }
 
 impl Scalar for Name {
-    const INFO: ScalarInfo = info("a name without `/`", Form::Text);
+    const INFO: ScalarInfo = ScalarInfo::new("a name without `/`", Form::Text);
 
     fn parse(text: &str) -> Result<Self, String> {
         if text.trim().is_empty() {
@@ -142,7 +159,7 @@ impl fmt::Display for Name {
 macro_rules! integers {
     ($($type:ident $expects:literal),* $(,)?) => {$(
         impl Scalar for $type {
-            const INFO: ScalarInfo = info($expects, Form::Number);
+            const INFO: ScalarInfo = ScalarInfo::new($expects, Form::Number).matching("^ *-?[0-9]+ *$");
 
             fn parse(text: &str) -> Result<Self, String> {
                 let text = text.trim();
@@ -185,7 +202,8 @@ impl<const LOW: i64, const HIGH: i64> Within<LOW, HIGH> {
 }
 
 impl<const LOW: i64, const HIGH: i64> Scalar for Within<LOW, HIGH> {
-    const INFO: ScalarInfo = info("a whole number in range", Form::Number);
+    const INFO: ScalarInfo =
+        ScalarInfo::new("a whole number in range", Form::Number).matching("^ *-?[0-9]+ *$");
 
     fn parse(text: &str) -> Result<Self, String> {
         let number = i64::parse(text)?;
@@ -237,7 +255,8 @@ impl PartialEq for Number {
 impl Eq for Number {}
 
 impl Scalar for Number {
-    const INFO: ScalarInfo = info("a number such as 7 or 0x07", Form::Number);
+    const INFO: ScalarInfo = ScalarInfo::new("a number such as 7 or 0x07", Form::Number)
+        .matching("^ *(0[xX][0-9a-fA-F]+|[0-9]+) *$");
 
     fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
@@ -272,9 +291,9 @@ impl fmt::Display for Number {
 }
 
 macro_rules! parsed {
-    ($($type:ident $expects:literal),* $(,)?) => {$(
+    ($($type:ident $expects:literal $pattern:literal),* $(,)?) => {$(
         impl Scalar for $type {
-            const INFO: ScalarInfo = info($expects, Form::Text);
+            const INFO: ScalarInfo = ScalarInfo::new($expects, Form::Text).matching($pattern);
 
             fn parse(text: &str) -> Result<Self, String> {
                 text.trim().parse().map_err(|_| String::new())
@@ -288,15 +307,16 @@ macro_rules! parsed {
 }
 
 parsed! {
-    IpAddr "an IP address such as 192.168.122.1 or 2001:db8::1",
-    Ipv4Addr "an IPv4 address such as 192.168.122.1",
-    Ipv6Addr "an IPv6 address such as 2001:db8::1",
-    Uuid "a uuid such as 0f0806ab-531d-6134-5def-c5b4955292aa",
+    IpAddr "an IP address such as 192.168.122.1 or 2001:db8::1" "^ *[0-9a-fA-F:.]+ *$",
+    Ipv4Addr "an IPv4 address such as 192.168.122.1" "^ *[0-9.]+ *$",
+    Ipv6Addr "an IPv6 address such as 2001:db8::1" "^ *[0-9a-fA-F:.]+ *$",
+    Uuid "a uuid such as 0f0806ab-531d-6134-5def-c5b4955292aa" "^ *([{]|urn:uuid:)?[0-9a-fA-F-]{32,36}[}]? *$",
 }
 
 /// A span of time, written `90s`, `5min`, `500ms` or bare seconds.
 impl Scalar for Duration {
-    const INFO: ScalarInfo = info("a time such as 90s, 5min or 500ms", Form::Text);
+    const INFO: ScalarInfo = ScalarInfo::new("a time such as 90s, 5min or 500ms", Form::Text)
+        .matching("^ *[0-9]+ *(ms|s|m|min|h)? *$");
 
     fn parse(text: &str) -> Result<Self, String> {
         let (number, unit) = split_unit(text);
@@ -364,7 +384,11 @@ macro_rules! choice {
         impl $crate::scalar::Scalar for $name {
             const INFO: $crate::scalar::ScalarInfo = {
                 const WORDS: &[&str] = &[$($word),*];
-                $crate::scalar::ScalarInfo { expects: "one of its words", words: WORDS, form: $crate::scalar::form_of(WORDS) }
+                $crate::scalar::ScalarInfo {
+                    words: WORDS,
+                    meanings: &[$(concat!($($vdoc),*)),*],
+                    ..$crate::scalar::ScalarInfo::new("one of its words", $crate::scalar::form_of(WORDS))
+                }
             };
 
             fn parse(text: &str) -> Result<Self, String> {

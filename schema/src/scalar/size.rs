@@ -1,6 +1,6 @@
 //! Sizes with their units.
 
-use super::{Form, Scalar, ScalarInfo, info};
+use super::{Form, Scalar, ScalarInfo};
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
@@ -190,7 +190,8 @@ where
 }
 
 impl<U: DefaultUnit + Clone> Scalar for Size<U> {
-    const INFO: ScalarInfo = info(U::EXPECTS, Form::Number);
+    const INFO: ScalarInfo = ScalarInfo::new(U::EXPECTS, Form::Number)
+        .matching("^ *[0-9]+ *([bB]|[bB][yY][tT][eE][sS]?|[kKmMgGtTpPeE]([iI]?[bB])?)? *$");
 
     fn parse(text: &str) -> Result<Self, String> {
         let (number, unit) = split_unit(text);

@@ -10,11 +10,9 @@
 mod names;
 mod write;
 
-use names::{main_field, only_list};
-
 pub use names::keys;
-pub(crate) use names::knows;
-pub use write::{mapping, value, value_of};
+pub(crate) use names::{knows, main_field, only_list};
+pub use write::{Style, mapping, value, value_of};
 
 use crate::diagnostic::{Diagnostic, did_you_mean, one_of};
 use crate::element::{ElementInfo, Field, Shape, Shorthand, Variant, bad_value};
@@ -415,7 +413,13 @@ impl Shaper {
                         }
                     })
                     .collect();
-                (parts.len() == items.len()).then(|| (Cow::Owned(parts.join(separator)), node.span))
+                if parts.len() < items.len() {
+                    let message = "each item of this list is a single value";
+                    let problem = Diagnostic::new("yaml-shape", node.span, message);
+                    self.report(problem.with_help(format!("expected {}", info.expects)));
+                    return None;
+                }
+                Some((Cow::Owned(parts.join(separator)), node.span))
             }
             Value::Null => {
                 self.report(bad_value(info, "", "is empty", node.span));

@@ -9,13 +9,14 @@ impl Field {
     }
 }
 
-pub(super) fn main_field(info: &'static ElementInfo) -> Option<&'static Field> {
+/// The field that a single value stands for.
+pub(crate) fn main_field(info: &'static ElementInfo) -> Option<&'static Field> {
     info.text_field()
         .or_else(|| info.fields.iter().find(|field| field.name == info.main))
 }
 
 /// The list field of an element that has nothing else.
-pub(super) fn only_list(info: &'static ElementInfo) -> Option<&'static Field> {
+pub(crate) fn only_list(info: &'static ElementInfo) -> Option<&'static Field> {
     match info.fields {
         [field] if matches!(field.shape, Shape::List(_) | Shape::Leaves(_)) => Some(field),
         _ => None,

@@ -7,14 +7,26 @@ use crate::tree::Element as Tree;
 use crate::xml;
 use serde_yaml::{Mapping, Value as Yaml};
 
-/// An element's YAML and JSON value, with shorthands where nothing is lost by them.
+/// How much is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// As a person writes it: shorthands and single values where nothing is lost by them.
+    Short,
+    /// Everything under its own key: mappings and lists also where one value would do, as programs like it.
+    Long,
+}
+
+/// An element's YAML and JSON value in the short style.
 pub fn value_of<T: Element>(element: &T) -> Yaml {
-    value(&element.encode("x"), T::info())
+    value(&element.encode("x"), T::info(), Style::Short)
 }
 
 /// The value of a tree whose table is `info`.
-pub fn value(tree: &Tree<'_>, info: &'static ElementInfo) -> Yaml {
-    let map = mapping(tree, info);
+pub fn value(tree: &Tree<'_>, info: &'static ElementInfo, style: Style) -> Yaml {
+    let map = mapping(tree, info, style);
+    if style == Style::Long {
+        return Yaml::Mapping(map);
+    }
     if map.is_empty() {
         return if main_field(info).is_none() {
             Yaml::Bool(true)
@@ -40,21 +52,25 @@ fn as_list(map: &Mapping, info: &'static ElementInfo) -> Option<Vec<Yaml>> {
 }
 
 /// The value of a tree as a mapping, even where a single value would do.
-pub fn mapping(tree: &Tree<'_>, info: &'static ElementInfo) -> Mapping {
+pub fn mapping(tree: &Tree<'_>, info: &'static ElementInfo, style: Style) -> Mapping {
     let mut tree = tree.to_owned();
     let mut out = Mapping::new();
-    for shorthand in info.short {
+    let short = match style {
+        Style::Short => info.short,
+        Style::Long => &[],
+    };
+    for shorthand in short {
         if let Some(text) = use_shorthand(&mut tree, shorthand) {
             out.insert(shorthand.key.into(), Yaml::String(text));
         }
     }
     for field in info.fields {
-        field_value(&tree, field, &mut out);
+        field_value(&tree, field, style, &mut out);
     }
     out
 }
 
-fn field_value(tree: &Tree<'_>, field: &'static Field, out: &mut Mapping) {
+fn field_value(tree: &Tree<'_>, field: &'static Field, style: Style, out: &mut Mapping) {
     let children = || {
         tree.children
             .iter()
@@ -100,13 +116,16 @@ fn field_value(tree: &Tree<'_>, field: &'static Field, out: &mut Mapping) {
         }
         Shape::Child(info) => {
             if let Some(child) = children().next() {
-                out.insert(field.key.into(), value(child, info()));
+                out.insert(field.key.into(), value(child, info(), style));
             }
         }
         Shape::Flat(info) => {
             if let Some(child) = children().next() {
-                let inner = mapping(child, info());
-                if inner.is_empty() || inner.keys().any(|key| out.contains_key(key)) {
+                let inner = mapping(child, info(), style);
+                if style == Style::Long
+                    || inner.is_empty()
+                    || inner.keys().any(|key| out.contains_key(key))
+                {
                     out.insert(field.key.into(), Yaml::Mapping(inner));
                 } else {
                     out.extend(inner);
@@ -116,9 +135,11 @@ fn field_value(tree: &Tree<'_>, field: &'static Field, out: &mut Mapping) {
         Shape::List(info) => insert_list(
             out,
             field.key,
-            children().map(|child| value(child, info())).collect(),
+            children()
+                .map(|child| value(child, info(), style))
+                .collect(),
         ),
-        Shape::Many(variants) => many_value(tree, field.key, variants(), out),
+        Shape::Many(variants) => many_value(tree, field.key, variants(), style, out),
         Shape::Tree => {
             if let Some(child) = children().next() {
                 let text: String = child.children.iter().map(xml::write).collect();
@@ -135,7 +156,13 @@ fn insert_list(out: &mut Mapping, key: &'static str, items: Vec<Yaml>) {
 }
 
 /// By kind where each kind's elements stand together, else as a list in the order of the document.
-fn many_value(tree: &Tree<'_>, key: &'static str, variants: &'static [Variant], out: &mut Mapping) {
+fn many_value(
+    tree: &Tree<'_>,
+    key: &'static str,
+    variants: &'static [Variant],
+    style: Style,
+    out: &mut Mapping,
+) {
     let mut groups: Vec<(&'static str, Vec<Yaml>)> = Vec::new();
     let mut all = Vec::new();
     let mut scattered = false;
@@ -143,7 +170,7 @@ fn many_value(tree: &Tree<'_>, key: &'static str, variants: &'static [Variant], 
         let Some(variant) = variants.iter().find(|variant| variant.name == child.name) else {
             continue;
         };
-        let item = match value(child, (variant.info)()) {
+        let item = match value(child, (variant.info)(), style) {
             // Where one value may stand for a list of them, a list is several.
             Yaml::Sequence(items) => Yaml::Sequence(vec![Yaml::Sequence(items)]),
             item => item,
@@ -164,7 +191,7 @@ fn many_value(tree: &Tree<'_>, key: &'static str, variants: &'static [Variant], 
             None => groups.push((variant.name, vec![item])),
         }
     }
-    if scattered {
+    if scattered || style == Style::Long {
         insert_list(out, key, all);
         return;
     }
