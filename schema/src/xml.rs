@@ -2,11 +2,13 @@
 //!
 //! In: a text of at most 16 MiB. Out: one [`Element`] with spans, or one diagnostic: XML that is broken cannot be read further. A
 //! document type declaration is refused (it could define entities that expand without end), so are entities other than
-//! the five of XML and character references, and nesting deeper than 64.
+//! the five of XML and character references, nesting deeper than 64, and more than 64 prefixes at one place.
 
 mod documents;
+mod write;
 
 pub use documents::documents;
+pub use write::write;
 
 use crate::diagnostic::Diagnostic;
 use crate::source::Span;
@@ -14,10 +16,11 @@ use crate::tree::{Attribute, Element, MAX_DEPTH, MAX_SIZE};
 use quick_xml::Reader;
 use quick_xml::events::{BytesRef, BytesStart, Event};
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 /// One element may have at most so many attributes.
 const MAX_ATTRIBUTES: usize = 1024;
+/// At most so many prefixes may be declared at one place, as every name is looked up among them.
+const MAX_PREFIXES: usize = 64;
 
 /// Namespaces whose elements vireo reads, with the customary prefix.
 pub const NAMESPACES: &[(&str, &str)] = &[
@@ -234,6 +237,30 @@ impl<'a> Parser<'a> {
             .with_help("one file holds one XML document"));
         }
         let depth = self.stack.len();
+        let mut attributes = self.attributes(tag, start, span)?;
+        let raw_tag = tag.name();
+        let (raw_name, name_at) = self.place(raw_tag.as_ref()).unwrap_or(("", start));
+        self.judge_name(raw_name, name_at)?;
+        let name = self.qualify(raw_name, depth, &mut attributes, span)?;
+        self.qualify_attributes(depth, &mut attributes, span);
+        self.stack.push(Element {
+            name,
+            span,
+            attributes,
+            text_span: self.span(end, end),
+            whole: span,
+            ..Element::default()
+        });
+        Ok(())
+    }
+
+    /// The attributes of a start tag, but for declarations of namespaces that vireo knows.
+    fn attributes(
+        &mut self,
+        tag: &BytesStart<'_>,
+        start: usize,
+        span: Span,
+    ) -> Result<Vec<Attribute<'a>>, Diagnostic> {
         let mut attributes: Vec<Attribute<'a>> = Vec::new();
         for attribute in tag.attributes() {
             let attribute = attribute.map_err(|error| {
@@ -260,7 +287,7 @@ impl<'a> Parser<'a> {
                 name.strip_prefix("xmlns:")
             };
             if let Some(prefix) = declares {
-                self.declared.push((depth, prefix, value.clone()));
+                self.declare(prefix, value.clone(), value_span)?;
                 if prefix_of(&value).is_some() {
                     continue;
                 }
@@ -272,19 +299,20 @@ impl<'a> Parser<'a> {
                 value_span,
             });
         }
-        let raw_tag = tag.name();
-        let (raw_name, name_at) = self.place(raw_tag.as_ref()).unwrap_or(("", start));
-        self.judge_name(raw_name, name_at)?;
-        let name = self.qualify(raw_name, depth, &mut attributes, span)?;
-        self.qualify_attributes(depth, &mut attributes, span);
-        self.stack.push(Element {
-            name,
-            span,
-            attributes,
-            text_span: self.span(end, end),
-            whole: span,
-            ..Element::default()
-        });
+        Ok(attributes)
+    }
+
+    fn declare(
+        &mut self,
+        prefix: &'a str,
+        uri: Cow<'a, str>,
+        span: Span,
+    ) -> Result<(), Diagnostic> {
+        if self.declared.len() >= MAX_PREFIXES {
+            let message = format!("more than {MAX_PREFIXES} prefixes are declared here");
+            return Err(Diagnostic::new("too-large", span, message));
+        }
+        self.declared.push((self.stack.len(), prefix, uri));
         Ok(())
     }
 
@@ -337,6 +365,7 @@ impl<'a> Parser<'a> {
 
     /// Attributes with prefixes: those in known namespaces get the customary prefix, others take along its declaration.
     fn qualify_attributes(&self, depth: usize, attributes: &mut Vec<Attribute<'a>>, span: Span) {
+        let mut taken: Vec<&str> = Vec::new();
         for at in 0..attributes.len() {
             let Some(attribute) = attributes.get_mut(at) else {
                 return;
@@ -351,7 +380,11 @@ impl<'a> Parser<'a> {
             };
             match prefix_of(uri) {
                 Some(known) => attribute.name = Cow::Owned(format!("{known}:{local}")),
-                None => self.take_along((*declared_at, prefix, uri), depth, attributes, span),
+                None if taken.contains(prefix) => {}
+                None => {
+                    taken.push(prefix);
+                    self.take_along((*declared_at, prefix, uri), depth, attributes, span);
+                }
             }
         }
     }
@@ -495,132 +528,6 @@ fn resolve(reference: &BytesRef<'_>, span: Span) -> Result<String, Diagnostic> {
         .ok_or_else(|| entity_error(span, &format!("unknown entity &{name};")))
 }
 
-/// The tree as XML, indented by two spaces, ending in a line feed. Elements with text are written on one line.
-pub fn write(root: &Element<'_>) -> String {
-    let mut out = String::with_capacity(1024);
-    let mut used = Vec::new();
-    collect_prefixes(root, &mut used);
-    write_element(&mut out, root, 0, &used);
-    out
-}
-
-/// Known prefixes used below, except vireo's own, which is declared where it is used.
-fn collect_prefixes(element: &Element<'_>, used: &mut Vec<&'static str>) {
-    let attributes = element.attributes.iter().map(|attribute| &attribute.name);
-    for name in attributes.chain([&element.name]) {
-        if let Some((prefix, _)) = name.split_once(':')
-            && let Some((known, _)) = NAMESPACES
-                .iter()
-                .find(|(known, _)| *known == prefix && *known != "vireo")
-            && !used.contains(known)
-        {
-            used.push(known);
-        }
-    }
-    for child in &element.children {
-        collect_prefixes(child, used);
-    }
-}
-
-/// An element's start up to its `>`, which is left out.
-fn write_start(out: &mut String, element: &Element<'_>, declare: &[&'static str]) {
-    let _ = write!(out, "<{}", element.name);
-    // A document may use a known prefix for something else, which it then declares itself.
-    let declared = |prefix: &str| {
-        let mut names = element.attributes.iter().map(|one| one.name.as_ref());
-        names.any(|name| name.strip_prefix("xmlns:") == Some(prefix))
-    };
-    for prefix in declare.iter().filter(|prefix| !declared(prefix)) {
-        let _ = write!(
-            out,
-            " xmlns:{prefix}='{}'",
-            namespace_of(prefix).unwrap_or_default()
-        );
-    }
-    if element.name.starts_with("vireo:") {
-        let _ = write!(
-            out,
-            " xmlns:vireo='{}'",
-            namespace_of("vireo").unwrap_or_default()
-        );
-    }
-    for attribute in &element.attributes {
-        let _ = write!(
-            out,
-            " {}='{}'",
-            attribute.name,
-            escape(&attribute.value, true)
-        );
-    }
-}
-
-fn write_element(out: &mut String, element: &Element<'_>, indent: usize, declare: &[&'static str]) {
-    let _ = write!(out, "{:1$}", "", indent);
-    if element.children.is_empty() || !element.mixed.is_empty() {
-        write_inline(out, element, declare);
-        out.push('\n');
-        return;
-    }
-    write_start(out, element, declare);
-    out.push_str(">\n");
-    if !element.trimmed().is_empty() {
-        let text = escape(element.trimmed(), false);
-        let _ = writeln!(out, "{:1$}{text}", "", indent + 2);
-    }
-    for child in &element.children {
-        write_element(out, child, indent + 2, &[]);
-    }
-    let _ = writeln!(out, "{:1$}</{name}>", "", indent, name = element.name);
-}
-
-/// An element on one line, with no white space but its own: what it holds may be text with elements in between.
-fn write_inline(out: &mut String, element: &Element<'_>, declare: &[&'static str]) {
-    write_start(out, element, declare);
-    if element.children.is_empty() && element.text.is_none() {
-        out.push_str("/>");
-        return;
-    }
-    out.push('>');
-    if element.mixed.is_empty() {
-        let text = element.text.as_deref().unwrap_or("");
-        let whole = element.children.is_empty() || !text.trim().is_empty();
-        out.push_str(&escape(if whole { text } else { "" }, false));
-    }
-    let mut pieces = element.mixed.iter().peekable();
-    for at in 0..=element.children.len() {
-        while let Some((_, piece)) = pieces.next_if(|(before, _)| *before <= at) {
-            out.push_str(&escape(piece, false));
-        }
-        if let Some(child) = element.children.get(at) {
-            write_inline(out, child, &[]);
-        }
-    }
-    let _ = write!(out, "</{}>", element.name);
-}
-
-fn escape(text: &str, attribute: bool) -> Cow<'_, str> {
-    let special = |c: char| {
-        matches!(c, '&' | '<' | '>' | '\r') || attribute && matches!(c, '\'' | '\n' | '\t')
-    };
-    if !text.contains(special) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '\'' if attribute => out.push_str("&apos;"),
-            c if special(c) => {
-                let _ = write!(out, "&#{};", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    Cow::Owned(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -673,6 +580,15 @@ mod tests {
             written.contains(&format!("xmlns:qemu='{declared}'")),
             "{written}"
         );
+    }
+
+    #[test]
+    fn prefixes_are_few() {
+        let declared: String = (0..=MAX_PREFIXES)
+            .map(|i| format!(" xmlns:p{i}='urn:{i}'"))
+            .collect();
+        let problem = read(&format!("<a{declared}/>"), 0).err();
+        assert_eq!(problem.map(|problem| problem.rule), Some("too-large"));
     }
 
     #[test]

@@ -229,25 +229,9 @@ impl<'g> Walk<'g> {
             .map(|problem| problem.message.clone())
     }
 
-    fn visit(
-        &mut self,
-        path: &[&str],
-        elements: &[&'g Element],
-        info: Option<&'static ElementInfo>,
-    ) -> Result<(), String> {
-        let mut ids: Vec<usize> = elements.iter().map(|element| element.id).collect();
-        ids.sort_unstable();
-        if let Some(info) = info
-            && !self.seen.insert((ids, info.name))
-        {
-            return Ok(());
-        }
-        let mut content = Content::default();
-        for element in elements {
-            collect(self.grammar, &element.content, false, &mut content)?;
-        }
+    /// Reads every attribute and text with each of its words and samples.
+    fn values(&mut self, path: &[&str], content: &Content<'g>) -> Result<(), String> {
         let place = path.join("/");
-        self.places += 1;
         for (name, patterns) in &content.attributes {
             let at = format!("{place}/@{name}");
             let mut texts = BTreeSet::new();
@@ -270,13 +254,48 @@ impl<'g> Walk<'g> {
                 self.gap(place.clone(), why);
             }
         }
+        Ok(())
+    }
+
+    /// What a type wants stated must be so in the grammar.
+    fn musts(
+        &mut self,
+        place: &str,
+        elements: &[&'g Element],
+        info: Option<&'static ElementInfo>,
+    ) -> Result<(), String> {
         for name in info.map_or(&[][..], |info| info.must) {
             for element in elements {
                 if avoidable(self.grammar, &element.content, name)? {
-                    self.gap(place.clone(), format!("`{name}` may be left out"));
+                    self.gap(place.to_owned(), format!("`{name}` may be left out"));
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Goes through an element, and on to those inside.
+    fn visit(
+        &mut self,
+        path: &[&str],
+        elements: &[&'g Element],
+        info: Option<&'static ElementInfo>,
+    ) -> Result<(), String> {
+        let mut ids: Vec<usize> = elements.iter().map(|element| element.id).collect();
+        ids.sort_unstable();
+        if let Some(info) = info
+            && !self.seen.insert((ids, info.name))
+        {
+            return Ok(());
+        }
+        let mut content = Content::default();
+        for element in elements {
+            collect(self.grammar, &element.content, false, &mut content)?;
+        }
+        let place = path.join("/");
+        self.places += 1;
+        self.values(path, &content)?;
+        self.musts(&place, elements, info)?;
         for (name, inside) in &content.children {
             let below: Vec<&str> = path.iter().copied().chain([*name]).collect();
             let at = below.join("/");
