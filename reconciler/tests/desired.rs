@@ -277,6 +277,103 @@ fn what_builtin_lacks_takes_qemu_and_says_why() {
     );
 }
 
+/// A guest without a kernel: its driver, why, and what it boots; or what is refused.
+fn without_kernel(os: &str, policy: &str, devices: &str) -> String {
+    let text = format!(
+        "<domain type='kvm'><name>web</name><memory unit='MiB'>512</memory>{policy}<os><type>hvm</type>{os}</os>\
+         <devices>{devices}</devices></domain>"
+    );
+    let desired = build(&[("web.xml", &text)], &Ledger::default());
+    match named(&desired, Kind::Domain, "web") {
+        Some(Resolved::Domain(domain)) => {
+            format!("{}: {} {:?}", domain.driver, domain.driver_why, domain.boot)
+        }
+        _ => format!("{:?}", desired.problems),
+    }
+}
+
+const DISK: &str = "<disk type='file'><source file='/images/a.raw'/><target dev='vda'/></disk>";
+
+#[test]
+fn a_guest_without_a_kernel_boots_what_its_first_disk_names() {
+    let block =
+        "<disk type='block'><source dev='/dev/vg/b'/><target dev='vdb'/><boot order='1'/></disk>";
+    let two = format!("{DISK}{block}");
+    for (os, devices, boot) in [
+        ("", DISK, "Disk { target: \"vda\", cmdline: \"\" }"),
+        (
+            "<boot dev='hd'/>",
+            DISK,
+            "Disk { target: \"vda\", cmdline: \"\" }",
+        ),
+        ("", two.as_str(), "Disk { target: \"vdb\", cmdline: \"\" }"),
+        (
+            "<cmdline>debug</cmdline>",
+            DISK,
+            "Disk { target: \"vda\", cmdline: \"debug\" }",
+        ),
+    ] {
+        assert_eq!(
+            without_kernel(os, "", devices),
+            format!(
+                "builtin: it can do all that the definition asks, and it boots what its disk's boot configuration names {boot}"
+            )
+        );
+    }
+}
+
+#[test]
+fn firmware_drives_and_the_network_are_not_what_builtin_boots_from() {
+    let pinned =
+        "<metadata><vireo:policy xmlns:vireo='urn:vireo:policy:1' driver='builtin'/></metadata>";
+    let drive = "<disk type='file' device='cdrom'><source file='/images/a.iso'/><target dev='sda' bus='sata'/></disk>";
+    for (os, devices, why) in [
+        (
+            "<loader>/fw/code.fd</loader>",
+            DISK,
+            "which builtin does not have",
+        ),
+        (
+            "<nvram>/fw/vars.fd</nvram>",
+            DISK,
+            "which builtin does not have",
+        ),
+        (
+            "<boot dev='cdrom'/><boot dev='hd'/>",
+            DISK,
+            "it boots from cdrom, and builtin boots a <kernel> or from a disk",
+        ),
+        (
+            "<boot dev='hd'/><boot dev='network'/>",
+            DISK,
+            "it boots from network",
+        ),
+        ("", drive, "it has a disk that is not on virtio"),
+        (
+            "",
+            "",
+            "it has neither a <kernel> nor a disk with a boot configuration of its own",
+        ),
+    ] {
+        let found = without_kernel(os, "", devices);
+        assert!(
+            found.starts_with("qemu: ") && found.contains(why),
+            "{found}"
+        );
+        let found = without_kernel(os, pinned, devices);
+        assert!(
+            found.contains("driver builtin, which the policy pins, cannot do this"),
+            "{found}"
+        );
+        assert!(found.contains(why), "{found}");
+    }
+    let found = without_kernel("<initrd>/boot/initrd</initrd>", "", DISK);
+    assert!(
+        found.contains("there is no <kernel> that it could belong to"),
+        "{found}"
+    );
+}
+
 #[test]
 fn a_processor_that_builtin_knows_stays_with_it() {
     let guest = |cpu: &str| {

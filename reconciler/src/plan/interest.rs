@@ -28,6 +28,7 @@ pub fn interest(desired: &Desired, ledger: &Ledger) -> Interest {
                         interest.files.insert(kernel.clone());
                         interest.files.extend(initrd.clone());
                     }
+                    Boot::Disk { .. } => {}
                     Boot::Firmware {
                         loader, template, ..
                     } => {

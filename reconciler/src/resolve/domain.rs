@@ -131,6 +131,13 @@ pub enum Boot {
         /// Command line.
         cmdline: String,
     },
+    /// What the boot configuration on one of its disks names, looked up by the guest's monitor at each boot.
+    Disk {
+        /// `<target dev>` of the disk.
+        target: String,
+        /// What is added to the configuration's own arguments.
+        cmdline: String,
+    },
     /// Firmware, which boots the devices in this order (`hd`, `cdrom`, `network`, `fd`); per-device orders are in the devices.
     Firmware {
         /// UEFI instead of BIOS (`<os firmware='efi'>`).

@@ -89,9 +89,12 @@ struct FeatureConfig {
 
 #[derive(Debug, Serialize)]
 struct BootConfig {
-    kernel: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kernel: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     initrd: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk: Option<String>,
     cmdline: String,
 }
 
@@ -150,14 +153,6 @@ struct ClockConfig {
 /// # Errors
 /// Something that the monitor does not do.
 pub fn translate(domain: &Domain, dir: &GuestDir) -> Result<Config, DriverError> {
-    let Boot::Kernel {
-        kernel,
-        initrd,
-        cmdline,
-    } = &domain.boot
-    else {
-        return Err(unsupported("firmware: it boots kernels"));
-    };
     refuse_extras(domain)?;
     let memory = &domain.memory;
     Ok(Config {
@@ -174,11 +169,7 @@ pub fn translate(domain: &Domain, dir: &GuestDir) -> Result<Config, DriverError>
             topology: domain.vcpus.topology.map(topology),
         },
         cpu: cpu(domain)?,
-        boot: BootConfig {
-            kernel: kernel.clone(),
-            initrd: initrd.clone(),
-            cmdline: cmdline.clone(),
-        },
+        boot: boot(&domain.boot)?,
         disks: domain.disks.iter().map(disk).collect::<Result<_, _>>()?,
         interfaces: domain
             .interfaces
@@ -203,6 +194,28 @@ pub fn translate(domain: &Domain, dir: &GuestDir) -> Result<Config, DriverError>
         clock: ClockConfig {
             offset: domain.clock,
         },
+    })
+}
+
+fn boot(boot: &Boot) -> Result<BootConfig, DriverError> {
+    let (kernel, initrd, disk, cmdline) = match boot {
+        Boot::Kernel {
+            kernel,
+            initrd,
+            cmdline,
+        } => (Some(kernel), initrd.as_ref(), None, cmdline),
+        Boot::Disk { target, cmdline } => (None, None, Some(target), cmdline),
+        Boot::Firmware { .. } => {
+            return Err(unsupported(
+                "firmware: it boots kernels, and what disks name",
+            ));
+        }
+    };
+    Ok(BootConfig {
+        kernel: kernel.cloned(),
+        initrd: initrd.cloned(),
+        disk: disk.cloned(),
+        cmdline: cmdline.clone(),
     })
 }
 
@@ -399,6 +412,20 @@ mod tests {
             domain.memory.current.0
         );
         assert!(read.serial.socket.is_some() && read.serial.pty);
+    }
+
+    #[test]
+    fn a_disk_to_boot_from_reaches_the_monitor() {
+        let mut domain = testing::domain();
+        domain.boot = Boot::Disk {
+            target: "vda".to_owned(),
+            cmdline: "quiet".to_owned(),
+        };
+        let dir = GuestDir::new(std::path::Path::new("/run/vireo/guests"), domain.uuid);
+        let text = serde_json::to_string(&translate(&domain, &dir).unwrap()).unwrap();
+        let boot = vireo_vmm::config::Guest::parse(&text).unwrap().boot;
+        assert_eq!((boot.kernel, boot.disk.as_deref()), (None, Some("vda")));
+        assert_eq!(boot.cmdline, "quiet");
     }
 
     #[test]

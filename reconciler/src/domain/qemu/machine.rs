@@ -181,6 +181,11 @@ fn firmware(
             }
             return Ok(());
         }
+        Boot::Disk { .. } => {
+            return Err(unsupported(
+                "looking into a disk for what to boot: its firmware does that",
+            ));
+        }
         Boot::Firmware {
             efi,
             loader,

@@ -215,6 +215,7 @@ fn obstacles(context: &Context<'_>, wanted: &Wanted, domain: &Domain) -> Vec<Ref
                 missing("initrd".to_owned(), initrd);
             }
         }
+        Boot::Disk { .. } => {}
         Boot::Firmware {
             loader, template, ..
         } => {

@@ -1,10 +1,10 @@
 //! Domains: the driver, the machine, and its tuning. Devices are in [`super::devices`].
 
 use vireo_schema::domain::cpu::CpuMode;
-use vireo_schema::domain::os::ClockOffset;
+use vireo_schema::domain::os::{BootDevice, ClockOffset};
 use vireo_schema::domain::{self as stated, DomainType, LifecycleAction, Placement};
 
-use super::machine::{boot, cpu, machine, memory, vcpus};
+use super::machine::{boot, cpu, disk_boot, machine, memory, vcpus};
 use super::{Resolving, Surroundings, devices, support};
 use crate::domain::builtin::processors;
 use crate::plan::step::Refusal;
@@ -99,7 +99,12 @@ fn choose_driver(
             } else {
                 "it can do all that the definition asks"
             };
-            Some((Driver::Builtin, why.to_owned()))
+            let why = if names_kernel(domain) {
+                why.to_owned()
+            } else {
+                format!("{why}, and it boots what its disk's boot configuration names")
+            };
+            Some((Driver::Builtin, why))
         }
     }
 }
@@ -135,13 +140,8 @@ fn builtin_obstacle(
             &format!("it asks for {words}, which builtin does not have"),
         );
     }
-    if domain
-        .os
-        .as_ref()
-        .and_then(|os| os.kernel.as_ref())
-        .is_none()
-    {
-        return obstacle("os", "it boots by firmware, and builtin boots a <kernel>");
+    if let Some((path, why)) = boot_obstacle(domain) {
+        return Some(Obstacle { path, why });
     }
     if let Some((path, why)) = domain.cpu.as_ref().and_then(processor_obstacle) {
         return obstacle(path, &why);
@@ -158,6 +158,36 @@ fn builtin_obstacle(
     }
     let devices = domain.devices.as_ref()?;
     devices::builtin_obstacle(devices).map(|(path, why)| Obstacle { path, why })
+}
+
+fn names_kernel(domain: &stated::Domain) -> bool {
+    domain.os.as_ref().is_some_and(|os| os.kernel.is_some())
+}
+
+/// Why the builtin driver cannot boot what a definition says, beside firmware, which none of its rows covers.
+fn boot_obstacle(domain: &stated::Domain) -> Option<(String, String)> {
+    let order = domain.os.iter().flat_map(|os| &os.boots);
+    let mut devices = (1..).zip(order.filter_map(|boot| boot.dev));
+    if let Some((number, device)) = devices.find(|(_, device)| *device != BootDevice::Hd) {
+        let why = format!(
+            "it boots from {}, and builtin boots a <kernel> or from a disk",
+            device.as_str()
+        );
+        let path = match number {
+            1 => "os/boot".to_owned(),
+            number => format!("os/boot[{number}]"),
+        };
+        return Some((path, why));
+    }
+    let disks = domain
+        .devices
+        .as_ref()
+        .map_or(0, |devices| devices.disks.len());
+    if !names_kernel(domain) && disks == 0 {
+        let why = "it has neither a <kernel> nor a disk with a boot configuration of its own";
+        return Some(("os".to_owned(), why.to_owned()));
+    }
+    None
 }
 
 /// Why the builtin driver cannot show the processor that a definition asks for, as far as that can be told without the host's.
@@ -198,7 +228,12 @@ fn complete(
 ) -> Option<Domain> {
     let memory = memory(at, domain)?;
     let vcpus = vcpus(at, domain)?;
-    let boot = boot(at, domain)?;
+    // Which disk is first is known once the disks are.
+    let from_disk = driver == Driver::Builtin && !names_kernel(domain);
+    let named = match from_disk {
+        true => None,
+        false => Some(boot(at, domain)?),
+    };
     let events = events(at, domain)?;
     let clock = clock(at, domain)?;
     check_labels(at, domain);
@@ -208,6 +243,7 @@ fn complete(
     let machine = machine(at, domain);
     let tuning = tuning(at, domain, vcpus.current);
     let devices = devices::devices(at, domain, around);
+    let boot = named.or_else(|| disk_boot(at, domain, &devices.disks))?;
     if memory.current < memory.maximum && !devices.balloon {
         at.refuse(
             "contradiction",

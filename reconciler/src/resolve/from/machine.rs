@@ -9,7 +9,7 @@ use vireo_schema::domain::os::{Firmware, LoaderType, SmbiosMode, SysInfoType};
 use vireo_schema::scalar::{OnOff, YesNo};
 
 use super::Resolving;
-use crate::resolve::domain::{Boot, Cpu, Machine, Memory, Vcpus};
+use crate::resolve::domain::{Boot, Cpu, Disk, Machine, Memory, Vcpus};
 use crate::units::Bytes;
 
 pub(super) fn memory(at: &mut Resolving<'_>, domain: &stated::Domain) -> Option<Memory> {
@@ -280,6 +280,32 @@ pub(super) fn boot(at: &mut Resolving<'_>, domain: &stated::Domain) -> Option<Bo
         return None;
     }
     firmware(at, os)
+}
+
+/// Booting from the first of the disks: by `<boot order>` where it is stated, in their order where not.
+pub(super) fn disk_boot(
+    at: &mut Resolving<'_>,
+    domain: &stated::Domain,
+    disks: &[Disk],
+) -> Option<Boot> {
+    let os = domain.os.as_ref();
+    if os.is_some_and(|os| os.initrd.is_some()) {
+        at.refuse(
+            "contradiction",
+            "os/initrd",
+            "there is no <kernel> that it could belong to",
+            "add <kernel>, or take it out: a disk's own boot configuration names its own",
+        );
+        return None;
+    }
+    let first = disks
+        .iter()
+        .min_by_key(|disk| disk.boot_order.unwrap_or(u32::MAX))?;
+    let cmdline = os.and_then(|os| os.cmdline.as_ref());
+    Some(Boot::Disk {
+        target: first.target.clone(),
+        cmdline: cmdline.map(|cmdline| cmdline.0.clone()).unwrap_or_default(),
+    })
 }
 
 fn firmware(at: &mut Resolving<'_>, os: &stated::os::Os) -> Option<Boot> {

@@ -151,6 +151,9 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
 const AS_BUILTIN_IS: &[&str] = &[
     "@type",
     "features",
+    // A disk is all that it boots from beside a kernel.
+    "os/boot",
+    "os/boot/@dev",
     "cpu",
     "cpu/@mode",
     "cpu/@check",
@@ -347,7 +350,14 @@ fn whatever_builtin_is_asked_for_reaches_it() {
         "<hugepages/>",
         "<hugepages><page size='2' unit='MiB'/></hugepages><locked/>",
     );
-    let samples = [sample, other, processor];
+    let disks = sample
+        .replace("<kernel>/boot/vmlinuz</kernel>", "")
+        .replace("<initrd>/boot/initrd</initrd>", "")
+        .replace(
+            "<source dev='/dev/vg/a'/>",
+            "<source dev='/dev/vg/a'/><boot order='1'/>",
+        );
+    let samples = [sample, other, processor, disks];
     let rows: Vec<&str> = (support::DOMAIN.iter().copied())
         .filter(|row| !AS_BUILTIN_IS.contains(row))
         .collect();
