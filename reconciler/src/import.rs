@@ -82,7 +82,9 @@ pub fn import(text: &Text, keep: Keep) -> Import {
             let before = whole.get(..offset).unwrap_or("");
             let stated = read(&("\n".repeat(before.matches('\n').count()) + piece));
             let across = vireo_schema::check(std::slice::from_ref(&stated));
-            let not_kept = across.into_iter().filter(|(_, one)| one.rule == "not-kept");
+            let not_kept = across
+                .into_iter()
+                .filter(|(_, one)| one.rule == vireo_schema::Rule::NotKept);
             let own = stated.problems.into_iter();
             let own = own.map(|problem| (stated.source.clone(), problem));
             import.problems.extend(own.chain(not_kept));
@@ -234,7 +236,7 @@ mod tests {
         );
         assert_eq!(found.definitions.len(), 1);
         let (source, problem) = &found.problems[0];
-        assert_eq!(problem.rule, "not-kept");
+        assert_eq!(problem.rule, vireo_schema::Rule::NotKept);
         assert_eq!(source.position(problem.span.start).line, 2);
     }
 

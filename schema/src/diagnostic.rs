@@ -1,13 +1,14 @@
 //! What is wrong with a definition, said so that it can be mended.
 
+use crate::rule::Rule;
 use crate::source::{Source, Span};
 use std::fmt::Write as _;
 
 /// One complaint about one place of one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// A stable short name of the rule that was broken, such as `unknown-element`.
-    pub rule: &'static str,
+    /// The rule that was broken.
+    pub rule: Rule,
     /// What is wrong, in one lower-case sentence.
     pub message: String,
     /// Where.
@@ -20,7 +21,7 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     /// A diagnostic without help and path.
-    pub fn new(rule: &'static str, span: Span, message: impl Into<String>) -> Self {
+    pub fn new(rule: Rule, span: Span, message: impl Into<String>) -> Self {
         Self {
             rule,
             message: message.into(),

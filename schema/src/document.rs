@@ -8,6 +8,7 @@ use crate::definition::{Definition, Kind};
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::element::{Decoder, Element as _};
 use crate::policy::Policy;
+use crate::rule::Rule;
 use crate::scalar::Scalar;
 use crate::shape::{self, Shaper};
 use crate::source::{Source, Span};
@@ -188,7 +189,7 @@ impl Document {
     /// What stands for a file whose text cannot be had: one problem, and one definition of which nothing is known.
     pub fn unreadable(path: &Path, why: &str) -> Self {
         let problem = Diagnostic::new(
-            "unreadable",
+            Rule::Unreadable,
             Span::default(),
             format!("{} {why}", path.display()),
         );
@@ -314,7 +315,7 @@ fn from_xml(source: &Source) -> (Vec<Raw<'_>>, Vec<Diagnostic>) {
             .unwrap_or_default();
         let known = crate::diagnostic::one_of(roots(), 16);
         let problem = Diagnostic::new(
-            "unknown-document",
+            Rule::UnknownDocument,
             tree.span,
             format!("<{}> is not a definition", tree.name),
         )
@@ -381,7 +382,7 @@ fn join_pool(raw: &mut Raw<'_>) {
                 beside.value, stated.value
             );
             raw.problems
-                .push(Diagnostic::new("stated-twice", beside.value_span, message).at("volume"));
+                .push(Diagnostic::new(Rule::StatedTwice, beside.value_span, message).at("volume"));
         }
         _ => {}
     }
@@ -406,7 +407,7 @@ fn from_yaml(source: &Source) -> (Vec<Raw<'_>>, Vec<Diagnostic>) {
 fn one_yaml<'a>(node: &Node<'a>, out: &mut Vec<Raw<'a>>, problems: &mut Vec<Diagnostic>) {
     let Some(entries) = node.entries() else {
         let problem = Diagnostic::new(
-            "yaml-shape",
+            Rule::YamlShape,
             node.span,
             format!("a definition is a mapping, not {}", node.what()),
         );
@@ -458,7 +459,7 @@ fn scalar_of<'n>(node: &'n Node<'_>) -> Option<&'n str> {
 
 fn unknown_kind(span: Span, message: &str) -> Diagnostic {
     let known = crate::diagnostic::one_of(Kind::ALL.iter().map(|kind| kind.as_str()), 16);
-    Diagnostic::new("unknown-document", span, message).with_help(format!(
+    Diagnostic::new(Rule::UnknownDocument, span, message).with_help(format!(
         "begin with one of {known} and the name, such as `domain: web`"
     ))
 }
@@ -483,7 +484,7 @@ fn yaml_definition<'a>(
         Some(Value::Map(inner)) => {
             for entry in rest.iter().filter(|entry| entry.key != "policy") {
                 let problem = Diagnostic::new(
-                    "unknown-key",
+                    Rule::UnknownKey,
                     entry.key_span,
                     format!(
                         "`{}` stands beside a definition in the long form",
@@ -501,7 +502,7 @@ fn yaml_definition<'a>(
                 "`{}` takes a single value, or a mapping of all fields",
                 head.key
             );
-            let problem = Diagnostic::new("yaml-shape", head.node.span, message);
+            let problem = Diagnostic::new(crate::rule::Rule::YamlShape, head.node.span, message);
             shaper.problems.push(problem.at(kind.root()));
         }
         Some(Value::Null) | None => {}

@@ -11,6 +11,7 @@ pub use documents::documents;
 pub use write::write;
 
 use crate::diagnostic::Diagnostic;
+use crate::rule::Rule;
 use crate::source::Span;
 use crate::tree::{Attribute, Element, MAX_DEPTH, MAX_SIZE};
 use quick_xml::Reader;
@@ -94,7 +95,7 @@ impl<'a> Parser<'a> {
     fn run(mut self) -> Result<Element<'a>, Diagnostic> {
         if self.text.len() > MAX_SIZE {
             return Err(Diagnostic::new(
-                "too-large",
+                Rule::TooLarge,
                 self.span(0, 0),
                 format!(
                     "the document has {} bytes, above the bound of 16 MiB",
@@ -104,7 +105,7 @@ impl<'a> Parser<'a> {
         }
         if let Some(at) = self.text.find('\0') {
             return Err(Diagnostic::new(
-                "xml-syntax",
+                Rule::XmlSyntax,
                 self.span(at, at + 1),
                 "a NUL byte has no place in XML",
             ));
@@ -122,7 +123,7 @@ impl<'a> Parser<'a> {
                         .unwrap_or(usize::MAX)
                         .min(self.text.len());
                     return Err(Diagnostic::new(
-                        "xml-syntax",
+                        Rule::XmlSyntax,
                         self.span(at, end),
                         self.explain(&error),
                     ));
@@ -161,7 +162,7 @@ impl<'a> Parser<'a> {
                     end,
                 )?,
                 Event::DocType(_) => {
-                    return Err(Diagnostic::new("doctype", self.span(start, end), "a document type declaration is not accepted")
+                    return Err(Diagnostic::new(Rule::Doctype, self.span(start, end), "a document type declaration is not accepted")
                         .with_help("remove it: definitions need none, and entities defined there could expand without end"));
                 }
                 Event::Comment(_) | Event::PI(_) | Event::Decl(_) => {}
@@ -173,7 +174,7 @@ impl<'a> Parser<'a> {
     fn finish(mut self) -> Result<Element<'a>, Diagnostic> {
         if let Some(open) = self.stack.pop() {
             return Err(Diagnostic::new(
-                "xml-syntax",
+                Rule::XmlSyntax,
                 open.span,
                 format!("<{}> is opened here and never closed", open.name),
             ));
@@ -181,7 +182,7 @@ impl<'a> Parser<'a> {
         let end = self.text.len();
         self.root.ok_or_else(|| {
             Diagnostic::new(
-                "xml-syntax",
+                Rule::XmlSyntax,
                 Span::new(end + self.base, end + self.base),
                 "the document holds no element",
             )
@@ -223,14 +224,14 @@ impl<'a> Parser<'a> {
         let span = self.span(start, end);
         if self.stack.len() >= MAX_DEPTH {
             return Err(Diagnostic::new(
-                "too-deep",
+                Rule::TooDeep,
                 span,
                 format!("elements are nested deeper than {MAX_DEPTH}"),
             ));
         }
         if self.root.is_some() {
             return Err(Diagnostic::new(
-                "xml-syntax",
+                Rule::XmlSyntax,
                 span,
                 "a second element beside the document's root",
             )
@@ -264,11 +265,11 @@ impl<'a> Parser<'a> {
         let mut attributes: Vec<Attribute<'a>> = Vec::new();
         for attribute in tag.attributes() {
             let attribute = attribute.map_err(|error| {
-                Diagnostic::new("xml-syntax", span, lower_first(&error.to_string()))
+                Diagnostic::new(Rule::XmlSyntax, span, lower_first(&error.to_string()))
             })?;
             if attributes.len() >= MAX_ATTRIBUTES {
                 return Err(Diagnostic::new(
-                    "too-large",
+                    Rule::TooLarge,
                     span,
                     format!("an element with more than {MAX_ATTRIBUTES} attributes"),
                 ));
@@ -310,7 +311,7 @@ impl<'a> Parser<'a> {
     ) -> Result<(), Diagnostic> {
         if self.declared.len() >= MAX_PREFIXES {
             let message = format!("more than {MAX_PREFIXES} prefixes are declared here");
-            return Err(Diagnostic::new("too-large", span, message));
+            return Err(Diagnostic::new(crate::rule::Rule::TooLarge, span, message));
         }
         self.declared.push((self.stack.len(), prefix, uri));
         Ok(())
@@ -322,7 +323,7 @@ impl<'a> Parser<'a> {
             return Ok(());
         }
         let span = self.span(at, at + name.len());
-        let problem = Diagnostic::new("xml-syntax", span, format!("`{name}` is no name"));
+        let problem = Diagnostic::new(Rule::XmlSyntax, span, format!("`{name}` is no name"));
         Err(problem.with_help("a name begins with a letter or `_`, and goes on with letters, digits, `-`, `_` and `.`"))
     }
 
@@ -345,7 +346,7 @@ impl<'a> Parser<'a> {
                 return Ok(Cow::Borrowed(raw));
             }
             let diagnostic = Diagnostic::new(
-                "xml-namespace",
+                Rule::XmlNamespace,
                 span,
                 format!("the prefix of <{raw}> is not declared"),
             );
@@ -462,7 +463,7 @@ impl<'a> Parser<'a> {
                 return Ok(());
             }
             return Err(Diagnostic::new(
-                "xml-syntax",
+                Rule::XmlSyntax,
                 span,
                 "text outside the document's root element",
             ));
@@ -509,7 +510,7 @@ fn unescape(raw: &str, span: Span) -> Result<Cow<'_, str>, Diagnostic> {
 }
 
 fn entity_error(span: Span, why: &str) -> Diagnostic {
-    Diagnostic::new("xml-entity", span, format!("a reference cannot be resolved: {}", lower_first(why)))
+    Diagnostic::new(Rule::XmlEntity, span, format!("a reference cannot be resolved: {}", lower_first(why)))
         .with_help("only &lt; &gt; &amp; &apos; &quot; and character references such as &#233; are known; write a bare & as &amp;")
 }
 
@@ -588,7 +589,10 @@ mod tests {
             .map(|i| format!(" xmlns:p{i}='urn:{i}'"))
             .collect();
         let problem = read(&format!("<a{declared}/>"), 0).err();
-        assert_eq!(problem.map(|problem| problem.rule), Some("too-large"));
+        assert_eq!(
+            problem.map(|problem| problem.rule),
+            Some(crate::rule::Rule::TooLarge)
+        );
     }
 
     #[test]

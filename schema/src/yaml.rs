@@ -7,6 +7,7 @@
 //! than 64, and aliases that would expand to more than 100,000 nodes.
 
 use crate::diagnostic::Diagnostic;
+use crate::rule::Rule;
 use crate::source::Span;
 use crate::tree::{MAX_DEPTH, MAX_SIZE};
 use saphyr_parser::{Event, Parser, ScalarStyle};
@@ -118,7 +119,7 @@ pub fn read(text: &str) -> (Vec<Node<'_>>, Option<Diagnostic>) {
         );
         return (
             Vec::new(),
-            Some(Diagnostic::new("too-large", Span::default(), message)),
+            Some(Diagnostic::new(Rule::TooLarge, Span::default(), message)),
         );
     }
     let mut parser = Parser::new_from_str(text);
@@ -145,7 +146,7 @@ pub fn read(text: &str) -> (Vec<Node<'_>>, Option<Diagnostic>) {
 
 fn syntax(text: &str, at: usize, info: &str) -> Diagnostic {
     let diagnostic = Diagnostic::new(
-        "yaml-syntax",
+        Rule::YamlSyntax,
         Span::new(at, at),
         format!("not YAML: {info}"),
     );
@@ -277,7 +278,7 @@ impl<'a> Reader<'a> {
                 let node = self.anchors.get(&anchor).cloned();
                 let mut node = node.ok_or_else(|| {
                     Diagnostic::new(
-                        "yaml-alias",
+                        Rule::YamlAlias,
                         span,
                         "the alias stands inside of what it repeats",
                     )
@@ -285,7 +286,7 @@ impl<'a> Reader<'a> {
                 self.aliased = self.aliased.saturating_add(node.weight());
                 if self.aliased > MAX_ALIASED {
                     let message = format!("aliases expand to more than {MAX_ALIASED} values");
-                    return Err(Diagnostic::new("yaml-alias", span, message)
+                    return Err(Diagnostic::new(Rule::YamlAlias, span, message)
                         .with_help("write the values out, or repeat less"));
                 }
                 if self.open.len() + node.depth() > MAX_DEPTH {
@@ -359,7 +360,7 @@ impl<'a> Mapping<'a> {
             } else {
                 "remove one of them"
             };
-            return Err(Diagnostic::new("duplicate-key", span, message).with_help(help));
+            return Err(Diagnostic::new(Rule::DuplicateKey, span, message).with_help(help));
         }
         self.key = Some((key, span));
         Ok(())
@@ -379,7 +380,7 @@ impl<'a> Mapping<'a> {
             let what = node.what();
             let Value::Map(entries) = node.value else {
                 let message = format!("`<<` takes a mapping or a list of mappings, not {what}");
-                return Err(Diagnostic::new("yaml-key", node.span, message)
+                return Err(Diagnostic::new(Rule::YamlKey, node.span, message)
                     .with_help("name the mapping where it stands first, `<<: &common {vcpu: 2}`, and repeat it: `<<: *common`"));
             };
             for entry in entries {
@@ -397,7 +398,7 @@ impl<'a> Mapping<'a> {
 
 fn key_is_no_word(span: Span) -> Diagnostic {
     Diagnostic::new(
-        "yaml-key",
+        Rule::YamlKey,
         span,
         "a key must be a single word, not a list or mapping",
     )
@@ -405,12 +406,12 @@ fn key_is_no_word(span: Span) -> Diagnostic {
 
 fn too_many_keys(span: Span) -> Diagnostic {
     let message = format!("a mapping with more than {MAX_KEYS} keys");
-    Diagnostic::new("too-large", span, message)
+    Diagnostic::new(Rule::TooLarge, span, message)
 }
 
 fn too_deep(span: Span) -> Diagnostic {
     Diagnostic::new(
-        "too-deep",
+        Rule::TooDeep,
         span,
         format!("values are nested deeper than {MAX_DEPTH}"),
     )
@@ -420,7 +421,7 @@ fn check_tag(tag: Option<&saphyr_parser::Tag>, span: Span) -> Result<(), Diagnos
     match tag {
         Some(tag) if !(tag.is_yaml_core_schema() || tag.handle.is_empty() && tag.suffix == "!") => {
             Err(Diagnostic::new(
-                "yaml-tag",
+                Rule::YamlTag,
                 span,
                 format!("the tag {tag} has no meaning here"),
             )
@@ -462,7 +463,7 @@ mod tests {
         }
         assert_eq!(
             read(&text).1.map(|problem| problem.rule),
-            Some("yaml-alias")
+            Some(Rule::YamlAlias)
         );
     }
 
@@ -498,7 +499,10 @@ mod tests {
             keys(0),
             keys(3000)
         );
-        assert_eq!(read(&wide).1.map(|problem| problem.rule), Some("too-large"));
+        assert_eq!(
+            read(&wide).1.map(|problem| problem.rule),
+            Some(Rule::TooLarge)
+        );
         let mut deep = String::from("- &a0 {k: [x,x,x,x,x,x,x,x,x,x]}\n");
         for i in 1..12 {
             let before: String = (0..10).map(|j| format!("k{j}: *a{}, ", i - 1)).collect();
@@ -506,7 +510,7 @@ mod tests {
         }
         assert_eq!(
             read(&deep).1.map(|problem| problem.rule),
-            Some("yaml-alias")
+            Some(Rule::YamlAlias)
         );
     }
 

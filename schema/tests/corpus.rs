@@ -219,7 +219,7 @@ fn libvirts_own_documents_are_read_and_come_back_equal() {
             if document
                 .problems
                 .iter()
-                .any(|problem| problem.rule == "unknown-document")
+                .any(|problem| problem.rule == vireo_schema::Rule::UnknownDocument)
             {
                 continue;
             }

@@ -57,7 +57,7 @@ pub fn located(source: &Source, problem: &Diagnostic) -> Report {
         Some(problem.path.clone())
     };
     let mut diagnostic = MietteDiagnostic::new(problem.message.clone())
-        .with_code(problem.rule)
+        .with_code(problem.rule.name())
         .with_label(LabeledSpan::new(label, problem.span.start, length));
     if let Some(help) = &problem.help {
         diagnostic = diagnostic.with_help(help.clone());
@@ -95,7 +95,7 @@ impl Problem {
             file: source.path.display().to_string(),
             line: position.line,
             column: position.column,
-            rule: problem.rule.to_owned(),
+            rule: problem.rule.to_string(),
             path: problem.path.clone(),
             message: problem.message.clone(),
             help: problem.help.clone(),

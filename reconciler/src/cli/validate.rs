@@ -1,11 +1,13 @@
 //! `vireo validate`: check definitions, change nothing.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
 use rayon::prelude::*;
-use vireo_schema::{Diagnostic, Document, Source};
+use serde::Serialize;
+use vireo_schema::{Diagnostic, Document, Rule, Source};
 
 use super::complaint::{Problem, located, plain};
 use super::output;
@@ -17,13 +19,22 @@ use crate::source::directory::Directories;
 #[derive(Debug, Args)]
 pub struct Validate {
     /// Files or directories
-    #[arg(required = true)]
+    #[arg(required_unless_present = "rules")]
     paths: Vec<PathBuf>,
+
+    /// List the rules that definitions are held to, each with an example of what breaks it
+    #[arg(long, conflicts_with = "paths")]
+    rules: bool,
 }
 
 impl Validate {
     /// Exit status: 0 no problems, 1 problems.
     pub fn run(self, common: &Common) -> miette::Result<u8> {
+        if self.rules {
+            let listed: Vec<Listed> = Rule::ALL.iter().copied().map(Listed::from).collect();
+            output::print(common.output, &listed, || in_words(&listed))?;
+            return Ok(DONE);
+        }
         let checked: Vec<Checked> = self
             .paths
             .into_par_iter()
@@ -32,10 +43,11 @@ impl Validate {
             .map_err(|error| plain(&error))?;
         let files: usize = checked.iter().map(|checked| checked.files).sum();
         let definitions: usize = checked.iter().map(|checked| checked.definitions).sum();
-        let problems: Vec<(Arc<Source>, Diagnostic)> = checked
+        let mut problems: Vec<(Arc<Source>, Diagnostic)> = checked
             .into_iter()
             .flat_map(|checked| checked.problems)
             .collect();
+        problems.sort_by(|(a, one), (b, other)| (&a.path, one.span).cmp(&(&b.path, other.span)));
         if common.output == Format::Text {
             for (source, problem) in &problems {
                 eprintln!("{:?}", located(source, problem));
@@ -45,13 +57,70 @@ impl Validate {
             .iter()
             .map(|(source, problem)| Problem::new(source, problem))
             .collect();
-        output::print(common.output, &listed, || match listed.len() {
-            0 => format!("{definitions} definitions in {files} files, no problems"),
-            1 => format!("{definitions} definitions in {files} files, 1 problem"),
-            n => format!("{definitions} definitions in {files} files, {n} problems"),
+        output::print(common.output, &listed, || {
+            let of = (count(definitions, "definition"), count(files, "file"));
+            let (by_file, total) = totals(&listed);
+            format!("{by_file}{} in {}, {total}", of.0, of.1)
         })?;
         Ok(if listed.is_empty() { DONE } else { PROBLEM })
     }
+}
+
+/// The problems of each file where there are several, and of all.
+fn totals(problems: &[Problem]) -> (String, String) {
+    let mut by_file: BTreeMap<&str, usize> = BTreeMap::new();
+    for problem in problems {
+        *by_file.entry(&problem.file).or_default() += 1;
+    }
+    let total = match problems.len() {
+        0 => "no problems".to_owned(),
+        many => count(many, "problem"),
+    };
+    if by_file.len() < 2 {
+        return (String::new(), total);
+    }
+    let lines = by_file
+        .iter()
+        .map(|(file, many)| format!("{file}: {}\n", count(*many, "problem")))
+        .collect();
+    (lines, format!("{total} in {} of them", by_file.len()))
+}
+
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
+/// A rule for programs.
+#[derive(Debug, Serialize)]
+struct Listed {
+    name: &'static str,
+    meaning: &'static str,
+    example: &'static str,
+}
+
+impl From<Rule> for Listed {
+    fn from(rule: Rule) -> Self {
+        Self {
+            name: rule.name(),
+            meaning: rule.meaning(),
+            example: rule.example(),
+        }
+    }
+}
+
+/// The rules for people: a name, what it means, and what breaks it.
+fn in_words(rules: &[Listed]) -> String {
+    let mut text = String::new();
+    for rule in rules {
+        let example: String = rule
+            .example
+            .lines()
+            .map(|line| format!("      {line}\n"))
+            .collect();
+        text.push_str(&format!("{}\n  {}\n{example}", rule.name, rule.meaning));
+    }
+    text
 }
 
 /// What came of one path. Of what has no problems, nothing is kept: any number of files can be checked in the room of a few.

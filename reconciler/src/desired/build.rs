@@ -163,7 +163,7 @@ impl Build<'_> {
             };
             let id = all.iter().find(inside).map(|(id, _)| id.clone());
             // References are judged when they are resolved, where it is also known which object suffers.
-            if problem.rule == "unknown-reference"
+            if problem.rule == vireo_schema::Rule::UnknownReference
                 && id.as_ref().is_none_or(|id| id.kind != Kind::NwFilter)
             {
                 continue;
@@ -518,7 +518,7 @@ fn refusal(source: &Source, problem: &Diagnostic, object: Option<ObjectId>) -> R
         }),
         message: problem.message.clone(),
         help: problem.help.clone(),
-        rule: problem.rule.to_owned(),
+        rule: problem.rule.to_string(),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::definition::{Definition, Kind};
 use crate::diagnostic::{Diagnostic, did_you_mean, one_of};
 use crate::document::{Document, Located};
 use crate::network::ForwardMode;
+use crate::rule::Rule;
 use crate::source::{Source, Span};
 use std::borrow::Borrow;
 use std::collections::hash_map::Entry;
@@ -25,7 +26,7 @@ pub fn check<D: Borrow<Document>>(documents: &[D]) -> Vec<(Arc<Source>, Diagnost
     let mut problems = Vec::new();
     for record in records {
         if let Some((message, help)) = not_kept(record.kind()) {
-            let problem = Diagnostic::new("not-kept", record.spans.nearest(""), message);
+            let problem = Diagnostic::new(Rule::NotKept, record.spans.nearest(""), message);
             let problem = problem.with_help(help).at(record.kind().root());
             problems.push((record.source.clone(), problem));
         }
@@ -34,7 +35,7 @@ pub fn check<D: Borrow<Document>>(documents: &[D]) -> Vec<(Arc<Source>, Diagnost
         .iter()
         .filter(|located| located.kind() != Kind::Volume)
         .map(|located| ((located.kind(), located.uuid()), *located));
-    twice(uuids, "duplicate-uuid", &mut problems, |here, other| {
+    twice(uuids, Rule::DuplicateUuid, &mut problems, |here, other| {
         (here.name() != other.name()).then(|| {
             format!(
                 "the uuid {} is claimed by {} {} too",
@@ -48,7 +49,7 @@ pub fn check<D: Borrow<Document>>(documents: &[D]) -> Vec<(Arc<Source>, Diagnost
         .iter()
         .filter(|located| !matches!(located.definition, Definition::Secret(_)))
         .map(|located| ((located.kind(), located.name()), *located));
-    twice(names, "duplicate-name", &mut problems, |_, other| {
+    twice(names, Rule::DuplicateName, &mut problems, |_, other| {
         Some(format!(
             "{} {} is defined twice",
             other.kind(),
@@ -58,10 +59,15 @@ pub fn check<D: Borrow<Document>>(documents: &[D]) -> Vec<(Arc<Source>, Diagnost
     let bridges = all
         .iter()
         .filter_map(|located| Some((made_bridge(&located.definition)?, *located)));
-    twice(bridges, "duplicate-bridge", &mut problems, |here, other| {
-        (here.name() != other.name())
-            .then(|| format!("network {} makes the same bridge", other.name()))
-    });
+    twice(
+        bridges,
+        Rule::DuplicateBridge,
+        &mut problems,
+        |here, other| {
+            (here.name() != other.name())
+                .then(|| format!("network {} makes the same bridge", other.name()))
+        },
+    );
     if documents
         .iter()
         .flat_map(|document| &document.borrow().broken)
@@ -91,7 +97,7 @@ fn made_bridge(definition: &Definition) -> Option<&str> {
 /// Reports each pair of definitions that share a key, at both of them.
 fn twice<'l, K: Eq + Hash>(
     keyed: impl Iterator<Item = (K, &'l Located)>,
-    rule: &'static str,
+    rule: Rule,
     problems: &mut Vec<(Arc<Source>, Diagnostic)>,
     message: impl Fn(&Located, &Located) -> Option<String>,
 ) {
@@ -113,7 +119,7 @@ fn twice<'l, K: Eq + Hash>(
                         position.line,
                         position.column
                     );
-                    let place = if rule == "duplicate-bridge" {
+                    let place = if rule == Rule::DuplicateBridge {
                         "bridge/@name"
                     } else {
                         "uuid"
@@ -174,7 +180,7 @@ fn dangling<D: Borrow<Document>>(
             }
             let span = located.spans.nearest(&reference.path);
             let mut problem = Diagnostic::new(
-                "unknown-reference",
+                Rule::UnknownReference,
                 span,
                 format!("no definition is {}", reference.target),
             )

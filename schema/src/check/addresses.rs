@@ -5,6 +5,7 @@ use super::one::Report;
 use crate::domain::address::{Address, AddressType};
 use crate::domain::controller::{Controller, ControllerModel, ControllerType};
 use crate::domain::{Devices, Domain};
+use crate::rule::Rule;
 use crate::scalar::Number;
 use std::collections::HashMap;
 
@@ -28,7 +29,7 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
         ];
         match taken.get(&place) {
             Some(other) => r.add(
-                "address-in-use",
+                Rule::AddressInUse,
                 &format!("{path}/address"),
                 format!("{other} has this place"),
                 None,
@@ -89,7 +90,7 @@ fn range(address: &Address, path: &str, r: &mut Report<'_>) {
     for (name, number, most) in numbers {
         if number.is_some_and(|number| number.get() > most) {
             r.add(
-                "out-of-range",
+                Rule::AddressRange,
                 &format!("{path}/@{name}"),
                 format!("a PCI {name} is at most {most:#x}"),
                 None,
@@ -110,7 +111,8 @@ fn buses(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
                 .insert((kind, index, companion(controller)), i)
                 .is_some()
         {
-            r.conflict(
+            r.report(
+                Rule::DuplicateController,
                 &format!("{path}/@index"),
                 format!("two {kind} controllers are number {index}"),
             );
@@ -121,7 +123,11 @@ fn buses(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         if controller.model == Some(ControllerModel::PcieRootPort) {
             ports += 1;
             if ports == 240 {
-                r.conflict(&path, "more root ports than the root bus has places");
+                r.report(
+                    Rule::RootPorts,
+                    &path,
+                    "more root ports than the root bus has places",
+                );
             }
         }
     }
@@ -141,7 +147,7 @@ fn pci(domain: &Domain, controller: &Controller, path: &str, r: &mut Report<'_>)
     let root = matches!(model, ControllerModel::PciRoot | ControllerModel::PcieRoot);
     if root && controller.address.is_some() {
         r.add(
-            "bad-address",
+            Rule::RootBusAddress,
             &format!("{path}/address"),
             "the root bus has no address",
             None,
@@ -156,7 +162,8 @@ fn pci(domain: &Domain, controller: &Controller, path: &str, r: &mut Report<'_>)
         _ => false,
     };
     if wrong {
-        r.conflict(
+        r.report(
+            Rule::ControllerMachine,
             &format!("{path}/@model"),
             format!(
                 "a machine `{}` has no {model}",
@@ -177,7 +184,7 @@ fn pci(domain: &Domain, controller: &Controller, path: &str, r: &mut Report<'_>)
         .map_or(0, Number::get);
     if on_root && bus != 0 {
         r.add(
-            "bad-address",
+            Rule::AddressBus,
             &format!("{path}/address/@bus"),
             format!("a {model} is on the root bus, which is number 0"),
             None,

@@ -4,6 +4,7 @@ use super::machine::arch;
 use super::one::Report;
 use crate::domain::chardev::{CharMode, CharSource, CharTargetType, CharType};
 use crate::domain::{Devices, Domain};
+use crate::rule::Rule;
 use crate::scalar::YesNo;
 
 /// Serial and parallel ports, consoles, channels, and whatever else leads to a character device of the host's.
@@ -14,7 +15,8 @@ pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         let power = d.target.as_ref().and_then(|target| target.kind)
             == Some(CharTargetType::SpaprVioSerial);
         if power && !arch(domain).starts_with("ppc") {
-            r.conflict(
+            r.report(
+                Rule::OtherMachine,
                 &format!("{path}/target/@type"),
                 "this port is of POWER's machines",
             );
@@ -58,7 +60,8 @@ pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
     }
     for (i, d) in devices.rngs.iter().enumerate() {
         let Some(backend) = &d.backend else {
-            r.missing(
+            r.report(
+                Rule::RngBackend,
                 &format!("devices/rng[{}]", i + 1),
                 "the device has no <backend>",
             );
@@ -93,13 +96,18 @@ fn ends(
         .count()
         > most
     {
-        r.conflict(&at(most), "the device has too many sources");
+        r.report(
+            Rule::ChardevSources,
+            &at(most),
+            "the device has too many sources",
+        );
     }
     match kind {
         Some(CharType::Unix | CharType::File | CharType::Pipe | CharType::Dev)
             if needs_path && sources.iter().all(|source| source.path.is_none()) =>
         {
-            r.missing(
+            r.report(
+                Rule::ChardevPath,
                 &format!("{path}/source"),
                 "the device needs a source with `path`",
             );
@@ -109,7 +117,8 @@ fn ends(
                 .first()
                 .map(|source| (source.host.is_some(), source.service.is_some()));
             if found.is_none_or(|(_, service)| !service) {
-                r.missing(
+                r.report(
+                    Rule::ChardevTcp,
                     &format!("{path}/source"),
                     "a TCP connection needs `service`, its port",
                 );
@@ -117,14 +126,19 @@ fn ends(
             if found.is_some_and(|(host, _)| !host)
                 && sources.first().map(mode) == Some(CharMode::Connect)
             {
-                r.missing(&format!("{path}/source"), "a TCP connection needs `host`");
+                r.report(
+                    Rule::ChardevTcp,
+                    &format!("{path}/source"),
+                    "a TCP connection needs `host`",
+                );
             }
         }
         Some(CharType::Udp) => {
             if let [first, second] = sources
                 && mode(first) == mode(second)
             {
-                r.conflict(
+                r.report(
+                    Rule::ChardevUdp,
                     &at(1),
                     "UDP takes one source for each direction, mode='bind' and mode='connect'",
                 );
@@ -137,7 +151,8 @@ fn ends(
                 .any(|source| mode(source) == CharMode::Connect && source.service.is_none())
                 || connect.is_none() && !sources.is_empty()
             {
-                r.missing(
+                r.report(
+                    Rule::ChardevUdp,
                     &connect.map_or_else(|| format!("{path}/source"), at),
                     "UDP needs a source with mode='connect' and `service`, its port",
                 );
@@ -151,7 +166,8 @@ fn ends(
             .as_ref()
             .is_some_and(|reconnect| reconnect.enabled == Some(YesNo::Yes));
         if tries && mode(source) == CharMode::Bind {
-            r.conflict(
+            r.report(
+                Rule::ChardevReconnect,
                 &format!("{}/reconnect", at(i)),
                 "only the side that connects can connect again",
             );

@@ -12,6 +12,7 @@ use crate::domain::interface::{Interface, InterfaceType};
 use crate::domain::memory::ShmemModelName;
 use crate::domain::misc::{InputBus, IommuModel};
 use crate::domain::{Devices, Domain};
+use crate::rule::Rule;
 use crate::scalar::{Number, OnOff};
 use std::collections::{BTreeSet, HashSet};
 
@@ -60,13 +61,14 @@ fn interface(interface: &Interface, path: &str, r: &mut Report<'_>) {
             .is_none_or(|source| source.name.is_none())
             .then_some("`name`"),
         None => {
-            r.add("missing", path, "the interface has no type", Some("state what it is attached to, such as type='network'; in YAML `network: default`"));
+            r.add(Rule::InterfaceType, path, "the interface has no type", Some("state what it is attached to, such as type='network'; in YAML `network: default`"));
             None
         }
         _ => None,
     };
     if let Some(lacks) = lacks {
-        r.missing(
+        r.report(
+            Rule::InterfaceSource,
             &format!("{path}/source"),
             format!("an interface of this type needs a source with {lacks}"),
         );
@@ -78,7 +80,7 @@ fn interface(interface: &Interface, path: &str, r: &mut Report<'_>) {
         .is_some_and(crate::scalar::MacAddr::is_multicast)
     {
         r.add(
-            "bad-value",
+            Rule::MulticastMac,
             &format!("{path}/mac/@address"),
             "the address is a group's: the first octet must be even",
             None,
@@ -102,7 +104,7 @@ fn interface(interface: &Interface, path: &str, r: &mut Report<'_>) {
             && !is_link_name(name)
         {
             r.add(
-                "bad-value",
+                Rule::LinkName,
                 &format!("{path}/{at}"),
                 format!(
                     "`{name}` is no name of a link: 1 to 15 bytes without `/`, `:` and white space"
@@ -114,7 +116,7 @@ fn interface(interface: &Interface, path: &str, r: &mut Report<'_>) {
     let mtu = interface.mtu.as_ref().and_then(|mtu| mtu.size);
     if mtu.is_some_and(|mtu| !(68..=65535).contains(&mtu)) {
         r.add(
-            "out-of-range",
+            Rule::MtuRange,
             &format!("{path}/mtu/@size"),
             "the largest packet is 68 to 65535 bytes",
             None,
@@ -125,7 +127,8 @@ fn interface(interface: &Interface, path: &str, r: &mut Report<'_>) {
 fn display(graphics: &Graphics, path: &str, r: &mut Report<'_>) {
     for (i, listen) in graphics.listens.iter().enumerate() {
         if listen.kind == Some(ListenType::Network) && listen.network.is_none() {
-            r.missing(
+            r.report(
+                Rule::GraphicsListen,
                 &format!("{path}/listen[{}]", i + 1),
                 "a listener of type network needs `network`",
             );
@@ -139,7 +142,8 @@ fn display(graphics: &Graphics, path: &str, r: &mut Report<'_>) {
     if let (Some(old), Some(new)) = (graphics.listen.as_deref(), address)
         && old != new
     {
-        r.conflict(
+        r.report(
+            Rule::GraphicsListen,
             &format!("{path}/@listen"),
             format!("the attribute says {old}, the element {new}"),
         );
@@ -160,7 +164,8 @@ fn hostdevs(devices: &Devices, r: &mut Report<'_>) {
             .and_then(|address| address.uuid)
             .filter(|_| hostdev.kind == Some(HostdevType::Mdev));
         if uuid.is_some_and(|uuid| !mediated.insert(uuid)) {
-            r.conflict(
+            r.report(
+                Rule::DuplicateHostdev,
                 &format!("{path}/source/address/@uuid"),
                 "the device is handed over twice",
             );
@@ -168,7 +173,8 @@ fn hostdevs(devices: &Devices, r: &mut Report<'_>) {
         if hostdev.ramfb == Some(OnOff::On) {
             early += 1;
             if early > 1 {
-                r.conflict(
+                r.report(
+                    Rule::DuplicateRamfb,
                     &format!("{path}/@ramfb"),
                     "only one device shows something before its driver runs",
                 );
@@ -181,12 +187,14 @@ fn one_hostdev(hostdev: &Hostdev, path: &str, r: &mut Report<'_>) {
     let source = hostdev.source.as_ref();
     let address = source.and_then(|source| source.address.as_ref());
     match hostdev.kind {
-        Some(HostdevType::Pci) if address.is_none() => r.missing(
+        Some(HostdevType::Pci) if address.is_none() => r.report(
+            Rule::HostdevSource,
             &format!("{path}/source"),
             "a PCI device needs a source with <address>",
         ),
         Some(HostdevType::Mdev) if address.is_none_or(|address| address.uuid.is_none()) => {
-            r.missing(
+            r.report(
+                Rule::HostdevSource,
                 &format!("{path}/source"),
                 "a mediated device needs a source with <address uuid='…'/>",
             );
@@ -194,20 +202,23 @@ fn one_hostdev(hostdev: &Hostdev, path: &str, r: &mut Report<'_>) {
         Some(HostdevType::Usb)
             if address.is_none() && source.is_none_or(|source| source.vendor.is_none()) =>
         {
-            r.missing(
+            r.report(
+                Rule::HostdevSource,
                 &format!("{path}/source"),
                 "a USB device needs a source with <vendor> and <product>, or <address>",
             );
         }
-        Some(HostdevType::ScsiHost) if hostdev.boot.is_some() => r.conflict(
+        Some(HostdevType::ScsiHost) if hostdev.boot.is_some() => r.report(
+            Rule::HostdevBoot,
             &format!("{path}/boot"),
             "a guest cannot boot from a SCSI host",
         ),
-        None => r.missing(path, "the device has no type"),
+        None => r.report(Rule::HostdevType, path, "the device has no type"),
         _ => {}
     }
     if hostdev.sgio.is_some() && hostdev.kind != Some(HostdevType::Scsi) {
-        r.conflict(
+        r.report(
+            Rule::HostdevSgio,
             &format!("{path}/@sgio"),
             "commands are filtered for SCSI devices only",
         );
@@ -217,7 +228,7 @@ fn one_hostdev(hostdev: &Hostdev, path: &str, r: &mut Report<'_>) {
         && matches!(place, Some(AddressType::Drive | AddressType::Usb))
     {
         r.add(
-            "bad-address",
+            Rule::AddressType,
             &format!("{path}/address/@type"),
             "a mediated device has no such address",
             None,
@@ -245,7 +256,7 @@ fn usb(devices: &Devices, r: &mut Report<'_>) {
         };
         if controller.ports.is_some_and(|ports| ports > most) {
             r.add(
-                "out-of-range",
+                Rule::UsbPorts,
                 &format!("devices/controller[{}]/@ports", i + 1),
                 format!("this controller has at most {most} ports"),
                 None,
@@ -256,7 +267,8 @@ fn usb(devices: &Devices, r: &mut Report<'_>) {
         if let Some((i, _)) =
             usb().find(|(_, controller)| controller.model != Some(ControllerModel::None))
         {
-            r.conflict(
+            r.report(
+                Rule::UsbNone,
                 &format!("devices/controller[{}]", i + 1),
                 "another USB controller is of model none: the guest has no USB",
             );
@@ -277,7 +289,8 @@ fn usb(devices: &Devices, r: &mut Report<'_>) {
         let hubs = (!devices.hubs.is_empty()).then(|| "devices/hub[1]".to_owned());
         let redirs = (!devices.redirdevs.is_empty()).then(|| "devices/redirdev[1]".to_owned());
         for path in [inputs, disks, hubs, redirs].into_iter().flatten() {
-            r.conflict(
+            r.report(
+                Rule::UsbNone,
                 &path,
                 "the guest has no USB: its controller is of model none",
             );
@@ -318,7 +331,7 @@ fn usb(devices: &Devices, r: &mut Report<'_>) {
         };
         if !hubs.contains(&(bus, hub.to_owned())) {
             r.add(
-                "bad-address",
+                Rule::UsbHub,
                 &format!("{path}/address/@port"),
                 format!("there is no hub at port {hub} of bus {bus}"),
                 None,
@@ -328,7 +341,7 @@ fn usb(devices: &Devices, r: &mut Report<'_>) {
             .map_or(true, |last| !(1..=8).contains(&last))
         {
             r.add(
-                "out-of-range",
+                Rule::UsbHub,
                 &format!("{path}/address/@port"),
                 "a hub's ports are 1 to 8",
                 None,
@@ -351,7 +364,8 @@ fn memory(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
             .and_then(|cpu| cpu.numa.as_ref())
             .map_or(0, |numa| numa.cells.len());
         if target.node.is_some_and(|node| node as usize >= cells) {
-            r.conflict(
+            r.report(
+                Rule::MemoryNode,
                 &format!("{path}/target/node"),
                 "the guest has no such NUMA cell",
             );
@@ -364,7 +378,8 @@ fn memory(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         if let (Some(requested), Some(size)) = (size(&target.requested), size(&target.size))
             && requested > size
         {
-            r.conflict(
+            r.report(
+                Rule::MemoryRequested,
                 &format!("{path}/target/requested"),
                 "more memory is requested than the device has",
             );
@@ -381,7 +396,7 @@ fn memory(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
                 .any(|(first, last)| base < *last && *first < end)
             {
                 r.add(
-                    "address-in-use",
+                    Rule::MemoryOverlap,
                     &format!("{path}/target/address/@base"),
                     "the memory overlaps with another device's",
                     None,
@@ -394,16 +409,25 @@ fn memory(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         let path = format!("devices/shmem[{}]", i + 1);
         let model = shmem.model.as_ref().and_then(|model| model.kind);
         if shmem.msi.is_some() && shmem.server.is_none() {
-            r.conflict(&format!("{path}/msi"), "interrupts need a <server>");
+            r.report(
+                Rule::ShmemServer,
+                &format!("{path}/msi"),
+                "interrupts need a <server>",
+            );
         }
         if model == Some(ShmemModelName::IvshmemPlain) && shmem.server.is_some() {
-            r.conflict(
+            r.report(
+                Rule::ShmemServer,
                 &format!("{path}/server"),
                 "ivshmem-plain has no server; ivshmem-doorbell has",
             );
         }
         if model == Some(ShmemModelName::IvshmemDoorbell) && shmem.server.is_none() {
-            r.missing(&path, "ivshmem-doorbell needs a <server>");
+            r.report(
+                Rule::ShmemServer,
+                &path,
+                "ivshmem-doorbell needs a <server>",
+            );
         }
     }
 }
@@ -411,7 +435,8 @@ fn memory(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
 fn others(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
     for (i, tpm) in devices.tpms.iter().enumerate() {
         if tpm.backend.is_none() {
-            r.missing(
+            r.report(
+                Rule::TpmBackend,
                 &format!("devices/tpm[{}]", i + 1),
                 "the TPM has no <backend>",
             );
@@ -421,7 +446,8 @@ fn others(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         let virtiofs = filesystem.driver.as_ref().and_then(|driver| driver.kind)
             == Some(FilesystemDriverType::Virtiofs);
         if virtiofs && filesystem.readonly {
-            r.conflict(
+            r.report(
+                Rule::Virtiofs,
                 &format!("devices/filesystem[{}]/readonly", i + 1),
                 "virtiofs cannot be read-only",
             );
@@ -430,7 +456,11 @@ fn others(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
     for (i, input) in devices.inputs.iter().enumerate() {
         let path = format!("devices/input[{}]/@model", i + 1);
         if input.model.is_some() && input.bus != Some(InputBus::Virtio) {
-            r.conflict(&path, "the model is of virtio, the device's bus is not");
+            r.report(
+                Rule::InputModel,
+                &path,
+                "the model is of virtio, the device's bus is not",
+            );
         } else if matches!(
             input.model,
             Some(
@@ -439,7 +469,8 @@ fn others(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
             )
         ) && input.kind != Some(crate::domain::misc::InputType::Passthrough)
         {
-            r.conflict(
+            r.report(
+                Rule::InputModel,
                 &path,
                 "only input that is handed through has this form of virtio",
             );
@@ -452,7 +483,8 @@ fn others(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         _ => false,
     };
     if wrong && !machine(domain).is_empty() {
-        r.conflict(
+        r.report(
+            Rule::IommuMachine,
             "devices/iommu/@model",
             format!("the machine `{}` cannot have it", machine(domain)),
         );
@@ -464,7 +496,8 @@ fn others(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
             .as_ref()
             .and_then(|target| target.dev.as_deref());
         if name.is_some_and(|name| !name.contains('%') && !names.insert(name)) {
-            r.conflict(
+            r.report(
+                Rule::DuplicateTap,
                 &format!("devices/interface[{}]/target/@dev", i + 1),
                 "two interfaces have one device on the host",
             );
@@ -511,13 +544,24 @@ fn boot_order(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
             continue;
         };
         match order {
-            None => r.missing(&path, "the place in the order of boot has no number"),
-            Some(0) => r.add("out-of-range", &path, "the order of boot begins at 1", None),
-            Some(order) if !seen.insert(order) => r.conflict(
+            None => r.report(
+                Rule::BootOrder,
+                &path,
+                "the place in the order of boot has no number",
+            ),
+            Some(0) => r.add(
+                Rule::BootOrder,
+                &path,
+                "the order of boot begins at 1",
+                None,
+            ),
+            Some(order) if !seen.insert(order) => r.report(
+                Rule::BootOrderTwice,
                 &path,
                 format!("two devices are number {order} in the order of boot"),
             ),
-            Some(_) if list => r.conflict(
+            Some(_) if list => r.report(
+                Rule::BootOrderBesideOsBoot,
                 &path,
                 "devices have an order of boot, and <os> has a list of kinds too: keep one",
             ),

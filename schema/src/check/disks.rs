@@ -8,6 +8,7 @@ use crate::domain::disk::{
 };
 use crate::domain::security::DeviceSecLabel;
 use crate::domain::storage::{DiskSource, NetworkProtocol};
+use crate::rule::Rule;
 use crate::scalar::{OnOff, YesNo};
 use crate::secret::UsageType;
 use std::collections::{BTreeSet, HashSet};
@@ -22,7 +23,8 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
             .as_ref()
             .and_then(|target| target.dev.as_deref());
         if target.is_some_and(|dev| !targets.insert(dev)) {
-            r.conflict(
+            r.report(
+                Rule::DuplicateTarget,
                 &format!("{path}/target/@dev"),
                 format!("two disks are `{}`", target.unwrap_or_default()),
             );
@@ -75,7 +77,8 @@ fn source(disk: &Disk, path: &str, r: &mut Report<'_>) {
                 .as_ref()
                 .is_none_or(|source| *source == empty || only_policy(source)))
     {
-        r.missing(
+        r.report(
+            Rule::DiskSource,
             &at,
             format!("a disk of type `{kind}` needs a source with {lacks}"),
         );
@@ -92,7 +95,7 @@ fn source(disk: &Disk, path: &str, r: &mut Report<'_>) {
             && !(matches!(kind, DiskType::VhostVdpa | DiskType::Ctl) && other == DiskType::Block)
         {
             r.add(
-                "conflict",
+                Rule::DiskSourceType,
                 &format!("{at}/@{name}"),
                 format!("`{name}` belongs to disks of type `{other}`, and this is `{kind}`"),
                 None,
@@ -111,7 +114,7 @@ fn source(disk: &Disk, path: &str, r: &mut Report<'_>) {
         )
     );
     if needs_host && source.hosts.is_empty() {
-        r.missing(&at, "the protocol needs a <host>");
+        r.report(Rule::SourceHosts, &at, "the protocol needs a <host>");
     }
     if source.hosts.len() > 1
         && matches!(
@@ -119,7 +122,11 @@ fn source(disk: &Disk, path: &str, r: &mut Report<'_>) {
             Some(NetworkProtocol::Iscsi | NetworkProtocol::Nbd)
         )
     {
-        r.conflict(&format!("{at}/host[2]"), "the protocol takes one host");
+        r.report(
+            Rule::SourceHosts,
+            &format!("{at}/host[2]"),
+            "the protocol takes one host",
+        );
     }
 }
 
@@ -142,7 +149,7 @@ fn device(disk: &Disk, path: &str, r: &mut Report<'_>) {
     ) {
         let help = "an ISO image is `raw`, a directory shown as a disk is `fat`";
         r.add(
-            "bad-value",
+            Rule::DiskFormat,
             &format!("{path}/driver/@type"),
             "no driver reads this format",
             Some(help),
@@ -155,13 +162,15 @@ fn device(disk: &Disk, path: &str, r: &mut Report<'_>) {
             Some(DiskType::Block | DiskType::Network | DiskType::Volume)
         );
         if !direct {
-            r.conflict(
+            r.report(
+                Rule::LunDisk,
                 &format!("{path}/@type"),
                 "device='lun' needs a disk of type block, network or volume",
             );
         }
         if format.is_some_and(|format| format != ImageFormatName::Raw) {
-            r.conflict(
+            r.report(
+                Rule::LunDisk,
                 &format!("{path}/driver/@type"),
                 "device='lun' is always raw",
             );
@@ -172,14 +181,16 @@ fn device(disk: &Disk, path: &str, r: &mut Report<'_>) {
         } else {
             "@sgio"
         };
-        r.conflict(
+        r.report(
+            Rule::LunDisk,
             &format!("{path}/{name}"),
             "commands are handed through only for device='lun'",
         );
     }
     let reads_back = disk.driver.as_ref().and_then(|driver| driver.copy_on_read) == Some(OnOff::On);
     if reads_back && disk.readonly {
-        r.conflict(
+        r.report(
+            Rule::CopyOnRead,
             &format!("{path}/driver/@copy_on_read"),
             "what is read cannot be kept on a disk that is read-only",
         );
@@ -189,13 +200,15 @@ fn device(disk: &Disk, path: &str, r: &mut Report<'_>) {
 fn secrets(disk: &Disk, path: &str, r: &mut Report<'_>) {
     let inner = disk.source.as_ref();
     if disk.auth.is_some() && inner.is_some_and(|source| source.auth.is_some()) {
-        r.conflict(
+        r.report(
+            Rule::StatedTwice,
             &format!("{path}/auth"),
             "<auth> is stated twice: keep the one inside of <source>",
         );
     }
     if disk.encryption.is_some() && inner.is_some_and(|source| source.encryption.is_some()) {
-        r.conflict(
+        r.report(
+            Rule::StatedTwice,
             &format!("{path}/encryption"),
             "<encryption> is stated twice: keep the one inside of <source>",
         );
@@ -213,15 +226,17 @@ fn secrets(disk: &Disk, path: &str, r: &mut Report<'_>) {
         _ => None,
     };
     match (secret.kind, fits) {
-        (None, _) => r.missing(&at, "the secret has no type"),
-        (Some(kind), Some(fits)) if kind != fits => r.conflict(
+        (None, _) => r.report(Rule::SecretType, &at, "the secret has no type"),
+        (Some(kind), Some(fits)) if kind != fits => r.report(
+            Rule::SecretType,
             &format!("{at}/@type"),
             format!("the protocol takes a secret of type `{fits}`"),
         ),
         _ => {}
     }
     if secret.uuid.is_some() == secret.usage.is_some() {
-        r.conflict(
+        r.report(
+            Rule::SecretReference,
             &at,
             "a secret is named by its uuid or by its usage, one of them",
         );
@@ -237,7 +252,8 @@ fn bus(disk: &Disk, path: &str, r: &mut Report<'_>) {
         } else {
             "product"
         };
-        r.conflict(
+        r.report(
+            Rule::VendorBus,
             &format!("{path}/{name}"),
             "only a SCSI disk tells its maker and product",
         );
@@ -247,7 +263,8 @@ fn bus(disk: &Disk, path: &str, r: &mut Report<'_>) {
         Some(DiskModel::Virtio | DiskModel::Transitional | DiskModel::NonTransitional)
     );
     if virtio && bus != DiskBus::Virtio {
-        r.conflict(
+        r.report(
+            Rule::VirtioModel,
             &format!("{path}/@model"),
             format!("the disk is on the {bus} bus, its model is of virtio"),
         );
@@ -257,7 +274,8 @@ fn bus(disk: &Disk, path: &str, r: &mut Report<'_>) {
         DiskBus::Ide | DiskBus::Scsi | DiskBus::Sata | DiskBus::Fdc
     );
     if disk.device == Some(DiskDevice::Cdrom) && disk.source.is_none() && !ejects {
-        r.conflict(
+        r.report(
+            Rule::EmptyDrive,
             &format!("{path}/target/@bus"),
             format!("a drive on the {bus} bus cannot be empty"),
         );
@@ -266,7 +284,8 @@ fn bus(disk: &Disk, path: &str, r: &mut Report<'_>) {
         && disk.device.is_some()
         && bus == DiskBus::Fdc
     {
-        r.conflict(
+        r.report(
+            Rule::FloppyBus,
             &format!("{path}/target/@bus"),
             "only a floppy drive is on the fdc bus",
         );
@@ -291,7 +310,7 @@ fn bus(disk: &Disk, path: &str, r: &mut Report<'_>) {
     };
     if !fits {
         r.add(
-            "bad-address",
+            Rule::AddressType,
             &format!("{path}/address/@type"),
             format!("a disk on the {bus} bus has no {kind} address"),
             None,
@@ -329,7 +348,8 @@ fn limits(tune: &IoTune, path: &str, r: &mut Report<'_>) {
     for (name, total, read, write) in groups {
         let set = |limit: Option<u64>| limit.is_some_and(|limit| limit > 0);
         if set(total) && (set(read) || set(write)) {
-            r.conflict(
+            r.report(
+                Rule::IotuneTotal,
                 &format!("{path}/{name}"),
                 "a limit of all requests cannot stand beside limits of reads or writes",
             );
@@ -343,13 +363,17 @@ fn labels(domain: &Domain, labels: &[DeviceSecLabel], path: &str, r: &mut Report
     for (i, label) in labels.iter().enumerate() {
         let at = format!("{path}/seclabel[{}]", i + 1);
         if !seen.insert(label.model.as_deref()) {
-            r.conflict(&at, "two labels of one manner");
+            r.report(Rule::DuplicateSeclabel, &at, "two labels of one manner");
         }
         let stays = |own: &&crate::domain::security::SecLabel| {
             own.model == label.model && label.model.is_some() && own.relabel == Some(YesNo::No)
         };
         if label.relabel == Some(YesNo::Yes) && domain.seclabels.iter().any(|own| stays(&own)) {
-            r.conflict(&at, "the guest's own label says that nothing is labelled");
+            r.report(
+                Rule::SeclabelRelabel,
+                &at,
+                "the guest's own label says that nothing is labelled",
+            );
         }
     }
 }
@@ -381,7 +405,7 @@ fn scsi_places(domain: &Domain, r: &mut Report<'_>) {
             && !taken.insert((bus, place))
         {
             r.add(
-                "address-in-use",
+                Rule::AddressInUse,
                 &format!("devices/disk[{}]/address", i + 1),
                 "another disk has this place",
                 None,
@@ -411,7 +435,7 @@ fn scsi_places(domain: &Domain, r: &mut Report<'_>) {
         );
         if !taken.insert((DiskBus::Scsi, place)) {
             r.add(
-                "address-in-use",
+                Rule::AddressInUse,
                 &format!("devices/hostdev[{}]/address", i + 1),
                 "a disk has this place",
                 None,

@@ -2,6 +2,7 @@
 
 use super::one::Report;
 use crate::nwfilter::{Entry, NwFilter};
+use crate::rule::Rule;
 
 /// Every rule on packet filters.
 pub(crate) fn check(filter: &NwFilter, r: &mut Report<'_>) {
@@ -11,7 +12,8 @@ pub(crate) fn check(filter: &NwFilter, r: &mut Report<'_>) {
     });
     for (i, reference) in references.enumerate() {
         if reference.filter.is_some() && reference.filter == filter.name {
-            r.conflict(
+            r.report(
+                Rule::FilterLoop,
                 &format!("filterref[{}]/@filter", i + 1),
                 "the filter refers to itself",
             );

@@ -5,6 +5,7 @@ use crate::domain::cpu::{CacheMode, Cpu, CpuMode, MaxPhysAddrMode};
 use crate::domain::os::{Firmware, LoaderType, Os, SysInfo};
 use crate::domain::tune::NumaTune;
 use crate::domain::{Domain, DomainType, LifecycleAction, Placement};
+use crate::rule::Rule;
 use crate::scalar::{Bytes, CpuSet, OnOff, YesNo};
 use std::collections::BTreeSet;
 
@@ -67,7 +68,7 @@ fn memory(domain: &Domain, r: &mut Report<'_>) {
             ""
         };
         r.add(
-            "missing",
+            Rule::NoMemory,
             path,
             "the guest has no memory",
             Some("state <memory unit='MiB'>512</memory>, in YAML `memory: 512 MiB`"),
@@ -78,7 +79,8 @@ fn memory(domain: &Domain, r: &mut Report<'_>) {
         .as_ref()
         .and_then(|max| max.value.as_ref());
     if max.is_some_and(|max| max.bytes() < stated) {
-        r.conflict(
+        r.report(
+            Rule::MaxMemory,
             "maxMemory",
             "the memory that the guest may grow to is less than the memory it begins with",
         );
@@ -86,7 +88,7 @@ fn memory(domain: &Domain, r: &mut Report<'_>) {
     let slots = domain.max_memory.as_ref().and_then(|max| max.slots);
     if slots.is_some() && cell_count(domain) == 0 && !arch(domain).starts_with("ppc") {
         r.add(
-            "missing",
+            Rule::MaxMemoryWithoutNuma,
             "maxMemory",
             "memory can be added only to a guest with NUMA cells",
             Some("state <cpu><numa><cell …/></numa></cpu>"),
@@ -103,7 +105,8 @@ fn memory(domain: &Domain, r: &mut Report<'_>) {
             .and_then(|nodes| nodes.cpus().last().copied())
             .unwrap_or(0) as usize;
         if last > 0 && last >= cell_count(domain) {
-            r.conflict(
+            r.report(
+                Rule::HugepageCell,
                 &format!("memoryBacking/hugepages/page[{}]/@nodeset", i + 1),
                 format!("the guest has no NUMA cell {last}"),
             );
@@ -116,7 +119,7 @@ fn processors(domain: &Domain, r: &mut Report<'_>) {
     let most = vcpu.value.unwrap_or(1);
     if most == 0 {
         r.add(
-            "out-of-range",
+            Rule::VcpuCount,
             "vcpu",
             "a guest needs at least one processor",
             None,
@@ -126,7 +129,8 @@ fn processors(domain: &Domain, r: &mut Report<'_>) {
         .current
         .is_some_and(|current| current > most || current == 0)
     {
-        r.conflict(
+        r.report(
+            Rule::VcpuCurrent,
             "vcpu/@current",
             format!("the number of processors there are now is not between 1 and {most}"),
         );
@@ -138,7 +142,8 @@ fn processors(domain: &Domain, r: &mut Report<'_>) {
             .map(|n| u64::from(n.unwrap_or(1)))
             .try_fold(1_u64, u64::checked_mul);
         if product != Some(u64::from(most)) {
-            r.conflict(
+            r.report(
+                Rule::TopologyProduct,
                 "cpu/topology",
                 format!("the topology's product is not the number of processors, which is {most}"),
             );
@@ -151,7 +156,8 @@ fn processors(domain: &Domain, r: &mut Report<'_>) {
         .enumerate()
     {
         if state.id.is_some_and(|id| id >= most) {
-            r.conflict(
+            r.report(
+                Rule::VcpuId,
                 &format!("vcpus/vcpu[{}]/@id", i + 1),
                 format!(
                     "the guest's processors are numbered 0 to {}",
@@ -167,10 +173,15 @@ fn model(cpu: &Cpu, r: &mut Report<'_>) {
         let level = cache.level.map(crate::scalar::Within::get);
         match cache.mode {
             Some(CacheMode::Emulate) if level.is_some_and(|level| level != 3) => {
-                r.conflict("cpu/cache", "only the cache of level 3 can be emulated");
+                r.report(
+                    Rule::CpuCache,
+                    "cpu/cache",
+                    "only the cache of level 3 can be emulated",
+                );
             }
             Some(CacheMode::Passthrough | CacheMode::Disable) if level.is_some() => {
-                r.conflict(
+                r.report(
+                    Rule::CpuCache,
                     "cpu/cache/@level",
                     "this mode concerns all levels: leave the level out",
                 );
@@ -178,7 +189,7 @@ fn model(cpu: &Cpu, r: &mut Report<'_>) {
             Some(CacheMode::Passthrough)
                 if !matches!(cpu.mode, Some(CpuMode::HostPassthrough | CpuMode::Maximum)) =>
             {
-                r.conflict("cpu/cache/@mode", "the host's caches can be shown only with the host's own processor (mode='host-passthrough')");
+                r.report(Rule::CpuCache, "cpu/cache/@mode", "the host's caches can be shown only with the host's own processor (mode='host-passthrough')");
             }
             _ => {}
         }
@@ -187,7 +198,8 @@ fn model(cpu: &Cpu, r: &mut Report<'_>) {
         && bits.mode == Some(MaxPhysAddrMode::Passthrough)
         && bits.bits.is_some()
     {
-        r.conflict(
+        r.report(
+            Rule::CpuAddressWidth,
             "cpu/maxphysaddr/@bits",
             "the width is the host's in this mode: leave `bits` out, or set `limit`",
         );
@@ -199,7 +211,8 @@ fn model(cpu: &Cpu, r: &mut Report<'_>) {
             .as_deref()
             .is_some_and(|name| !seen.insert(name))
         {
-            r.conflict(
+            r.report(
+                Rule::DuplicateCpuFeature,
                 &format!("cpu/feature[{}]", i + 1),
                 "the feature is stated twice",
             );
@@ -219,20 +232,26 @@ fn cells(domain: &Domain, cpu: &Cpu, r: &mut Report<'_>) {
     for (i, cell) in numa.cells.iter().enumerate() {
         let path = format!("cpu/numa/cell[{}]", i + 1);
         if cell.id.is_some_and(|id| !ids.insert(id)) {
-            r.conflict(&format!("{path}/@id"), "two cells have one number");
+            r.report(
+                Rule::DuplicateNumaCell,
+                &format!("{path}/@id"),
+                "two cells have one number",
+            );
         }
         if cell.id.is_some_and(|id| id as usize >= numa.cells.len()) {
-            r.conflict(
+            r.report(
+                Rule::NumaCellNumber,
                 &format!("{path}/@id"),
                 format!("cells are numbered 0 to {}", numa.cells.len() - 1),
             );
         }
         if cell.memory.is_none() {
-            r.missing(&path, "the cell has no memory");
+            r.report(Rule::NumaCellMemory, &path, "the cell has no memory");
         }
         for cpu in cell.cpus.iter().flat_map(CpuSet::cpus) {
             if !taken.insert(*cpu) {
-                r.conflict(
+                r.report(
+                    Rule::NumaCellCpus,
                     &format!("{path}/@cpus"),
                     format!("processor {cpu} is in two cells"),
                 );
@@ -241,7 +260,8 @@ fn cells(domain: &Domain, cpu: &Cpu, r: &mut Report<'_>) {
         }
     }
     if taken.len() > most as usize {
-        r.conflict(
+        r.report(
+            Rule::NumaCellCpus,
             "cpu/numa",
             format!(
                 "the cells hold {} processors, the guest has {most}",
@@ -256,27 +276,34 @@ fn numa_places(domain: &Domain, tune: &NumaTune, r: &mut Report<'_>) {
     if memory.is_some_and(|memory| {
         memory.placement == Some(Placement::Static) && memory.nodeset.is_none()
     }) {
-        r.missing("numatune/memory", "placement='static' needs a nodeset");
+        r.report(
+            Rule::NumatuneNodeset,
+            "numatune/memory",
+            "placement='static' needs a nodeset",
+        );
     }
     let auto = memory.is_some_and(|memory| memory.placement == Some(Placement::Auto));
     let mut seen = BTreeSet::new();
     for (i, node) in tune.memnodes.iter().enumerate() {
         let path = format!("numatune/memnode[{}]", i + 1);
         if auto {
-            r.conflict(
+            r.report(
+                Rule::NumatunePlacement,
                 &path,
                 "places of single cells cannot be stated where placement='auto'",
             );
         }
         let Some(cell) = node.cellid else { continue };
         if cell as usize >= cell_count(domain) {
-            r.conflict(
+            r.report(
+                Rule::NumatuneCell,
                 &format!("{path}/@cellid"),
                 format!("the guest has no NUMA cell {cell}"),
             );
         }
         if !seen.insert(cell) {
-            r.conflict(
+            r.report(
+                Rule::DuplicateNumatuneCell,
                 &format!("{path}/@cellid"),
                 format!("cell {cell} is placed twice"),
             );
@@ -292,7 +319,7 @@ fn firmware(os: &Os, r: &mut Report<'_>) {
     let stateless = loader.and_then(|loader| loader.stateless);
     if loader.is_some() && path.is_empty() && os.firmware.is_none() {
         r.add(
-            "missing",
+            Rule::LoaderPath,
             "os/loader",
             "the loader has no path",
             Some("state its path, or let it be chosen with <os firmware='efi'>"),
@@ -302,13 +329,18 @@ fn firmware(os: &Os, r: &mut Report<'_>) {
         !matches!(loader.kind, Some(LoaderType::Pflash)) && os.firmware.is_none()
     });
     if (os.firmware == Some(Firmware::Bios) || rom) && stateless == Some(YesNo::No) {
-        r.conflict(
+        r.report(
+            Rule::LoaderStateless,
             "os/loader/@stateless",
             "a BIOS keeps no variables: it cannot be other than stateless",
         );
     }
     if stateless == Some(YesNo::Yes) && os.nvram.is_some() {
-        r.conflict("os/nvram", "firmware that is stateless keeps no variables");
+        r.report(
+            Rule::LoaderStateless,
+            "os/nvram",
+            "firmware that is stateless keeps no variables",
+        );
     }
     let formats = (
         loader.and_then(|loader| loader.format.as_deref()),
@@ -317,7 +349,8 @@ fn firmware(os: &Os, r: &mut Report<'_>) {
     if let (Some(code), Some(variables)) = formats
         && code != variables
     {
-        r.conflict(
+        r.report(
+            Rule::FirmwareFormat,
             "os/nvram/@format",
             format!("the firmware's format is {code}, its variables' {variables}"),
         );
@@ -339,7 +372,7 @@ fn tables(domain: &Domain, sysinfo: &SysInfo, number: usize, r: &mut Report<'_>)
         let value = entry.value.as_ref().map_or("", |value| value.0.as_str());
         if entry.name.as_deref() == Some("date") && !is_date(value) {
             r.add(
-                "bad-value",
+                Rule::SysinfoDate,
                 &format!("{path}/bios/entry[{}]", i + 1),
                 format!("`{value}` is not a date such as 12/31/2026"),
                 None,
@@ -360,7 +393,8 @@ fn tables(domain: &Domain, sysinfo: &SysInfo, number: usize, r: &mut Report<'_>)
             .as_ref()
             .and_then(|value| value.0.trim().parse::<uuid::Uuid>().ok());
         if stated.is_none() || domain.uuid.is_some_and(|uuid| stated != Some(uuid)) {
-            r.conflict(
+            r.report(
+                Rule::SysinfoUuid,
                 &format!("{path}/system/entry[{}]", i + 1),
                 "the uuid in the firmware's tables is not the guest's",
             );
@@ -390,7 +424,7 @@ fn features(domain: &Domain, r: &mut Report<'_>) {
         .and_then(|smm| smm.tseg.as_ref()?.value.as_ref());
     if tseg.is_some_and(|size| size.bytes().0 % (1 << 20) != 0) {
         r.add(
-            "bad-value",
+            Rule::TsegSize,
             "features/smm/tseg",
             "the memory of system management mode comes in whole MiB",
             None,
@@ -407,7 +441,8 @@ fn features(domain: &Domain, r: &mut Report<'_>) {
         .enumerate()
     {
         if off && input.bus == Some(crate::domain::misc::InputBus::Ps2) {
-            r.conflict(
+            r.report(
+                Rule::Ps2Off,
                 &format!("devices/input[{}]/@bus", i + 1),
                 "the PS/2 controller is switched off",
             );
@@ -424,7 +459,8 @@ fn features(domain: &Domain, r: &mut Report<'_>) {
     ];
     for (name, stated) in power {
         if stated && !arch(domain).starts_with("ppc") {
-            r.conflict(
+            r.report(
+                Rule::OtherMachine,
                 &format!("features/{name}"),
                 format!(
                     "this feature is of POWER's machines, and the guest's is {}",
@@ -439,7 +475,8 @@ fn lifecycle(domain: &Domain, r: &mut Report<'_>) {
     if domain.on_poweroff == Some(LifecycleAction::Restart)
         && domain.on_reboot == Some(LifecycleAction::Destroy)
     {
-        r.conflict(
+        r.report(
+            Rule::Lifecycle,
             "on_poweroff",
             "a guest cannot restart on power-off and stay off on reboot",
         );
@@ -454,7 +491,11 @@ fn lifecycle(domain: &Domain, r: &mut Report<'_>) {
         ("on_crash", domain.on_crash),
     ] {
         if emulated && action == Some(LifecycleAction::RenameRestart) {
-            r.conflict(name, "rename-restart is not for guests of KVM and QEMU");
+            r.report(
+                Rule::Lifecycle,
+                name,
+                "rename-restart is not for guests of KVM and QEMU",
+            );
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::devices::is_link_name;
 use super::one::Report;
 use crate::network::{Family, Forward, ForwardAddress, ForwardMode, Network, NetworkIp};
+use crate::rule::Rule;
 use crate::scalar::Number;
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
@@ -16,7 +17,7 @@ pub(crate) fn check(network: &Network, r: &mut Report<'_>) {
         && !is_link_name(name.trim_end_matches("%d"))
     {
         r.add(
-            "bad-value",
+            Rule::LinkName,
             "bridge/@name",
             format!(
                 "`{name}` is no name of a link: 1 to 15 bytes without `/`, `:` and white space"
@@ -31,7 +32,7 @@ pub(crate) fn check(network: &Network, r: &mut Report<'_>) {
         .is_some_and(|size| !(68..=65535).contains(&size))
     {
         r.add(
-            "out-of-range",
+            Rule::MtuRange,
             "mtu/@size",
             "the largest packet is 68 to 65535 bytes",
             None,
@@ -54,19 +55,22 @@ fn forward(network: &Network, forward: &Forward, r: &mut Report<'_>) {
         ForwardMode::Nat | ForwardMode::Route | ForwardMode::Open
     );
     if mode == ForwardMode::Open && (forward.dev.is_some() || !forward.interfaces.is_empty()) {
-        r.conflict(
+        r.report(
+            Rule::ForwardMode,
             "forward/@dev",
             "an open network has no rules, so none that are bound to a device",
         );
     }
     if !ours && !network.ips.is_empty() {
-        r.conflict(
+        r.report(
+            Rule::ForwardMode,
             "ip[1]",
             format!("a network with mode='{mode}' has no addresses of its own"),
         );
     }
     if mode != ForwardMode::Nat && forward.nat.is_some() {
-        r.conflict(
+        r.report(
+            Rule::ForwardMode,
             "forward/nat",
             format!("a network with mode='{mode}' does not translate addresses"),
         );
@@ -78,7 +82,8 @@ fn forward(network: &Network, forward: &Forward, r: &mut Report<'_>) {
             .as_deref()
             .is_some_and(|dev| !devices.insert(dev))
         {
-            r.conflict(
+            r.report(
+                Rule::DuplicateForwardDevice,
                 &format!("forward/interface[{}]", i + 1),
                 "the device is stated twice",
             );
@@ -91,19 +96,25 @@ fn forward(network: &Network, forward: &Forward, r: &mut Report<'_>) {
     };
     for (i, address) in forward.addresses.iter().enumerate() {
         if !addresses.insert(numbers(address)) {
-            r.conflict(
+            r.report(
+                Rule::DuplicateForwardDevice,
                 &format!("forward/address[{}]", i + 1),
                 "the device is stated twice",
             );
         }
     }
     if forward.pfs.len() > 1 {
-        r.conflict("forward/pf[2]", "a network has one physical function");
+        r.report(
+            Rule::PhysicalFunctions,
+            "forward/pf[2]",
+            "a network has one physical function",
+        );
     }
     if let Some(nat) = &forward.nat {
         for (i, ports) in nat.ports.iter().enumerate() {
             if ports.start > ports.end {
-                r.conflict(
+                r.report(
+                    Rule::PortRange,
                     &format!("forward/nat/port[{}]", i + 1),
                     "the first port is above the last",
                 );
@@ -111,7 +122,8 @@ fn forward(network: &Network, forward: &Forward, r: &mut Report<'_>) {
         }
         for (i, range) in nat.addresses.iter().enumerate() {
             if range.start > range.end {
-                r.conflict(
+                r.report(
+                    Rule::NatRange,
                     &format!("forward/nat/address[{}]", i + 1),
                     "the first address is above the last",
                 );
@@ -122,12 +134,17 @@ fn forward(network: &Network, forward: &Forward, r: &mut Report<'_>) {
 
 fn ip(ip: &NetworkIp, path: &str, r: &mut Report<'_>) {
     let Some(address) = ip.address else {
-        r.missing(path, "the network's address is not stated");
+        r.report(
+            Rule::NetworkAddress,
+            path,
+            "the network's address is not stated",
+        );
         return;
     };
     family(ip.family, address, &format!("{path}/@family"), r);
     if ip.netmask.is_some() && ip.prefix.is_some() {
-        r.conflict(
+        r.report(
+            Rule::NetworkSize,
             &format!("{path}/@prefix"),
             "the network's size is stated twice, as `netmask` and as `prefix`",
         );
@@ -139,7 +156,7 @@ fn ip(ip: &NetworkIp, path: &str, r: &mut Report<'_>) {
             "prefix"
         };
         r.add(
-            "bad-value",
+            Rule::NetworkSize,
             &format!("{path}/@{name}"),
             "this is no size of a network with that address",
             None,
@@ -153,26 +170,43 @@ fn ip(ip: &NetworkIp, path: &str, r: &mut Report<'_>) {
         };
         let at = format!("{path}/dhcp/range[{}]", i + 1);
         if start > end {
-            r.conflict(&at, "the first address is above the last");
+            r.report(
+                Rule::DhcpRangeOrder,
+                &at,
+                "the first address is above the last",
+            );
         } else if !subnet.contains(&start) || !subnet.contains(&end) {
-            r.conflict(&at, format!("the range is not within {}", subnet.trunc()));
+            r.report(
+                Rule::DhcpRangeOutsideNetwork,
+                &at,
+                format!("the range is not within {}", subnet.trunc()),
+            );
         }
     }
     let mut addresses = BTreeSet::new();
     for (i, host) in dhcp.hosts.iter().enumerate() {
         let at = format!("{path}/dhcp/host[{}]", i + 1);
         if host.mac.is_none() && host.id.is_none() && host.name.is_none() {
-            r.missing(&at, "a fixed address needs `mac`, `id` or `name`");
+            r.report(
+                Rule::DhcpHost,
+                &at,
+                "a fixed address needs `mac`, `id` or `name`",
+            );
         }
         let Some(fixed) = host.ip else { continue };
         if !subnet.contains(&fixed) {
-            r.conflict(
+            r.report(
+                Rule::DhcpHostOutsideNetwork,
                 &format!("{at}/@ip"),
                 format!("the address is not within {}", subnet.trunc()),
             );
         }
         if !addresses.insert(fixed) {
-            r.conflict(&format!("{at}/@ip"), "two guests have this address");
+            r.report(
+                Rule::DuplicateDhcpHost,
+                &format!("{at}/@ip"),
+                "two guests have this address",
+            );
         }
     }
 }
@@ -184,7 +218,11 @@ fn family(stated: Option<Family>, address: IpAddr, path: &str, r: &mut Report<'_
         Some(Family::Ipv6) => address.is_ipv6(),
     };
     if !fits {
-        r.conflict(path, format!("{address} is of the other family"));
+        r.report(
+            Rule::IpFamily,
+            path,
+            format!("{address} is of the other family"),
+        );
     }
 }
 
@@ -197,7 +235,8 @@ fn one_dhcp_a_family(network: &Network, r: &mut Report<'_>) {
         let [v4, v6] = &mut seen;
         let taken = if address.is_ipv4() { v4 } else { v6 };
         if std::mem::replace(taken, true) {
-            r.conflict(
+            r.report(
+                Rule::DhcpTwice,
                 &format!("ip[{}]/dhcp", i + 1),
                 "a network gives addresses of each family from one place only",
             );
@@ -214,7 +253,8 @@ fn groups(network: &Network, r: &mut Report<'_>) {
             .as_deref()
             .is_some_and(|name| !names.insert(name))
         {
-            r.conflict(
+            r.report(
+                Rule::DuplicatePortgroup,
                 &format!("portgroup[{}]/@name", i + 1),
                 "two port groups have one name",
             );
@@ -222,7 +262,8 @@ fn groups(network: &Network, r: &mut Report<'_>) {
         if group.default.is_some_and(crate::scalar::YesNo::is_yes)
             && std::mem::replace(&mut default, true)
         {
-            r.conflict(
+            r.report(
+                Rule::DefaultPortgroup,
                 &format!("portgroup[{}]/@default", i + 1),
                 "two port groups are the default",
             );

@@ -4,6 +4,7 @@ use super::{addresses, devices, disks, machine, record, storage};
 use crate::definition::Definition;
 use crate::diagnostic::Diagnostic;
 use crate::document::Located;
+use crate::rule::Rule;
 
 /// Everything wrong between the fields of one definition.
 pub(crate) fn one(located: &Located) -> Vec<Diagnostic> {
@@ -16,7 +17,7 @@ pub(crate) fn one(located: &Located) -> Vec<Diagnostic> {
         Definition::Secret(_) | Definition::DomainSnapshot(_)
     );
     if needs_name && located.definition.name().is_empty() {
-        report.add("missing", "", "the definition has no name", None);
+        report.add(Rule::MissingName, "", "the definition has no name", None);
     }
     match &located.definition {
         Definition::Domain(domain) => {
@@ -48,7 +49,7 @@ impl Report<'_> {
     /// Notes a problem at the field of that path, or at the closest element around it that is stated.
     pub(crate) fn add(
         &mut self,
-        rule: &'static str,
+        rule: Rule,
         path: &str,
         message: impl Into<String>,
         help: Option<&str>,
@@ -60,13 +61,8 @@ impl Report<'_> {
         self.problems.push(problem);
     }
 
-    /// Notes that a field that another one needs is not stated.
-    pub(crate) fn missing(&mut self, path: &str, message: impl Into<String>) {
-        self.add("missing", path, message, None);
-    }
-
-    /// Notes that two fields cannot stand together.
-    pub(crate) fn conflict(&mut self, path: &str, message: impl Into<String>) {
-        self.add("conflict", path, message, None);
+    /// The same without help.
+    pub(crate) fn report(&mut self, rule: Rule, path: &str, message: impl Into<String>) {
+        self.add(rule, path, message, None);
     }
 }

@@ -5,6 +5,7 @@ use crate::definition::Kind;
 use crate::document::Located;
 use crate::networkport::{NetworkPort, Plug, PlugType};
 use crate::policy::Policy;
+use crate::rule::Rule;
 use crate::snapshot::{DomainSnapshot, MemorySnapshot, SnapshotDisk, SnapshotDisks, SnapshotPlace};
 use std::collections::HashSet;
 
@@ -35,7 +36,11 @@ pub fn not_kept(kind: Kind) -> Option<(&'static str, &'static str)> {
 /// A record has nothing that could be wanted otherwise.
 pub(crate) fn policy(located: &Located, r: &mut Report<'_>) {
     if located.kind().is_record() && located.policy != Policy::default() {
-        r.conflict("policy", "what libvirt noted takes no policy");
+        r.report(
+            Rule::RecordConflict,
+            "policy",
+            "what libvirt noted takes no policy",
+        );
     }
 }
 
@@ -44,8 +49,13 @@ pub(crate) fn snapshot(snapshot: &DomainSnapshot, r: &mut Report<'_>) {
     if let Some(memory) = &snapshot.memory {
         let external = memory.snapshot.unwrap_or(MemorySnapshot::External);
         match (external == MemorySnapshot::External, &memory.file) {
-            (true, None) => r.missing("memory", "memory that is kept externally needs `file`"),
-            (false, Some(_)) => r.conflict(
+            (true, None) => r.report(
+                Rule::RecordSource,
+                "memory",
+                "memory that is kept externally needs `file`",
+            ),
+            (false, Some(_)) => r.report(
+                Rule::RecordConflict,
                 "memory/@file",
                 format!("memory that is kept `{external}` takes no file"),
             ),
@@ -69,7 +79,8 @@ fn each_disk(at: &str, disks: &SnapshotDisks, r: &mut Report<'_>) {
         if let Some(name) = &disk.name
             && !names.insert(name)
         {
-            r.conflict(
+            r.report(
+                Rule::RecordConflict,
                 &format!("{path}/@name"),
                 format!("disk {name} stands twice"),
             );
@@ -83,7 +94,7 @@ fn one_disk(path: &str, disk: &SnapshotDisk, r: &mut Report<'_>) {
     let has_image = disk.source.is_some() || disk.driver.is_some() || disk.kind.is_some();
     if place != SnapshotPlace::External && has_image {
         let message = format!("a disk whose state is kept `{place}` has no new image");
-        return r.conflict(path, message);
+        return r.report(Rule::RecordConflict, path, message);
     }
     let Some(source) = &disk.source else { return };
     let kind = disk.kind.map_or("file", |kind| kind.as_str());
@@ -96,19 +107,27 @@ fn one_disk(path: &str, disk: &SnapshotDisk, r: &mut Report<'_>) {
     ];
     for (other, _) in places.iter().filter(|(of, stated)| *stated && *of != kind) {
         let message = format!("an image of type {kind} takes nothing of type {other}");
-        r.conflict(&format!("{path}/source"), message);
+        r.report(Rule::RecordConflict, &format!("{path}/source"), message);
     }
     if matches!(kind, "block" | "network") && !places.contains(&(kind, true)) {
         let message = format!("an image of type {kind} needs its place in <source>");
-        r.missing(&format!("{path}/source"), message);
+        r.report(Rule::RecordSource, &format!("{path}/source"), message);
     }
     if source.startup_policy.is_some() {
         let at = format!("{path}/source/@startupPolicy");
-        r.conflict(&at, "a new image is made, and cannot be missing at start");
+        r.report(
+            Rule::RecordConflict,
+            &at,
+            "a new image is made, and cannot be missing at start",
+        );
     }
     if kind == "network" && !source.seclabels.is_empty() {
         let at = format!("{path}/source/seclabel");
-        r.conflict(&at, "what lies on a server is not labelled");
+        r.report(
+            Rule::RecordConflict,
+            &at,
+            "what lies on a server is not labelled",
+        );
     }
 }
 
@@ -133,11 +152,15 @@ pub(crate) fn port(port: &NetworkPort, r: &mut Report<'_>) {
         };
         let shown = name.trim_start_matches('@');
         if needed && !stated {
-            r.missing("plug", format!("a plug of type {kind} needs `{shown}`"));
+            r.report(
+                Rule::RecordSource,
+                "plug",
+                format!("a plug of type {kind} needs `{shown}`"),
+            );
         }
         if stated && !taken {
             let message = format!("a plug of type {kind} takes no `{shown}`");
-            r.conflict(&format!("plug/{name}"), message);
+            r.report(Rule::RecordConflict, &format!("plug/{name}"), message);
         }
     }
 }

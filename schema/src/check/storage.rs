@@ -2,6 +2,7 @@
 
 use super::one::Report;
 use crate::pool::{Pool, PoolSource, PoolType};
+use crate::rule::Rule;
 use crate::secret::{Secret, UsageType};
 use crate::volume::Volume;
 
@@ -15,7 +16,8 @@ pub(crate) fn pool(pool: &Pool, r: &mut Report<'_>) {
         .as_ref()
         .is_some_and(|target| target.path.is_some());
     if !target && matches!(kind, PoolType::Dir | PoolType::Fs | PoolType::Netfs) {
-        r.missing(
+        r.report(
+            Rule::PoolTarget,
             "target",
             format!("a pool of type {kind} needs <target><path>"),
         );
@@ -39,7 +41,8 @@ pub(crate) fn pool(pool: &Pool, r: &mut Report<'_>) {
     };
     for (name, stated) in needs {
         if !stated {
-            r.missing(
+            r.report(
+                Rule::PoolSource,
                 "source",
                 format!("a pool of type {kind} needs {name} in its <source>"),
             );
@@ -55,7 +58,7 @@ pub(crate) fn volume(volume: &Volume, r: &mut Report<'_>) {
         .and_then(|capacity| capacity.value.as_ref());
     if capacity.is_none() && volume.backing_store.is_none() {
         r.add(
-            "missing",
+            Rule::VolumeCapacity,
             "capacity",
             "the volume has no capacity",
             Some("state <capacity unit='GiB'>10</capacity>, in YAML `capacity: 10 GiB`"),
@@ -73,6 +76,10 @@ pub(crate) fn secret(secret: &Secret, r: &mut Report<'_>) {
         _ => return,
     };
     if !stated {
-        r.missing("usage", format!("a secret of this use needs <{name}>"));
+        r.report(
+            Rule::SecretUsage,
+            "usage",
+            format!("a secret of this use needs <{name}>"),
+        );
     }
 }

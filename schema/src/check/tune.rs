@@ -3,6 +3,7 @@
 use super::one::Report;
 use crate::domain::Domain;
 use crate::domain::tune::{CacheType, CpuTune};
+use crate::rule::Rule;
 use crate::scalar::CpuSet;
 use std::collections::BTreeSet;
 
@@ -30,18 +31,24 @@ fn scheduling(domain: &Domain, tune: &CpuTune, r: &mut Report<'_>) {
         for id in sched.iothreads.iter().flat_map(CpuSet::cpus) {
             let path = format!("cputune/iothreadsched[{}]/@iothreads", i + 1);
             if !threads.contains(id) {
-                r.conflict(
+                r.report(
+                    Rule::UnknownIothread,
                     &path,
                     format!("the guest has no thread {id} for input and output"),
                 );
             } else if !seen.insert(*id) {
-                r.conflict(&path, format!("thread {id} is scheduled twice"));
+                r.report(
+                    Rule::ScheduledTwice,
+                    &path,
+                    format!("thread {id} is scheduled twice"),
+                );
             }
         }
     }
     for (i, pin) in tune.iothreadpins.iter().enumerate() {
         if pin.iothread.is_some_and(|id| !threads.contains(&id)) {
-            r.conflict(
+            r.report(
+                Rule::UnknownIothread,
                 &format!("cputune/iothreadpin[{}]/@iothread", i + 1),
                 "the guest has no such thread for input and output",
             );
@@ -50,7 +57,8 @@ fn scheduling(domain: &Domain, tune: &CpuTune, r: &mut Report<'_>) {
     let mut pinned = BTreeSet::new();
     for (i, pin) in tune.vcpupins.iter().enumerate() {
         if pin.vcpu.is_some_and(|vcpu| !pinned.insert(vcpu)) {
-            r.conflict(
+            r.report(
+                Rule::PinnedTwice,
                 &format!("cputune/vcpupin[{}]/@vcpu", i + 1),
                 "the processor is placed twice",
             );
@@ -65,7 +73,7 @@ fn scheduling(domain: &Domain, tune: &CpuTune, r: &mut Report<'_>) {
     for (name, period) in periods {
         if period.is_some_and(|period| period > 0 && !(1_000..=1_000_000).contains(&period)) {
             r.add(
-                "out-of-range",
+                Rule::CpuPeriod,
                 &format!("cputune/{name}"),
                 "a period is 1000 to 1000000 microseconds",
                 None,
@@ -81,7 +89,7 @@ fn scheduling(domain: &Domain, tune: &CpuTune, r: &mut Report<'_>) {
     for (name, quota) in quotas {
         if quota.is_some_and(|quota| quota > 0 && !(1_000..=17_592_186_044_415).contains(&quota)) {
             r.add(
-                "out-of-range",
+                Rule::CpuQuota,
                 &format!("cputune/{name}"),
                 "a quota is at least 1000 microseconds; 0 or less is no limit",
                 None,
@@ -97,7 +105,11 @@ fn shares(tune: &CpuTune, r: &mut Report<'_>) {
         let path = format!("cputune/cachetune[{}]", i + 1);
         let Some(vcpus) = &group.vcpus else { continue };
         if groups.iter().any(|other| overlaps(other, vcpus)) {
-            r.conflict(&format!("{path}/@vcpus"), "a processor is in two groups");
+            r.report(
+                Rule::CachetuneOverlap,
+                &format!("{path}/@vcpus"),
+                "a processor is in two groups",
+            );
         }
         groups.push(vcpus);
         let mut seen: Vec<(u32, u32, CacheType)> = Vec::new();
@@ -111,7 +123,8 @@ fn shares(tune: &CpuTune, r: &mut Report<'_>) {
                     && (other.2 == kind || other.2 == CacheType::Both || kind == CacheType::Both)
             };
             if seen.iter().any(collides) {
-                r.conflict(
+                r.report(
+                    Rule::DuplicateCacheShare,
                     &format!("{path}/cache[{}]", j + 1),
                     "a share of this cache is stated already",
                 );
@@ -124,7 +137,8 @@ fn shares(tune: &CpuTune, r: &mut Report<'_>) {
                 .as_ref()
                 .is_some_and(|inner| !inner.cpus().is_subset(vcpus.cpus()))
             {
-                r.conflict(
+                r.report(
+                    Rule::CacheMonitor,
                     &format!("{path}/monitor[{}]/@vcpus", j + 1),
                     "a processor that is measured is not in the group",
                 );
@@ -141,7 +155,8 @@ fn shares(tune: &CpuTune, r: &mut Report<'_>) {
                 .iter()
                 .any(|other| overlaps(other, vcpus) && *other != vcpus);
         if clash {
-            r.conflict(
+            r.report(
+                Rule::MemorytuneOverlap,
                 &format!("{path}/@vcpus"),
                 "a processor is in two groups that are not equal",
             );
@@ -150,7 +165,8 @@ fn shares(tune: &CpuTune, r: &mut Report<'_>) {
         let mut nodes = BTreeSet::new();
         for (j, node) in group.nodes.iter().enumerate() {
             if node.id.is_some_and(|id| !nodes.insert(id)) {
-                r.conflict(
+                r.report(
+                    Rule::DuplicateMemoryShare,
                     &format!("{path}/node[{}]/@id", j + 1),
                     "a share of this node is stated already",
                 );

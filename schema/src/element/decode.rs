@@ -3,6 +3,7 @@
 use super::looks::{Look, Looks, Place};
 use super::{Element, ElementInfo, Shape, Union};
 use crate::diagnostic::{Diagnostic, did_you_mean, one_of, usual_mistake};
+use crate::rule::Rule;
 use crate::scalar::{DefaultUnit, Scalar, ScalarInfo, Size};
 use crate::source::Span;
 use crate::tree::{Attribute, Element as Tree, Foreign};
@@ -91,7 +92,7 @@ impl Decoder {
         }
         if !tree.trimmed().is_empty() && info.text_field().is_none() {
             let problem = Diagnostic::new(
-                "unexpected-text",
+                Rule::UnexpectedText,
                 tree.text_span,
                 format!("<{}> takes no text", tree.name),
             );
@@ -121,7 +122,7 @@ impl Decoder {
             (_, true) => format!("<{}> lacks its value", tree.name),
             _ => format!("<{}> lacks <{name}>", tree.name),
         };
-        let problem = Diagnostic::new("missing", tree.span, what);
+        let problem = Diagnostic::new(Rule::Missing, tree.span, what);
         self.report(problem);
     }
 
@@ -139,7 +140,7 @@ impl Decoder {
         };
         self.report_at(
             &format!("@{}", attribute.name),
-            Diagnostic::new("unknown-attribute", attribute.name_span, message).with_help(help),
+            Diagnostic::new(Rule::UnknownAttribute, attribute.name_span, message).with_help(help),
         );
     }
 
@@ -152,7 +153,7 @@ impl Decoder {
         };
         self.report_at(
             &child.name,
-            Diagnostic::new("unknown-element", child.span, message).with_help(help),
+            Diagnostic::new(Rule::UnknownElement, child.span, message).with_help(help),
         );
     }
 
@@ -177,7 +178,7 @@ impl Decoder {
     fn twice(&mut self, tree: &Tree<'_>, name: &'static str) {
         if let Some(second) = tree.children_named(name).nth(1) {
             let problem = Diagnostic::new(
-                "duplicate-element",
+                Rule::DuplicateElement,
                 second.span,
                 format!("<{}> takes <{name}> once", tree.name),
             );
@@ -211,21 +212,21 @@ pub fn bad_value(info: &ScalarInfo, text: &str, why: &str, span: Span) -> Diagno
             .unwrap_or_default();
         let help = format!("{near}accepted: {}", one_of(info.words.iter().copied(), 64));
         return Diagnostic::new(
-            "bad-value",
+            Rule::BadValue,
             span,
             format!("`{shown}{cut}` is not one of the words accepted here"),
         )
         .with_help(help);
     }
     match why {
-        "is empty" => Diagnostic::new("empty-value", span, "the value is empty")
+        "is empty" => Diagnostic::new(Rule::EmptyValue, span, "the value is empty")
             .with_help(format!("expected {}", info.expects)),
         "" => Diagnostic::new(
-            "bad-value",
+            Rule::BadValue,
             span,
             format!("`{shown}{cut}` is not {}", info.expects),
         ),
-        why => Diagnostic::new("bad-value", span, format!("`{shown}{cut}` {why}"))
+        why => Diagnostic::new(Rule::BadValue, span, format!("`{shown}{cut}` {why}"))
             .with_help(format!("expected {}", info.expects)),
     }
 }
@@ -318,7 +319,7 @@ fn only_text(d: &mut Decoder, child: &Tree<'_>) {
         let message = format!("<{}> has no attribute `{}`", child.name, attribute.name);
         d.report_at(
             &format!("@{}", attribute.name),
-            Diagnostic::new("unknown-attribute", attribute.name_span, message)
+            Diagnostic::new(Rule::UnknownAttribute, attribute.name_span, message)
                 .with_help("no attributes are accepted here"),
         );
     }
@@ -326,7 +327,7 @@ fn only_text(d: &mut Decoder, child: &Tree<'_>) {
         let message = format!("<{}> has no element <{}>", child.name, inner.name);
         d.report_at(
             &inner.name,
-            Diagnostic::new("unknown-element", inner.span, message)
+            Diagnostic::new(Rule::UnknownElement, inner.span, message)
                 .with_help("no elements are accepted here"),
         );
     }
@@ -341,7 +342,7 @@ pub fn flag(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> bool {
         only_text(d, child);
         if !child.trimmed().is_empty() {
             let problem = Diagnostic::new(
-                "unexpected-text",
+                Rule::UnexpectedText,
                 child.text_span,
                 format!("<{name}> takes no text"),
             );

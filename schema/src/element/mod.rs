@@ -204,7 +204,7 @@ impl ElementInfo {
         })
     }
 
-    fn takes_child(&self, name: &str) -> bool {
+    pub(crate) fn takes_child(&self, name: &str) -> bool {
         self.children().any(|child| child == name)
     }
 

@@ -16,6 +16,7 @@ pub use write::{Style, mapping, value, value_of};
 
 use crate::diagnostic::{Diagnostic, did_you_mean, one_of};
 use crate::element::{ElementInfo, Field, Shape, Shorthand, Variant, bad_value};
+use crate::rule::Rule;
 use crate::scalar::{Form, ScalarInfo, split_unit};
 use crate::source::Span;
 use crate::tree::{Attribute, Element as Tree};
@@ -67,7 +68,7 @@ impl Shaper {
                     let keys = one_of(info.fields.iter().map(|field| field.key), 12);
                     self.report(
                         Diagnostic::new(
-                            "yaml-shape",
+                            Rule::YamlShape,
                             node.span,
                             format!("`{name}` takes a mapping, not a single value"),
                         )
@@ -104,7 +105,7 @@ impl Shaper {
             match field {
                 Some(field) => tree.children.push(Tree::new(field.name, item.span)),
                 None => self.report(Diagnostic::new(
-                    "yaml-shape",
+                    Rule::YamlShape,
                     item.span,
                     format!(
                         "`{}` takes a mapping, or a list of words that name what it has",
@@ -190,7 +191,7 @@ impl Shaper {
             .map(|near| format!("did you mean `{near}`? "))
             .unwrap_or_default();
         let problem = Diagnostic::new(
-            "unknown-key",
+            Rule::UnknownKey,
             entry.key_span,
             format!("`{}` has no key `{}`", tree.name, entry.key),
         )
@@ -248,7 +249,7 @@ impl Shaper {
                 }
                 Value::Scalar { text, .. } if matches!(&**text, "false" | "no" | "off") => {}
                 _ => self.report(Diagnostic::new(
-                    "yaml-shape",
+                    Rule::YamlShape,
                     node.span,
                     format!("`{}` is either true or false", field.key),
                 )),
@@ -289,7 +290,7 @@ impl Shaper {
     fn tagged<'a>(&mut self, tree: &mut Tree<'a>, variants: &'static [Variant], node: &Node<'a>) {
         let Value::List(items) = &node.value else {
             self.report(Diagnostic::new(
-                "yaml-shape",
+                Rule::YamlShape,
                 node.span,
                 "a list is needed here, each item with one key that names its kind",
             ));
@@ -309,7 +310,7 @@ impl Shaper {
                         let known = one_of(variants.iter().map(|variant| variant.name), 40);
                         self.report(
                             Diagnostic::new(
-                                "unknown-key",
+                                Rule::UnknownKey,
                                 entry.key_span,
                                 format!("`{}` is no kind that is known here", entry.key),
                             )
@@ -320,7 +321,7 @@ impl Shaper {
             }
             if item.entries().is_none() {
                 self.report(Diagnostic::new(
-                    "yaml-shape",
+                    Rule::YamlShape,
                     item.span,
                     "a mapping with one key that names the kind is needed here",
                 ));
@@ -355,7 +356,7 @@ impl Shaper {
     ) {
         let Value::Scalar { text, .. } = &node.value else {
             self.report(Diagnostic::new(
-                "yaml-shape",
+                Rule::YamlShape,
                 node.span,
                 format!("`{name}` takes a text that is XML"),
             ));
@@ -415,7 +416,7 @@ impl Shaper {
                     .collect();
                 if parts.len() < items.len() {
                     let message = "each item of this list is a single value";
-                    let problem = Diagnostic::new("yaml-shape", node.span, message);
+                    let problem = Diagnostic::new(crate::rule::Rule::YamlShape, node.span, message);
                     self.report(problem.with_help(format!("expected {}", info.expects)));
                     return None;
                 }
@@ -433,7 +434,7 @@ impl Shaper {
                 };
                 self.report(
                     Diagnostic::new(
-                        "yaml-shape",
+                        Rule::YamlShape,
                         node.span,
                         format!("a single value is needed here, not {}", node.what()),
                     )
@@ -457,7 +458,7 @@ impl Shaper {
             Some(before) => {
                 let message = format!("`{name}` of `{}` is already `{}`", tree.name, before.value);
                 self.report(
-                    Diagnostic::new("stated-twice", value_span, message)
+                    Diagnostic::new(Rule::StatedTwice, value_span, message)
                         .with_help("a shorthand and the long form say different things: keep one"),
                 );
             }
@@ -473,7 +474,7 @@ impl Shaper {
     fn put_text<'a>(&mut self, tree: &mut Tree<'a>, text: Cow<'a, str>, span: Span) {
         if tree.text.as_deref().is_some_and(|before| before != text) {
             self.report(Diagnostic::new(
-                "stated-twice",
+                Rule::StatedTwice,
                 span,
                 format!("the value of `{}` is stated twice", tree.name),
             ));
@@ -505,9 +506,10 @@ impl Shaper {
                     let message =
                         format!("`{}` of `{}` is stated twice", attribute.name, known.name);
                     self.report(
-                        Diagnostic::new("stated-twice", attribute.value_span, message).with_help(
-                            "a shorthand and the long form say different things: keep one",
-                        ),
+                        Diagnostic::new(Rule::StatedTwice, attribute.value_span, message)
+                            .with_help(
+                                "a shorthand and the long form say different things: keep one",
+                            ),
                     );
                 }
                 None => known.attributes.push(attribute),
@@ -531,7 +533,7 @@ impl Shaper {
         let Value::Scalar { text, .. } = &entry.node.value else {
             self.path.push(entry.key.to_string());
             self.report(Diagnostic::new(
-                "yaml-shape",
+                Rule::YamlShape,
                 entry.node.span,
                 format!(
                     "`{}` takes a single value, not {}",
@@ -549,7 +551,7 @@ impl Shaper {
                 None => {
                     self.report(
                         Diagnostic::new(
-                            "bad-value",
+                            Rule::BadValue,
                             entry.node.span,
                             format!("`{text}` lacks a `/`"),
                         )

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use validator::Judge;
 use vireo_schema::{
-    Diagnostic, Document, Kind, Located, Source, file_schema, read, schema, to_long_yaml, to_yaml,
+    Diagnostic, Document, Kind, Located, Rule, Source, file_schema, read, schema, to_long_yaml,
+    to_yaml,
 };
 
 /// Where the corpus lies; see `corpus.rs`.
@@ -365,8 +366,8 @@ fn a_misspelt_key_is_refused_by_both_wherever_it_stands() {
 /// What reading says of the shape. Rules between fields are not the schema's.
 fn of_shape(document: &Document) -> Option<&Diagnostic> {
     document.problems.iter().find(|problem| match problem.rule {
-        "unknown-key" | "yaml-shape" | "empty-value" | "bad-value" => true,
-        "missing" => problem.message.contains(" lacks "),
+        Rule::UnknownKey | Rule::YamlShape | Rule::EmptyValue | Rule::BadValue => true,
+        Rule::Missing => problem.message.contains(" lacks "),
         _ => false,
     })
 }

@@ -218,12 +218,12 @@ impl<'g> Walk<'g> {
             .find(|problem| {
                 matches!(
                     problem.rule,
-                    "unknown-element"
-                        | "unknown-attribute"
-                        | "bad-value"
-                        | "empty-value"
-                        | "unexpected-text"
-                        | "duplicate-element"
+                    vireo_schema::Rule::UnknownElement
+                        | vireo_schema::Rule::UnknownAttribute
+                        | vireo_schema::Rule::BadValue
+                        | vireo_schema::Rule::EmptyValue
+                        | vireo_schema::Rule::UnexpectedText
+                        | vireo_schema::Rule::DuplicateElement
                 ) && plain(&problem.path) == place
             })
             .map(|problem| problem.message.clone())

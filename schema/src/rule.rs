@@ -1,0 +1,275 @@
+//! The rules that a definition is held to: each has a name that never changes, a meaning, and an example of what breaks it.
+//!
+//! A [`Diagnostic`](crate::Diagnostic) carries one of these, so that no complaint can be made that is not listed here. `vireo validate --rules` prints the list.
+
+use std::fmt;
+
+/// Lists rules: the variant, its name, its meaning, and an example of what breaks it.
+macro_rules! rules {
+    ($($variant:ident = $name:literal: $meaning:literal, $example:literal;)*) => {
+        /// A rule, by name.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Rule {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl Rule {
+            /// Every rule, in the order in which documentation lists them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// Its name, which never changes.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+
+            /// What is refused, in one sentence.
+            pub const fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $meaning,)*
+                }
+            }
+
+            /// What breaks it: a document, or a part of a domain; empty where no text alone can.
+            pub const fn example(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $example,)*
+                }
+            }
+        }
+    };
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+rules! {
+    // Text that cannot be read.
+    Unreadable = "unreadable": "A file cannot be read.", "";
+    TooLarge = "too-large": "A document has more parts than any definition needs.", "";
+    TooDeep = "too-deep": "Parts stand inside of parts deeper than any definition goes.", "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[";
+    XmlSyntax = "xml-syntax": "The XML is not well formed.", "<network><name>a</network>";
+    XmlNamespace = "xml-namespace": "A prefix is used that no xmlns declares.", "<network><name>a</name><my:own/></network>";
+    XmlEntity = "xml-entity": "A reference such as &nbsp; has no meaning in XML.", "<network><name>a&nbsp;b</name></network>";
+    Doctype = "doctype": "A document type is declared; definitions need none.", "<!DOCTYPE network><network><name>a</name></network>";
+    YamlSyntax = "yaml-syntax": "The YAML is not well formed.", "domain: [a";
+    YamlAlias = "yaml-alias": "An alias repeats what it stands in, or aliases grow into more than can be meant.", "domain: a\ncputune: &all {shares: *all}";
+    YamlTag = "yaml-tag": "A value has a tag; a value's meaning is its field's.", "{domain: a, memory: !size 1 GiB}";
+    YamlKey = "yaml-key": "A key is no plain word, or what is merged is no mapping.", "domain: a\n[memory]: 1 GiB";
+    YamlShape = "yaml-shape": "A list, a mapping or a value stands where another is expected.", "{domain: a, cputune: 2048}";
+    DuplicateKey = "duplicate-key": "A key stands twice in one mapping.", "domain: a\nmemory: 1 GiB\nmemory: 2 GiB";
+    // Shape: elements, attributes, and single values.
+    UnknownDocument = "unknown-document": "A document is of no known kind.", "<netwrok><name>a</name></netwrok>";
+    UnknownElement = "unknown-element": "An element stands where its parent has none of that name.", "<memroy>512</memroy>";
+    UnknownAttribute = "unknown-attribute": "An element has no attribute of that name.", "<network><name>a</name><bridge nmae='virbr0'/></network>";
+    UnknownKey = "unknown-key": "A mapping takes no key of that name.", "{domain: a, memroy: 1 GiB}";
+    DuplicateElement = "duplicate-element": "An element stands twice where it may stand once.", "<network><name>a</name><mtu size='1500'/><mtu size='9000'/></network>";
+    UnexpectedText = "unexpected-text": "Text stands in an element that takes none.", "<network><name>a</name>hello</network>";
+    Missing = "missing": "An element or attribute is not stated that its parent cannot do without.", "<network><bridge name='virbr0'/></network>";
+    MissingName = "missing-name": "A definition has no name.", "<pool type='dir'><target><path>/images</path></target></pool>";
+    EmptyValue = "empty-value": "A value is empty.", "<network><name></name></network>";
+    BadValue = "bad-value": "A value is none that its field takes: a number, a size, a MAC, an IP address, a set of processors, one of certain words.", "<vcpu cpuset='3-1'>2</vcpu>";
+    StatedTwice = "stated-twice": "One thing is said in two places.", "{domain: a, memory: 1 GiB, disks: {file: /a, type: block}}";
+    // Between definitions.
+    UnknownReference = "unknown-reference": "A definition refers to an object that none of the definitions is.", "{domain: a, memory: 1 GiB, interfaces: {network: none-such}}";
+    DuplicateName = "duplicate-name": "Two definitions of one kind have one name.", "network: a\n---\nnetwork: a";
+    DuplicateUuid = "duplicate-uuid": "Two definitions of one kind have one uuid.", "network: a\nuuid: 86891d0f-b6bb-49f8-a013-bae443c08d82\n---\nnetwork: b\nuuid: 86891d0f-b6bb-49f8-a013-bae443c08d82";
+    DuplicateBridge = "duplicate-bridge": "Two networks make one bridge.", "network: a\nbridge: virbr7\n---\nnetwork: b\nbridge: virbr7";
+    NotKept = "not-kept": "A document tells of what libvirt noted of a guest, and is nothing that a host can be kept equal to.", "<filterbinding><owner><name>a</name><uuid>86891d0f-b6bb-49f8-a013-bae443c08d82</uuid></owner><portdev name='vnet0'/><mac address='52:54:00:12:34:56'/><filterref filter='clean-traffic'/></filterbinding>";
+    RecordSource = "record-source": "A snapshot or a port lacks what its type needs.", "<domainsnapshot><memory snapshot='external'/></domainsnapshot>";
+    RecordConflict = "record-conflict": "A snapshot or a port says what its type does not take.", "<domainsnapshot><memory snapshot='no' file='/a'/></domainsnapshot>";
+    // Domains: memory and processors.
+    NoMemory = "no-memory": "A guest has no memory.", "<domain><name>a</name></domain>";
+    MaxMemory = "max-memory": "The memory that a guest may grow to is less than it begins with.", "<domain><name>a</name><maxMemory slots='1'>1024</maxMemory><memory>2048</memory><cpu><numa><cell id='0' cpus='0' memory='2048'/></numa></cpu></domain>";
+    MaxMemoryWithoutNuma = "max-memory-without-numa": "Memory can be added, but there is no NUMA cell to add it to.", "<maxMemory slots='16' unit='GiB'>4</maxMemory>";
+    HugepageCell = "hugepage-cell": "Huge pages are stated for a NUMA cell that the guest does not have.", "<memoryBacking><hugepages><page size='2048' nodeset='3'/></hugepages></memoryBacking>";
+    VcpuCount = "vcpu-count": "A guest has no processor.", "<vcpu>0</vcpu>";
+    VcpuCurrent = "vcpu-current": "More processors are there now than there may ever be.", "<vcpu current='8'>4</vcpu>";
+    VcpuId = "vcpu-id": "A processor is stated that the guest does not have.", "<vcpu>1</vcpu><vcpus><vcpu id='1' enabled='yes'/></vcpus>";
+    TopologyProduct = "topology-product": "Sockets times dies times clusters times cores times threads is not the number of processors.", "<vcpu>4</vcpu><cpu><topology sockets='1' cores='3' threads='1'/></cpu>";
+    CpuCache = "cpu-cache": "A cache's mode does not go with its level, or with the processor's mode.", "<cpu><cache mode='emulate' level='2'/></cpu>";
+    CpuAddressWidth = "cpu-address-width": "The width of addresses is the host's, and stated too.", "<cpu mode='host-passthrough'><maxphysaddr mode='passthrough' bits='42'/></cpu>";
+    DuplicateCpuFeature = "duplicate-cpu-feature": "A processor's feature is stated twice.", "<cpu mode='custom'><model>qemu64</model><feature policy='require' name='aes'/><feature policy='disable' name='aes'/></cpu>";
+    DuplicateNumaCell = "duplicate-numa-cell": "Two NUMA cells have one number.", "<vcpu>2</vcpu><cpu><numa><cell id='0' cpus='0' memory='512'/><cell id='0' cpus='1' memory='512'/></numa></cpu>";
+    NumaCellNumber = "numa-cell-number": "NUMA cells are not numbered from 0 without gaps.", "<vcpu>2</vcpu><cpu><numa><cell id='0' cpus='0' memory='512'/><cell id='2' cpus='1' memory='512'/></numa></cpu>";
+    NumaCellMemory = "numa-cell-memory": "A NUMA cell has no memory.", "<cpu><numa><cell id='0' cpus='0'/></numa></cpu>";
+    NumaCellCpus = "numa-cell-cpus": "A processor is in two NUMA cells, or in one and not in the guest.", "<vcpu>2</vcpu><cpu><numa><cell id='0' cpus='0-1' memory='512'/><cell id='1' cpus='1' memory='512'/></numa></cpu>";
+    NumatuneNodeset = "numatune-nodeset": "Memory is to lie on certain nodes of the host, and it is not said on which.", "<numatune><memory placement='static'/></numatune>";
+    NumatunePlacement = "numatune-placement": "Places of single cells are stated beside placement='auto'.", "<cpu><numa><cell id='0' cpus='0' memory='512'/></numa></cpu><numatune><memory placement='auto'/><memnode cellid='0' mode='strict' nodeset='0'/></numatune>";
+    NumatuneCell = "numatune-cell": "A place is stated for a NUMA cell that the guest does not have.", "<numatune><memnode cellid='0' mode='strict' nodeset='0'/></numatune>";
+    DuplicateNumatuneCell = "duplicate-numatune-cell": "A NUMA cell's place is stated twice.", "<cpu><numa><cell id='0' cpus='0' memory='512'/></numa></cpu><numatune><memnode cellid='0' mode='strict' nodeset='0'/><memnode cellid='0' mode='strict' nodeset='1'/></numatune>";
+    UnknownIothread = "unknown-iothread": "A thread for input and output is named that the guest does not have.", "<iothreads>1</iothreads><cputune><iothreadpin iothread='2' cpuset='0'/></cputune>";
+    ScheduledTwice = "scheduled-twice": "A processor or thread is scheduled twice.", "<iothreads>1</iothreads><cputune><iothreadsched iothreads='1' scheduler='batch'/><iothreadsched iothreads='1' scheduler='idle'/></cputune>";
+    PinnedTwice = "pinned-twice": "A processor or thread is placed twice.", "<cputune><vcpupin vcpu='0' cpuset='0'/><vcpupin vcpu='0' cpuset='1'/></cputune>";
+    CpuPeriod = "cpu-period": "A period is not between 1000 and 1000000 microseconds.", "<cputune><period>10</period></cputune>";
+    CpuQuota = "cpu-quota": "A quota is below 1000 microseconds.", "<cputune><quota>10</quota></cputune>";
+    CachetuneOverlap = "cachetune-overlap": "A processor is in two groups that share caches.", "<vcpu>2</vcpu><cputune><cachetune vcpus='0-1'/><cachetune vcpus='1'/></cputune>";
+    DuplicateCacheShare = "duplicate-cache-share": "A group's share of one cache is stated twice.", "<cputune><cachetune vcpus='0'><cache id='0' level='3' type='both' size='3' unit='MiB'/><cache id='0' level='3' type='code' size='3' unit='MiB'/></cachetune></cputune>";
+    CacheMonitor = "cache-monitor": "A processor is measured in a group that it is not in, or groups that are measured overlap.", "<cputune><cachetune vcpus='0'><monitor level='3' vcpus='1'/></cachetune></cputune>";
+    MemorytuneOverlap = "memorytune-overlap": "A processor is in two groups that share memory's speed, or in groups of caches and of memory that are not equal.", "<vcpu>2</vcpu><cputune><memorytune vcpus='0-1'/><memorytune vcpus='1'/></cputune>";
+    DuplicateMemoryShare = "duplicate-memory-share": "A group's share of one node's memory is stated twice.", "<cputune><memorytune vcpus='0'><node id='0' bandwidth='20'/><node id='0' bandwidth='30'/></memorytune></cputune>";
+    // Domains: firmware, features, life.
+    LoaderPath = "loader-path": "A firmware has no path, and none is to be chosen.", "<os><type>hvm</type><loader readonly='yes'/></os>";
+    LoaderStateless = "loader-stateless": "Firmware keeps variables and is stateless at once.", "<os><type>hvm</type><loader readonly='yes' type='pflash' stateless='yes'>/fw</loader><nvram>/vars</nvram></os>";
+    FirmwareFormat = "firmware-format": "A firmware and its variables are in images of two formats.", "<os firmware='efi'><type>hvm</type><loader format='qcow2'/><nvram format='raw'/></os>";
+    SysinfoDate = "sysinfo-date": "The date in the firmware's tables is none.", "<sysinfo type='smbios'><bios><entry name='date'>31/12/2026</entry></bios></sysinfo>";
+    SysinfoUuid = "sysinfo-uuid": "The uuid in the firmware's tables is not the guest's.", "<uuid>86891d0f-b6bb-49f8-a013-bae443c08d82</uuid><sysinfo type='smbios'><system><entry name='uuid'>7405cb72-e384-54a1-a31a-e4638dc373a7</entry></system></sysinfo>";
+    TsegSize = "tseg-size": "The memory of system management mode is not in whole MiB.", "<features><smm state='on'><tseg unit='KiB'>1100</tseg></smm></features>";
+    Ps2Off = "ps2-off": "A device is on the PS/2 controller, which is switched off.", "<features><ps2 state='off'/></features><devices><input type='mouse' bus='ps2'/></devices>";
+    OtherMachine = "other-machine": "A feature or device is of another family of machines.", "<features><hpt resizing='enabled'/></features>";
+    Lifecycle = "lifecycle": "What happens at power-off, reboot and crash does not fit together.", "<on_poweroff>restart</on_poweroff><on_reboot>destroy</on_reboot>";
+    // Domains: places of devices.
+    AddressInUse = "address-in-use": "Two devices have one place.", "<devices><interface type='user'><address type='pci' slot='3' function='0'/></interface><interface type='user'><address type='pci' slot='3' function='0'/></interface></devices>";
+    AddressRange = "address-range": "A number of a place is above what its bus has.", "<interface type='user'><address type='pci' bus='0' slot='0x20' function='0'/></interface>";
+    AddressType = "address-type": "A device has a kind of place that its bus does not know.", "<disk type='file' device='disk'><source file='/a'/><target dev='sda' bus='sata'/><address type='pci' slot='4' function='0'/></disk>";
+    AddressBus = "address-bus": "An expander is not on the root bus.", "<controller type='pci' index='1' model='pci-expander-bus'><address type='pci' bus='2' slot='4'/></controller>";
+    DuplicateController = "duplicate-controller": "Two controllers of one type have one number.", "<devices><controller type='scsi' index='0'/><controller type='scsi' index='0'/></devices>";
+    RootBusAddress = "root-bus-address": "The root bus has a place.", "<controller type='pci' index='0' model='pci-root'><address type='pci' slot='4'/></controller>";
+    RootPorts = "root-ports": "There are more root ports than the root bus has places.", "";
+    ControllerMachine = "controller-machine": "A controller is not for the machine.", "<os><type machine='q35'>hvm</type></os><devices><controller type='pci' index='0' model='pci-root'/></devices>";
+    UsbPorts = "usb-ports": "A USB controller has more ports than its model can.", "<controller type='usb' model='qemu-xhci' ports='16'/>";
+    UsbNone = "usb-none": "A device is on USB, and the guest's USB controller is of model none.", "<devices><controller type='usb' model='none'/><input type='tablet' bus='usb'/></devices>";
+    UsbHub = "usb-hub": "A USB place leads through a hub that is not there.", "<input type='tablet' bus='usb'><address type='usb' bus='0' port='1.2'/></input>";
+    BootOrder = "boot-order": "A place in the order of boot is not a number from 1.", "<interface type='user'><boot order='0'/></interface>";
+    BootOrderTwice = "boot-order-twice": "Two devices have one place in the order of boot.", "<devices><interface type='user'><boot order='1'/></interface><interface type='user'><boot order='1'/></interface></devices>";
+    BootOrderBesideOsBoot = "boot-order-beside-os-boot": "Devices have an order of boot, and <os> lists kinds of devices to boot from.", "<os><type>hvm</type><boot dev='hd'/></os><devices><interface type='user'><boot order='1'/></interface></devices>";
+    // Domains: disks.
+    DuplicateTarget = "duplicate-target": "Two disks, or two file systems, have one name in the guest.", "{domain: a, memory: 1 GiB, disks: [{file: /a, dev: vda}, {file: /b, dev: vda}]}";
+    DiskSource = "disk-source": "A disk's source lacks what its type needs.", "<disk type='file' device='disk'><target dev='vda'/></disk>";
+    DiskSourceType = "disk-source-type": "A disk's source is of another type than the disk.", "<disk type='block' device='disk'><source file='/a' dev='/dev/sda'/><target dev='vda'/></disk>";
+    SourceHosts = "source-hosts": "A protocol has no server, or more servers than it takes.", "<disk type='network'><source protocol='iscsi' name='iqn.a'/><target dev='vda'/></disk>";
+    DiskFormat = "disk-format": "A disk is in a format that no driver reads.", "<disk type='file'><driver type='iso'/><source file='/a'/><target dev='vda'/></disk>";
+    LunDisk = "lun-disk": "device='lun' and what it hands through do not fit the disk.", "<disk type='file' device='lun'><source file='/a'/><target dev='sda' bus='scsi'/></disk>";
+    CopyOnRead = "copy-on-read": "What is read from a disk is to be kept on it, and the disk is read-only.", "<disk type='file'><driver type='qcow2' copy_on_read='on'/><source file='/a'/><target dev='vda'/><readonly/></disk>";
+    SecretType = "secret-type": "A secret has no type, or not the protocol's.", "<disk type='network'><source protocol='rbd' name='a/b'><auth username='me'><secret type='iscsi' usage='x'/></auth></source><target dev='vda'/></disk>";
+    SecretReference = "secret-reference": "A secret is named by its uuid and its usage, or by neither.", "<disk type='network'><source protocol='rbd' name='a/b'><auth username='me'><secret type='ceph'/></auth></source><target dev='vda'/></disk>";
+    VendorBus = "vendor-bus": "A disk that is not on SCSI tells its maker or product.", "<disk type='file'><source file='/a'/><target dev='vda' bus='virtio'/><vendor>ACME</vendor></disk>";
+    VirtioModel = "virtio-model": "A disk's model does not go with its bus.", "<disk type='file' model='virtio'><source file='/a'/><target dev='sda' bus='sata'/></disk>";
+    EmptyDrive = "empty-drive": "A drive without a medium is on a bus that cannot eject.", "<disk type='file' device='cdrom'><target dev='vda' bus='virtio'/></disk>";
+    FloppyBus = "floppy-bus": "A floppy drive is not on fdc, or another drive is.", "<disk type='file' device='disk'><source file='/a'/><target dev='fda' bus='fdc'/></disk>";
+    IotuneTotal = "iotune-total": "A limit of all requests stands beside a limit of reads or writes.", "<disk type='file'><source file='/a'/><target dev='vda'/><iotune><total_iops_sec>10</total_iops_sec><read_iops_sec>5</read_iops_sec></iotune></disk>";
+    DuplicateSeclabel = "duplicate-seclabel": "Two security labels are of one model.", "<disk type='file'><source file='/a'><seclabel model='dac' relabel='no'/><seclabel model='dac' relabel='no'/></source><target dev='vda'/></disk>";
+    SeclabelRelabel = "seclabel-relabel": "A file is to be labelled where the guest's own label says that nothing is.", "<seclabel type='static' model='selinux' relabel='no'><label>x</label></seclabel><devices><disk type='file'><source file='/a'><seclabel model='selinux' relabel='yes'><label>y</label></seclabel></source><target dev='vda'/></disk></devices>";
+    // Domains: interfaces.
+    InterfaceType = "interface-type": "An interface has no type.", "<interface><model type='virtio'/></interface>";
+    InterfaceSource = "interface-source": "An interface's source lacks what its type needs.", "<interface type='network'/>";
+    MulticastMac = "multicast-mac": "An interface's address is a group's.", "<interface type='user'><mac address='53:54:00:12:34:56'/></interface>";
+    LinkName = "link-name": "A name is none that the kernel takes for a link.", "<network><name>a</name><bridge name='a-very-long-bridge-name'/></network>";
+    MtuRange = "mtu-range": "The largest packet is not between 68 and 65535 bytes.", "<interface type='user'><mtu size='40'/></interface>";
+    DuplicateTap = "duplicate-tap": "Two interfaces of a guest have one device on the host.", "<devices><interface type='ethernet'><target dev='tap7'/></interface><interface type='ethernet'><target dev='tap7'/></interface></devices>";
+    // Domains: devices of the host's.
+    HostdevType = "hostdev-type": "A device of the host's has no type.", "<hostdev mode='subsystem'/>";
+    HostdevSource = "hostdev-source": "A device of the host's is not named as its type needs.", "<hostdev mode='subsystem' type='pci'/>";
+    DuplicateHostdev = "duplicate-hostdev": "A device of the host's is handed over twice.", "<devices><hostdev mode='subsystem' type='mdev' model='vfio-pci'><source><address uuid='86891d0f-b6bb-49f8-a013-bae443c08d82'/></source></hostdev><hostdev mode='subsystem' type='mdev' model='vfio-pci'><source><address uuid='86891d0f-b6bb-49f8-a013-bae443c08d82'/></source></hostdev></devices>";
+    DuplicateRamfb = "duplicate-ramfb": "Two devices are to show something before their driver runs.", "<devices><hostdev mode='subsystem' type='mdev' model='vfio-pci' display='on' ramfb='on'><source><address uuid='86891d0f-b6bb-49f8-a013-bae443c08d82'/></source></hostdev><hostdev mode='subsystem' type='mdev' model='vfio-pci' display='on' ramfb='on'><source><address uuid='7405cb72-e384-54a1-a31a-e4638dc373a7'/></source></hostdev></devices>";
+    HostdevBoot = "hostdev-boot": "A device of the host's cannot be booted from.", "<hostdev mode='subsystem' type='scsi_host'><source protocol='vhost' wwpn='naa.5123456789abcde0'/><boot order='1'/></hostdev>";
+    HostdevSgio = "hostdev-sgio": "Commands are filtered for a device that is not SCSI.", "<hostdev mode='subsystem' type='scsi_host' sgio='filtered'><source protocol='vhost' wwpn='naa.5123456789abcde0'/></hostdev>";
+    // Domains: other devices.
+    ChardevPath = "chardev-path": "A character device lacks its path.", "<serial type='unix'/>";
+    ChardevTcp = "chardev-tcp": "A TCP connection lacks its host or port.", "<serial type='tcp'><source mode='connect' host='127.0.0.1'/></serial>";
+    ChardevUdp = "chardev-udp": "UDP lacks the port to send to, or has two sources of one direction.", "<serial type='udp'><source mode='bind' host='127.0.0.1' service='1'/></serial>";
+    ChardevSources = "chardev-sources": "A character device has more sources than its type takes.", "<serial type='file'><source path='/a'/><source path='/b'/></serial>";
+    ChardevReconnect = "chardev-reconnect": "A connection that is waited for is to be made again.", "<serial type='tcp'><source mode='bind' host='127.0.0.1' service='1'><reconnect enabled='yes' timeout='5'/></source></serial>";
+    GraphicsListen = "graphics-listen": "A display's listener lacks what its type needs, or is stated twice and differently.", "<graphics type='vnc'><listen type='network'/></graphics>";
+    MemoryNode = "memory-node": "A memory device is in a NUMA cell that the guest does not have.", "<maxMemory slots='1' unit='GiB'>4</maxMemory><cpu><numa><cell id='0' cpus='0' memory='512' unit='MiB'/></numa></cpu><devices><memory model='dimm'><target><size>524288</size><node>3</node></target></memory></devices>";
+    MemoryRequested = "memory-requested": "More memory is requested than the device has.", "<maxMemory slots='1' unit='GiB'>4</maxMemory><cpu><numa><cell id='0' cpus='0' memory='512' unit='MiB'/></numa></cpu><devices><memory model='virtio-mem'><target><size>524288</size><node>0</node><block>2048</block><requested>1048576</requested></target></memory></devices>";
+    MemoryOverlap = "memory-overlap": "Two memory devices lie on one another.", "<maxMemory slots='2' unit='GiB'>4</maxMemory><cpu><numa><cell id='0' cpus='0' memory='512' unit='MiB'/></numa></cpu><devices><memory model='dimm'><target><size>524288</size><node>0</node><address base='0x100000000'/></target></memory><memory model='dimm'><target><size>524288</size><node>0</node><address base='0x110000000'/></target></memory></devices>";
+    ShmemServer = "shmem-server": "Shared memory has a server that its model does not take, or lacks the one it needs.", "<shmem name='a'><model type='ivshmem-doorbell'/></shmem>";
+    TpmBackend = "tpm-backend": "A TPM has no backend.", "<tpm model='tpm-crb'/>";
+    RngBackend = "rng-backend": "A source of randomness has no backend.", "<rng model='virtio'/>";
+    Virtiofs = "virtiofs": "A file system of virtiofs says what virtiofs cannot do.", "<filesystem type='mount'><driver type='virtiofs'/><source dir='/a'/><target dir='a'/><readonly/></filesystem>";
+    InputModel = "input-model": "An input device's model does not go with its bus or type.", "<input type='mouse' bus='usb' model='virtio'/>";
+    IommuMachine = "iommu-machine": "An IOMMU is not for the machine.", "<os><type machine='pc'>hvm</type></os><devices><iommu model='intel'/></devices>";
+    // Networks.
+    ForwardMode = "forward-mode": "A network says what its mode does not do.", "<network><name>a</name><forward mode='route'><nat><port start='1024' end='2048'/></nat></forward><bridge name='b'/></network>";
+    DuplicateForwardDevice = "duplicate-forward-device": "A network's device is stated twice.", "<network><name>a</name><forward mode='passthrough'><interface dev='eth0'/><interface dev='eth0'/></forward></network>";
+    PhysicalFunctions = "physical-functions": "A network has more than one physical function.", "<network><name>a</name><forward mode='hostdev'><pf dev='eth0'/><pf dev='eth1'/></forward></network>";
+    PortRange = "port-range": "A range of ports ends before it begins.", "<network><name>a</name><forward mode='nat'><nat><port start='2048' end='1024'/></nat></forward></network>";
+    NatRange = "nat-range": "A range of addresses to translate to ends before it begins, or is of two families.", "<network><name>a</name><forward mode='nat'><nat><address start='10.0.0.9' end='10.0.0.1'/></nat></forward></network>";
+    NetworkAddress = "network-address": "A network's <ip> has no address.", "<network><name>a</name><ip prefix='24'/></network>";
+    NetworkSize = "network-size": "A network's size is stated twice, or is none for its address.", "<network><name>a</name><ip address='10.0.0.1' prefix='40'/></network>";
+    IpFamily = "ip-family": "An address is of the other family than stated.", "<network><name>a</name><ip family='ipv6' address='10.0.0.1' prefix='24'/></network>";
+    DhcpRangeOrder = "dhcp-range-order": "A range of DHCP ends before it begins.", "<network><name>a</name><ip address='10.0.0.1' prefix='24'><dhcp><range start='10.0.0.9' end='10.0.0.2'/></dhcp></ip></network>";
+    DhcpRangeOutsideNetwork = "dhcp-range-outside-network": "A range of DHCP is not within its network.", "<network><name>a</name><ip address='10.0.0.1' prefix='24'><dhcp><range start='10.0.1.2' end='10.0.1.9'/></dhcp></ip></network>";
+    DhcpHost = "dhcp-host": "A fixed address of DHCP does not say whose it is.", "<network><name>a</name><ip address='10.0.0.1' prefix='24'><dhcp><host ip='10.0.0.9'/></dhcp></ip></network>";
+    DhcpHostOutsideNetwork = "dhcp-host-outside-network": "A fixed address of DHCP is not within its network.", "<network><name>a</name><ip address='10.0.0.1' prefix='24'><dhcp><host mac='52:54:00:00:00:01' ip='10.0.1.9'/></dhcp></ip></network>";
+    DuplicateDhcpHost = "duplicate-dhcp-host": "Two fixed entries of DHCP share an address, a MAC, an id or a name.", "<network><name>a</name><ip address='10.0.0.1' prefix='24'><dhcp><host mac='52:54:00:00:00:01' ip='10.0.0.9'/><host mac='52:54:00:00:00:02' ip='10.0.0.9'/></dhcp></ip></network>";
+    DhcpTwice = "dhcp-twice": "A network gives addresses of one family from two places.", "<network><name>a</name><ip address='10.0.0.1' prefix='24'><dhcp><range start='10.0.0.2' end='10.0.0.9'/></dhcp></ip><ip address='10.0.1.1' prefix='24'><dhcp><range start='10.0.1.2' end='10.0.1.9'/></dhcp></ip></network>";
+    DuplicatePortgroup = "duplicate-portgroup": "Two port groups have one name.", "<network><name>a</name><portgroup name='x'/><portgroup name='x'/></network>";
+    DefaultPortgroup = "default-portgroup": "Two port groups are the default.", "<network><name>a</name><portgroup name='x' default='yes'/><portgroup name='y' default='yes'/></network>";
+    // Packet filters, storage, secrets.
+    FilterLoop = "filter-loop": "A packet filter refers to itself, or to one that leads back to it.", "<filter name='a'><filterref filter='a'/></filter>";
+    PoolTarget = "pool-target": "A pool has no place on the host.", "<pool type='dir'><name>a</name></pool>";
+    PoolSource = "pool-source": "A pool's source lacks what its type needs.", "<pool type='netfs'><name>a</name><source><host name='h'/></source><target><path>/a</path></target></pool>";
+    VolumeCapacity = "volume-capacity": "A volume has no capacity.", "<volume><name>a</name></volume>";
+    SecretUsage = "secret-usage": "A secret does not say what it is used for.", "<secret><usage type='volume'/></secret>";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::definition::Kind;
+    use crate::domain::Domain;
+    use crate::element::Element as _;
+    use crate::source::Source;
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    /// The example as a whole document.
+    fn document(example: &str) -> String {
+        let Some(start) = example.strip_prefix('<') else {
+            return example.to_owned();
+        };
+        let tag = start.split([' ', '>', '/']).next().unwrap_or_default();
+        let whole = tag.starts_with('!') || Kind::from_root(tag).is_some() || tag == "netwrok";
+        let memory = if example.contains("<memory>") {
+            ""
+        } else {
+            "<memory unit='MiB'>512</memory>"
+        };
+        if whole && tag != "memory" {
+            example.to_owned()
+        } else if tag == "devices" || tag == "memroy" || Domain::info().takes_child(tag) {
+            format!("<domain><name>a</name>{memory}{example}</domain>")
+        } else {
+            format!("<domain><name>a</name>{memory}<devices>{example}</devices></domain>")
+        }
+    }
+
+    #[test]
+    fn every_example_breaks_its_own_rule_and_no_other() {
+        let mut wrong = Vec::new();
+        for rule in Rule::ALL.iter().filter(|rule| !rule.example().is_empty()) {
+            let source = Arc::new(Source::new("example", document(rule.example())));
+            let read = crate::read(&source);
+            let mut found: Vec<Rule> = read.problems.iter().map(|problem| problem.rule).collect();
+            found.extend(
+                crate::check(std::slice::from_ref(&read))
+                    .iter()
+                    .map(|(_, problem)| problem.rule),
+            );
+            if found.is_empty() || found.iter().any(|other| other != rule) {
+                wrong.push(format!(
+                    "{rule}: {found:?} {:?}",
+                    read.problems.first().map(|p| &p.message)
+                ));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    #[test]
+    fn names_are_words_with_hyphens_and_each_is_used_once() {
+        let names: BTreeSet<&str> = Rule::ALL.iter().map(|rule| rule.name()).collect();
+        assert_eq!(names.len(), Rule::ALL.len());
+        assert!(names.iter().all(|name| {
+            name.chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        }));
+        assert!(Rule::ALL.iter().all(|rule| rule.meaning().ends_with('.')));
+    }
+}
