@@ -80,6 +80,8 @@ cases! {
     yaml_that_merges_twice, "a.yaml": "domain: a\n<<: {memory: 1 GiB}\n<<: {vcpu: 2}\n";
     yaml_with_a_merged_mistake, "a.yaml": "- domain: a\n  <<: &small\n    memory: 1 GiB\n    vcpus: two\n- domain: b\n  <<: *small\n";
     one_bridge_twice_through_an_alias, "a.yaml": "- network: a\n  bridge: &bridge virbr7\n- network: b\n  bridge: *bridge\n- network: c\n  <<: &more {bridge: {name: virbr8}}\n- network: d\n  <<: *more\n";
+    yaml_with_a_list_beside_its_kind, "a.yaml": "secret: [22e1353d-c27e-4d6d-bf15-465053e6ba0b]\nprivate: yes\n";
+    yaml_with_a_list_in_a_list_of_words, "a.yaml": "nwfilter: a\nrule:\n- action: accept\n  direction: in\n  tcp: {state: [[NEW], ESTABLISHED]}\n";
     yaml_with_a_tag, "a.yaml": "domain: a\nmemory: !size 1 GiB\n";
     yaml_that_says_no_kind, "a.yaml": "name: a\nmemory: 1 GiB\n";
     yaml_with_an_unknown_key, "a.yaml": "domain: a\nmemroy: 1 GiB\n";

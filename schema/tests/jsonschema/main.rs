@@ -168,6 +168,8 @@ const REFUSED: &[&str] = &[
     "{domain: {name: a}, memory: 1 GiB}",
     "{domain: {memory: 1 GiB}}",
     "{domain: [a]}",
+    "{secret: [22e1353d-c27e-4d6d-bf15-465053e6ba0b]}",
+    "{domain: a, memory: 1, vcpu: {value: 1, cpuset: [[0]]}}",
     "{domain: a, memory: 1, vcpu: two}",
     "{domain: a, memory: 512 MiBB}",
     "{domain: a, memory: [1, 2]}",
