@@ -33,12 +33,16 @@ mod disk;
 mod guards;
 mod net;
 mod port;
+mod smbios;
+mod vsock;
 
 pub use cpu::{Cpu, CpuFeature, CpuMode, FeaturePolicy, Topology};
 pub use disk::{Cache, Discard, Disk, DiskFormat};
 pub use guards::{Panic, PanicModel, Watchdog, WatchdogAction};
 pub use net::{Interface, LinkState, Mac, MacError};
 pub use port::{MOST_PORTS, Port};
+pub use smbios::Smbios;
+pub use vsock::Vsock;
 
 /// One guest, whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +79,9 @@ pub struct Guest {
     /// PCI slot of the virtio console, 1 to 31; the first free one if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ports_slot: Option<u8>,
+    /// A device for sockets between the guest and the host; none if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vsock: Option<Vsock>,
     /// A device by which the guest's kernel tells of its panic; none if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub panic: Option<Panic>,
@@ -84,6 +91,9 @@ pub struct Guest {
     /// Where its serial console goes.
     #[serde(default)]
     pub serial: Serial,
+    /// What the machine says of its makers and itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smbios: Option<Smbios>,
     /// Where the monitor listens for requests: path of a unix socket that it makes with mode 0600. The console's name is in a
     /// symbolic link `console` beside it.
     pub control: PathBuf,

@@ -7,7 +7,7 @@
 //! ```text
 //!            0 ┬ boot data: page tables, boot parameters, command line
 //!     0xa_0000 ┼ hole
-//!     0xe_0000 ┼ ACPI tables
+//!     0xe_0000 ┼ ACPI tables; 0xf_0000 SMBIOS tables
 //!    0x10_0000 ┼ kernel, then RAM up to 3 GiB; the initrd is at its end
 //!  0xc000_0000 ┼ 32-bit window for PCI memory (512 MiB)
 //!  0xe000_0000 ┼ PCI configuration space (ECAM), one bus
@@ -48,7 +48,11 @@ pub const LOW_MEMORY_END: u64 = 0xa_0000;
 /// The ACPI tables, the root pointer first, where Linux also searches for it.
 pub const ACPI: u64 = 0xe_0000;
 /// Room for the ACPI tables.
-pub const ACPI_SIZE: u64 = 0x2_0000;
+pub const ACPI_SIZE: u64 = 0x1_0000;
+/// The SMBIOS tables, the entry point first, where Linux searches for it.
+pub const SMBIOS: u64 = 0xf_0000;
+/// Room for the SMBIOS tables.
+pub const SMBIOS_SIZE: u64 = 0x1_0000;
 /// Where bzImage kernels are loaded, and RAM that nothing else claims begins.
 pub const HIGH_MEMORY: u64 = 0x10_0000;
 

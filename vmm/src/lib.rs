@@ -16,4 +16,5 @@ pub mod memory;
 pub mod notice;
 pub mod pci;
 pub mod sandbox;
+pub mod smbios;
 pub mod vcpu;

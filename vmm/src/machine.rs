@@ -38,6 +38,7 @@ use crate::layout;
 use crate::memory::{self, MemoryError};
 use crate::notice::Notifier;
 use crate::sandbox::{Role, Sandbox};
+use crate::smbios::{self, SmbiosError};
 use crate::vcpu::{Core, Registers, StateError, Vcpu, VcpuError};
 use chips::Chips;
 
@@ -76,6 +77,9 @@ pub enum MachineError {
     /// ACPI tables.
     #[error(transparent)]
     Acpi(#[from] AcpiError),
+    /// SMBIOS tables.
+    #[error(transparent)]
+    Smbios(#[from] SmbiosError),
     /// Kernel and initrd.
     #[error(transparent)]
     Boot(#[from] BootError),
@@ -161,17 +165,19 @@ struct Places {
     memory: config::Memory,
     /// There is a panic device at its port.
     pvpanic: bool,
+    smbios: Vec<u8>,
 }
 
 impl Places {
     /// Writes the firmware's tables; gives the address of their root.
-    fn write(&self, memory: &GuestMemoryMmap) -> Result<u64, AcpiError> {
+    fn write(&self, memory: &GuestMemoryMmap) -> Result<u64, MachineError> {
+        smbios::write(memory, &self.smbios)?;
         let board = acpi::Board {
             processors: &self.apic_ids,
             memory: self.memory.size,
             pvpanic: self.pvpanic,
         };
-        acpi::write(memory, &board)
+        Ok(acpi::write(memory, &board)?)
     }
 }
 
@@ -239,6 +245,7 @@ impl Machine {
             apic_ids: (0..count).map(|n| processors.apic_id(n) as u8).collect(),
             memory: guest.memory.clone(),
             pvpanic: plug::has_pvpanic_port(guest),
+            smbios: smbios::image(guest),
         };
 
         let mut cores = Vec::new();

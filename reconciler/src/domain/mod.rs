@@ -20,6 +20,7 @@ pub mod line;
 pub mod qemu;
 #[cfg(test)]
 mod testing;
+mod vsock;
 
 use std::ffi::OsString;
 use std::future::Future;

@@ -358,7 +358,7 @@ fn memory_map(memory: &GuestMemoryMmap) -> Vec<Region> {
     let mut map = vec![
         region(0..layout::LOW_MEMORY_END, RegionKind::Ram),
         region(
-            layout::ACPI..layout::ACPI + layout::ACPI_SIZE,
+            layout::ACPI..layout::SMBIOS + layout::SMBIOS_SIZE,
             RegionKind::Acpi,
         ),
     ];

@@ -5,7 +5,9 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use super::{Bytes, Guest, Memory, PanicModel, Problem, WatchdogAction, cpu, disk, net, port};
+use super::{
+    Bytes, Guest, Memory, PanicModel, Problem, WatchdogAction, cpu, disk, net, port, smbios,
+};
 use crate::layout;
 
 impl Guest {
@@ -98,6 +100,9 @@ impl Guest {
                 format!("{target} is more than the memory's {size}"),
             );
         }
+        if let Some(smbios) = &self.smbios {
+            smbios::check(smbios, p);
+        }
         let limit = self.serial.log_limit;
         p.require(
             "serial.log-limit",
@@ -131,6 +136,16 @@ impl Guest {
             !dumps || self.core.is_some(),
             "a dump wants a file: `core`",
         );
+        if let Some(vsock) = &self.vsock {
+            p.require(
+                "vsock.cid",
+                (3..u32::MAX).contains(&vsock.cid),
+                "3 to 4294967294 are possible",
+            );
+            // The longest port follows an underscore.
+            let short = vsock.socket.as_os_str().len() + 11 < 108;
+            p.require("vsock.socket", short, "its path has at most 96 bytes");
+        }
         let mut slots = HashSet::new();
         for (field, slot) in wanted {
             let Some(slot) = slot else { continue };
@@ -165,6 +180,8 @@ impl Guest {
         let panic = panic.map(|d| ("panic.slot".to_owned(), d.slot));
         let watchdog = self.watchdog.iter();
         let watchdog = watchdog.map(|d| ("watchdog.slot".to_owned(), d.slot));
+        let vsock = self.vsock.iter();
+        let vsock = vsock.map(|d| ("vsock.slot".to_owned(), d.slot));
         let ports = (!self.ports.is_empty()).then(|| ("ports-slot".to_owned(), self.ports_slot));
         disks
             .chain(interfaces)
@@ -173,6 +190,7 @@ impl Guest {
             .chain(panic)
             .chain(watchdog)
             .chain(ports)
+            .chain(vsock)
             .collect()
     }
 
@@ -192,6 +210,7 @@ impl Guest {
             ("core", self.core.as_ref()),
             ("serial.log", self.serial.log.as_ref()),
             ("serial.socket", self.serial.socket.as_ref()),
+            ("vsock.socket", self.vsock.as_ref().map(|v| &v.socket)),
             ("rng.source", self.rng.as_ref().map(|r| &r.source)),
         ];
         for (field, path) in optional {

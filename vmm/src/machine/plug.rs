@@ -27,6 +27,7 @@ use crate::devices::virtio::console::{Console, PortState, PortsControl};
 use crate::devices::virtio::net::{self, LinkControl, Net, TapError};
 use crate::devices::virtio::pci::{Doorbells, KvmDoorbells, NewError, VirtioPci};
 use crate::devices::virtio::rng;
+use crate::devices::virtio::vsock::{self, Vsock};
 use crate::devices::virtio::worker::Worker;
 use crate::devices::watchdog::{Watchdog, WatchdogControl};
 use crate::interrupt::{KvmMsi, Msi};
@@ -87,6 +88,14 @@ pub enum PlugError {
     /// A port's other end could not be opened.
     #[error(transparent)]
     Port(#[from] EndError),
+    /// The socket device's socket could not be made.
+    #[error("could not listen for the guest's sockets on {path}")]
+    Vsock {
+        /// The socket.
+        path: std::path::PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// The entropy source could not be opened.
     #[error("could not open the entropy source {path}")]
     Rng {
@@ -199,6 +208,10 @@ pub(super) fn plug(
         ports = Some(console.control());
         plugger.insert(device, guest.ports_slot, Box::new(console))?;
     }
+    if let Some(config) = &guest.vsock {
+        let device = open_vsock(config, sandbox)?;
+        plugger.insert("the socket device", config.slot, Box::new(device))?;
+    }
     Ok(Plugged {
         pci,
         ports,
@@ -268,6 +281,36 @@ fn open_rng(config: &config::Rng, worker: Arc<Worker>) -> Result<rng::Rng, PlugE
         path: spec.source,
         source,
     })
+}
+
+/// Its worker stays in the directory of its sockets, since it is the one that calls programs of the host.
+fn open_vsock(config: &config::Vsock, sandbox: &Sandbox) -> Result<Vsock, PlugError> {
+    let failed = |source| PlugError::Vsock {
+        path: config.socket.clone(),
+        source,
+    };
+    let parent = config.socket.parent().unwrap_or(Path::new("/"));
+    let place = std::fs::File::open(parent).map_err(failed)?;
+    let name = config.socket.file_name().unwrap_or_default();
+    let spec = vsock::Spec {
+        cid: config.cid,
+        socket: config.socket.clone(),
+        calls: match sandbox.holds() {
+            true => name.into(),
+            false => config.socket.clone(),
+        },
+    };
+    let inside = sandbox.clone();
+    let worker = Worker::spawn("vsock", move || {
+        inside
+            .enter_at(Role::Caller, &place)
+            .map_err(io::Error::other)
+    });
+    let worker = worker.map_err(|source| PlugError::Worker {
+        device: "the socket device".into(),
+        source,
+    })?;
+    Vsock::new(&spec, worker).map_err(failed)
 }
 
 /// Gives devices their slots.

@@ -158,7 +158,7 @@ fn attack(words: &str) {
         if filtered == 1 {
             sandbox.enter(role).unwrap();
         } else {
-            sandbox.0.as_ref().unwrap().enter().unwrap();
+            sandbox.0.as_ref().unwrap().enter(None).unwrap();
         }
         let [a, b, c, d, e, f] = (attempt.arguments)(&target);
         // SAFETY: whatever it does, it does to this process, which exists to be harmed; its memory is not used afterwards.
@@ -279,7 +279,7 @@ fn nobody_outside_is_reached_through_a_socket() {
         let sandbox = Sandbox::new(&guest()).unwrap();
         std::os::unix::net::UnixStream::connect(path).unwrap();
         std::net::TcpStream::connect(("127.0.0.1", port.parse().unwrap())).unwrap();
-        sandbox.0.as_ref().unwrap().enter().unwrap();
+        sandbox.0.as_ref().unwrap().enter(None).unwrap();
         let unix = std::os::unix::net::UnixStream::connect(path).is_err();
         let tcp = std::net::TcpStream::connect(("127.0.0.1", port.parse().unwrap())).is_err();
         println!("apart {unix} {tcp}");

@@ -69,6 +69,14 @@ impl Enclosure {
         Ok(enclosure)
     }
 
+    /// Leaves the calling thread, which is inside, in a directory outside.
+    pub(super) fn stay(&self, place: &fs::File) -> rustix::io::Result<()> {
+        if self.0.is_empty() {
+            leave(UnshareFlags::FS)?;
+        }
+        rustix::process::fchdir(place)
+    }
+
     /// No namespaces.
     #[cfg(test)]
     pub(super) fn none() -> Self {

@@ -92,6 +92,9 @@ const CHANNEL: [i64; 4] = [
 /// What the reader of a boot disk does beside that.
 const BOOT: [i64; 2] = [libc::SYS_preadv, libc::SYS_preadv2];
 
+/// What a caller does beside that. The sockets that it makes are unix sockets: see [`program`].
+const CALLER: [i64; 2] = [libc::SYS_connect, libc::SYS_ppoll];
+
 /// Number of an ioctl request: `_IO`, `_IOW`, `_IOR` and `_IOWR` of the kernel's headers.
 const fn io(kind: u32, number: u32) -> u32 {
     kind << 8 | number
@@ -154,7 +157,7 @@ pub(super) fn program(role: Role) -> Result<BpfProgram, BackendError> {
         Role::Owner => (&OWNER, &OWNER_REQUESTS),
         Role::Vcpu => (&[], &VCPU_REQUESTS),
         Role::Device => (&DEVICE, &DEVICE_REQUESTS),
-        Role::Channel => (&CHANNEL, &[]),
+        Role::Channel | Role::Caller => (&CHANNEL, &[]),
         Role::Boot => (&BOOT, &[]),
     };
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = COMMON
@@ -165,6 +168,11 @@ pub(super) fn program(role: Role) -> Result<BpfProgram, BackendError> {
     let requests = SHARED_REQUESTS.iter().chain(requests);
     let requests = requests.map(|&request| argument(1, SeccompCmpOp::Eq, request.into()));
     rules.insert(libc::SYS_ioctl, requests.collect::<Result<_, _>>()?);
+    if role == Role::Caller {
+        rules.extend(CALLER.map(|call| (call, Vec::new())));
+        let unix = argument(0, SeccompCmpOp::Eq, libc::AF_UNIX.unsigned_abs().into())?;
+        rules.insert(libc::SYS_socket, vec![unix]);
+    }
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
         let executable = SeccompCmpOp::MaskedEq(libc::PROT_EXEC.unsigned_abs().into());
         rules.insert(call, vec![argument(2, executable, 0)?]);

@@ -19,6 +19,7 @@ mod landlock;
 pub mod last_words;
 mod layers;
 
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
@@ -50,6 +51,8 @@ pub enum Role {
     Channel,
     /// Reads what the guest boots out of its disk.
     Boot,
+    /// Serves a device for which it also calls unix sockets of the host: those that the guest's user may call, in the directory that it stays in.
+    Caller,
 }
 
 impl Role {
@@ -61,6 +64,7 @@ impl Role {
             Self::Device => "device",
             Self::Channel => "channel",
             Self::Boot => "boot",
+            Self::Caller => "caller",
         }
     }
 }
@@ -129,6 +133,7 @@ struct Filters {
     device: BpfProgram,
     channel: BpfProgram,
     boot: BpfProgram,
+    caller: BpfProgram,
 }
 
 impl Filters {
@@ -139,6 +144,7 @@ impl Filters {
             device: filter::program(Role::Device)?,
             channel: filter::program(Role::Channel)?,
             boot: filter::program(Role::Boot)?,
+            caller: filter::program(Role::Caller)?,
         })
     }
 
@@ -149,6 +155,7 @@ impl Filters {
             Role::Device => &self.device,
             Role::Channel => &self.channel,
             Role::Boot => &self.boot,
+            Role::Caller => &self.caller,
         }
     }
 }
@@ -235,19 +242,40 @@ impl Sandbox {
         let Some(walls) = &self.0 else {
             return Ok(());
         };
-        walls.enter()?;
+        walls.enter(None)?;
         last_words::this_is(role);
         seccompiler::apply_filter(walls.filters.of(role))?;
         Ok(())
+    }
+
+    /// Gives up what belongs to this thread, but stays in a directory of the host, which names without a slash are looked for in.
+    pub fn enter_at(&self, role: Role, place: &File) -> Result<(), SandboxError> {
+        let Some(walls) = &self.0 else {
+            return Ok(());
+        };
+        walls.enter(Some(place))?;
+        last_words::this_is(role);
+        seccompiler::apply_filter(walls.filters.of(role))?;
+        Ok(())
+    }
+
+    /// Whether there is a sandbox.
+    pub fn holds(&self) -> bool {
+        self.0.is_some()
     }
 }
 
 impl Walls {
     /// All but the filter.
-    fn enter(&self) -> Result<(), SandboxError> {
+    fn enter(&self, place: Option<&File>) -> Result<(), SandboxError> {
         self.enclosure
             .enter()
             .map_err(refused("enter its own namespaces"))?;
+        if let Some(place) = place {
+            self.enclosure
+                .stay(place)
+                .map_err(refused("stay in the directory of its sockets"))?;
+        }
         set_no_new_privs(true).map_err(refused("renounce new privileges"))?;
         if let Some((user, group)) = self.become_ {
             set_thread_groups(&[]).map_err(refused("leave supplementary groups"))?;

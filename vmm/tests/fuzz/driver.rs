@@ -359,6 +359,7 @@ impl Guest {
         let data = 0x4_0000;
         let answered = match kind {
             Kind::Console => self.ask(1, &[(data, 64, false)]),
+            Kind::Vsock => self.ask(1, &[(data, 44, false)]),
             Kind::Rng => self.ask(0, &[(data, 64, true)]),
             Kind::Balloon => {
                 self.put(data, &0x50_u32.to_le_bytes());

@@ -18,6 +18,7 @@ use vireo_vmm::devices::virtio::console::Console;
 use vireo_vmm::devices::virtio::net::{self, Net, Offload, Port as Cable};
 use vireo_vmm::devices::virtio::pci::VirtioPci;
 use vireo_vmm::devices::virtio::rng::{self, Rng};
+use vireo_vmm::devices::virtio::vsock::{self, Vsock};
 use vireo_vmm::devices::virtio::worker::Worker;
 use vireo_vmm::devices::watchdog::Watchdog;
 use vireo_vmm::interrupt::{IrqLine, Msi};
@@ -41,6 +42,7 @@ pub enum Kind {
     Block,
     Net,
     Console,
+    Vsock,
     Watchdog,
     Panic,
 }
@@ -221,6 +223,16 @@ fn device(kind: Kind, disk: &std::path::Path, worker: Arc<Worker>) -> Box<dyn Vi
             let console = Console::new(&ports, links.path(), worker).unwrap();
             let _ = std::fs::remove_file(disk.with_extension("channel0"));
             Box::new(console)
+        }
+        Kind::Vsock => {
+            let spec = vsock::Spec {
+                cid: 3,
+                socket: disk.with_extension("vsock"),
+                calls: disk.with_extension("vsock"),
+            };
+            let vsock = Vsock::new(&spec, worker).unwrap();
+            let _ = std::fs::remove_file(&spec.socket);
+            Box::new(vsock)
         }
         Kind::Net => {
             let (near, far) = UnixDatagram::pair().unwrap();

@@ -106,3 +106,8 @@ fn the_panic_device_survives_any_guest() {
 fn the_console_survives_any_guest() {
     fuzz(Kind::Console);
 }
+
+#[test]
+fn the_socket_device_survives_any_guest() {
+    fuzz(Kind::Vsock);
+}

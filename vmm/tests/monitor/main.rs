@@ -110,6 +110,40 @@ fn a_panic_that_the_guest_tells_of_is_a_crash() {
 }
 
 #[test]
+fn ports_and_sockets_are_served_from_inside_the_sandbox() {
+    use std::io::Read;
+    let Some(()) = kvm() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let more = format!(
+        "ports: [{{id: agent, name: org.example, socket: {}}}, {{id: hvc, console: true, pty: true}}]\n\
+         vsock: {{cid: 3, socket: {}}}\nwatchdog: {{}}",
+        path("agent").display(),
+        path("vsock").display()
+    );
+    let mut guest = Guest::start(&Program::new().say("up").rest(), &more);
+    guest.hear("up");
+    let mut client = guest.client();
+    let mut there = |wanted: bool| {
+        let end = std::time::Instant::now() + Duration::from_secs(10);
+        while client.ask("status")["ports"][0]["host"] != wanted {
+            assert!(std::time::Instant::now() < end, "{wanted}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let peer = UnixStream::connect(path("agent")).unwrap();
+    there(true);
+    drop(peer);
+    there(false);
+    let mut nobody = UnixStream::connect(path("vsock")).unwrap();
+    assert_eq!(nobody.read(&mut [0]).unwrap(), 0, "no driver is there");
+    let status = client.ask("status");
+    assert!(status["ports"][1]["pty"].is_string(), "{status}");
+    client.ask("quit");
+    assert!(guest.wait().success());
+}
+
+#[test]
 fn a_crash_leaves_a_core_dump_before_what_was_configured_follows() {
     let Some(()) = kvm() else { return };
     let dir = tempfile::tempdir().unwrap();

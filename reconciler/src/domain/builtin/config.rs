@@ -2,6 +2,7 @@
 //!
 //! A mirror of that program's own wire type, so that the agent is built without it; a test holds the two together.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -34,6 +35,8 @@ pub struct Config {
     ports: Vec<PortConfig>,
     #[serde(flatten)]
     guards: Guards,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    smbios: Option<SmbiosConfig>,
     serial: SerialConfig,
     control: PathBuf,
     state: PathBuf,
@@ -144,6 +147,13 @@ struct SerialConfig {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct SmbiosConfig {
+    strings: BTreeMap<String, String>,
+    oem_strings: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
 struct ClockConfig {
     offset: Clock,
 }
@@ -183,7 +193,8 @@ pub fn translate(domain: &Domain, dir: &GuestDir) -> Result<Config, DriverError>
             target: memory.current.min(memory.maximum),
         }),
         ports: ports::ports(domain, dir)?,
-        guards: guards::guards(domain)?,
+        guards: guards::guards(domain, dir)?,
+        smbios: smbios(domain)?,
         serial: serial(domain, dir)?,
         control: dir.control(),
         state: dir.file("state"),
@@ -227,7 +238,7 @@ pub(super) fn unsupported(what: impl Into<String>) -> DriverError {
 }
 
 fn refuse_extras(domain: &Domain) -> Result<(), DriverError> {
-    let known = ["panic", "watchdog"];
+    let known = ["panic", "watchdog", "vsock"];
     let mut extras = domain.extras.iter();
     if let Some(extra) = extras.find(|extra| !known.contains(&extra.class.as_str())) {
         return Err(unsupported(format!("<{}>", extra.class)));
@@ -364,6 +375,72 @@ fn serial(domain: &Domain, dir: &GuestDir) -> Result<SerialConfig, DriverError> 
     Ok(serial)
 }
 
+/// What the tables can say, by libvirt's names.
+const SMBIOS: [(&str, &[&str]); 4] = [
+    ("bios", &["vendor", "version", "date", "release"]),
+    (
+        "system",
+        &[
+            "manufacturer",
+            "product",
+            "version",
+            "serial",
+            "sku",
+            "family",
+        ],
+    ),
+    (
+        "baseBoard",
+        &[
+            "manufacturer",
+            "product",
+            "version",
+            "serial",
+            "asset",
+            "location",
+        ],
+    ),
+    (
+        "chassis",
+        &["manufacturer", "version", "serial", "asset", "sku"],
+    ),
+];
+
+/// What the machine says of itself. Its UUID is always the guest's.
+fn smbios(domain: &Domain) -> Result<Option<SmbiosConfig>, DriverError> {
+    let mut config = SmbiosConfig {
+        strings: BTreeMap::new(),
+        oem_strings: Vec::new(),
+    };
+    for (key, value) in &domain.machine.sysinfo {
+        let odd = || unsupported(format!("<sysinfo> with {key} '{value}'"));
+        if !(1..=255).contains(&value.len()) {
+            return Err(odd());
+        }
+        let (table, name) = key.split_once('.').ok_or_else(odd)?;
+        let names = SMBIOS.iter().find(|(known, _)| *known == table);
+        match (table, name) {
+            ("oemStrings", _) if config.oem_strings.len() < 64 => {
+                config.oem_strings.push(value.clone());
+            }
+            ("system", "uuid") if value.parse() == Ok(domain.uuid) => {}
+            ("bios", "release") if !is_release(value) => return Err(odd()),
+            _ if names.is_some_and(|(_, names)| names.contains(&name)) => {
+                config.strings.insert(key.clone(), value.clone());
+            }
+            _ => return Err(odd()),
+        }
+    }
+    let is_empty = config.strings.is_empty() && config.oem_strings.is_empty();
+    Ok((!is_empty).then_some(config))
+}
+
+/// Whether a text is two numbers as the tables have them.
+fn is_release(text: &str) -> bool {
+    let parts = text.split_once('.');
+    parts.is_some_and(|(major, minor)| major.parse::<u8>().is_ok() && minor.parse::<u8>().is_ok())
+}
+
 /// A guest that powers itself off and is to start again is started by the agent, which also starts it when it was told to stop and is wanted again: a monitor
 /// that did so by itself could not be shut down.
 fn on_poweroff(action: Action) -> &'static str {
@@ -491,12 +568,14 @@ mod tests {
             domain.extras = vec![
                 extra("panic", &[("model", "pvpanic")]),
                 extra("watchdog", &[("model", "i6300esb"), ("action", word)]),
+                extra("vsock", &[("cid.auto", "no"), ("cid.address", "7")]),
             ];
             let text = serde_json::to_string(&translate(&domain, &dir).unwrap()).unwrap();
             let read = vireo_vmm::config::Guest::parse(&text).unwrap();
             assert_eq!(read.panic.unwrap().model, PanicModel::Pci);
             assert_eq!(read.watchdog.unwrap().action, action);
             assert_eq!(read.core.is_some(), word == "dump");
+            assert_eq!(read.vsock.unwrap().cid, 7);
         }
     }
 
@@ -538,6 +617,45 @@ mod tests {
         assert!(null.log.is_none() && null.socket.is_none() && !null.pty);
         domain.chardevs = vec![channel(Backend::SpiceVmc)];
         assert!(translate(&domain, &dir).is_err());
+    }
+
+    #[test]
+    fn what_the_machine_says_of_itself_reaches_the_monitor_word_for_word() {
+        let dir = GuestDir::new(std::path::Path::new("/run/vireo/guests"), uuid::Uuid::nil());
+        let mut domain = testing::domain();
+        for (table, names) in SMBIOS {
+            for name in names {
+                let value = if *name == "release" { "1.2" } else { name };
+                let key = format!("{table}.{name}");
+                domain.machine.sysinfo.insert(key, value.to_owned());
+            }
+        }
+        let uuid = domain.uuid.to_string();
+        let sysinfo = &mut domain.machine.sysinfo;
+        sysinfo.insert("system.uuid".to_owned(), uuid);
+        sysinfo.insert("oemStrings.000".to_owned(), "first".to_owned());
+        sysinfo.insert("oemStrings.001".to_owned(), "second".to_owned());
+        let text = serde_json::to_string(&translate(&domain, &dir).unwrap()).unwrap();
+        let read = vireo_vmm::config::Guest::parse(&text)
+            .unwrap()
+            .smbios
+            .unwrap();
+        let names: Vec<&str> = read.strings.keys().map(String::as_str).collect();
+        let mut known = vireo_vmm::smbios::NAMES;
+        known.sort_unstable();
+        assert_eq!(names, known);
+        assert_eq!(read.oem_strings, ["first", "second"]);
+        for (key, value) in [
+            ("system.uuid", "00000000-0000-0000-0000-000000000001"),
+            ("bios.release", "one"),
+            ("bios.colour", "blue"),
+            ("system.serial", ""),
+        ] {
+            let mut domain = domain.clone();
+            let sysinfo = &mut domain.machine.sysinfo;
+            sysinfo.insert(key.to_owned(), value.to_owned());
+            assert!(translate(&domain, &dir).is_err(), "{key} {value}");
+        }
     }
 
     #[test]

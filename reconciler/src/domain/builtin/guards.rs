@@ -1,19 +1,30 @@
-//! The panic device and the watchdog in the words of `vireo-vmm`.
+//! The panic device, the watchdog and the socket device in the words of `vireo-vmm`.
+
+use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::domain::DriverError;
 use crate::domain::fields::Fields;
+use crate::domain::vsock;
+use crate::domain::{DriverError, GuestDir};
 use crate::resolve::Driver;
 use crate::resolve::domain::Domain;
 
-/// Devices by which a guest tells how it does.
+/// Devices that the definition states as plain records.
 #[derive(Debug, Default, Serialize)]
 pub struct Guards {
     #[serde(skip_serializing_if = "Option::is_none")]
     panic: Option<PanicConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
     watchdog: Option<WatchdogConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vsock: Option<VsockConfig>,
+}
+
+#[derive(Debug, Serialize)]
+struct VsockConfig {
+    cid: u32,
+    socket: PathBuf,
 }
 
 #[derive(Debug, Serialize)]
@@ -41,7 +52,7 @@ const ACTIONS: [(&str, &str); 7] = [
 ///
 /// # Errors
 /// One that the monitor does not have.
-pub fn guards(domain: &Domain) -> Result<Guards, DriverError> {
+pub fn guards(domain: &Domain, dir: &GuestDir) -> Result<Guards, DriverError> {
     let mut guards = Guards::default();
     for extra in &domain.extras {
         let fields = Fields::of(Driver::Builtin, extra);
@@ -54,6 +65,12 @@ pub fn guards(domain: &Domain) -> Result<Guards, DriverError> {
                 fields.word("model", "", &[("i6300esb", "")])?;
                 let action = fields.word("action", "reset", &ACTIONS)?;
                 guards.watchdog = Some(WatchdogConfig { action });
+            }
+            "vsock" => {
+                guards.vsock = Some(VsockConfig {
+                    cid: vsock::cid(&fields, domain.uuid)?,
+                    socket: dir.file("vsock.socket"),
+                });
             }
             _ => continue,
         }

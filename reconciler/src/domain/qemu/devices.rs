@@ -8,6 +8,7 @@ use super::controllers::scsi_model;
 use super::place::{self, pci, usb};
 use super::unsupported;
 use crate::domain::fields::Fields;
+use crate::domain::vsock;
 use crate::domain::{DriverError, GuestDir};
 use crate::resolve::Driver;
 use crate::resolve::domain::{Address, Disk, Domain, Extra};
@@ -120,6 +121,11 @@ pub fn extra(
         "sound" => sound(line, domain, &fields, index)?,
         "watchdog" => watchdog(line, domain, &fields)?,
         "panic" => panic(line, domain, &fields)?,
+        "vsock" => {
+            let cid = vsock::cid(&fields, domain.uuid)?;
+            let device = json!({"driver": "vhost-vsock-pci", "id": "vsock0", "guest-cid": cid});
+            line.device(pci(domain, device, fields.address())?);
+        }
         "redirdev" => redirdev(line, &fields, index)?,
         "pm" => return clock::sleep(line, domain, extra),
         other => return Err(unsupported(format!("<{other}>"))),

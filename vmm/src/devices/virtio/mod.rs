@@ -14,6 +14,7 @@ pub mod ring;
 pub mod rng;
 #[cfg(test)]
 mod testing;
+pub mod vsock;
 pub mod worker;
 
 use std::io;
@@ -38,6 +39,8 @@ pub enum DeviceType {
     Rng = 4,
     /// Memory balloon.
     Balloon = 5,
+    /// Sockets.
+    Vsock = 19,
 }
 
 /// One queue as the guest set it up, handed to the device that serves it.

@@ -571,7 +571,7 @@ fn identity(device: DeviceType) -> Identity {
         DeviceType::Net => 0x02_00_00,
         DeviceType::Block => 0x01_80_00,
         DeviceType::Console => 0x07_80_00,
-        DeviceType::Rng | DeviceType::Balloon => 0x00_ff_00,
+        DeviceType::Rng | DeviceType::Balloon | DeviceType::Vsock => 0x00_ff_00,
     };
     Identity {
         vendor: VENDOR,

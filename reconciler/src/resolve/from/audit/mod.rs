@@ -99,6 +99,11 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
         "devices/watchdog/alias/**",
         "a name for the management's use, which no guest sees",
     ),
+    ("devices/vsock/@model", "'virtio' is all that is accepted"),
+    (
+        "devices/vsock/alias/**",
+        "a name for the management's use, which no guest sees",
+    ),
     (
         "devices/panic/alias/**",
         "a name for the management's use, which no guest sees",
@@ -340,7 +345,8 @@ fn whatever_builtin_is_asked_for_reaches_it() {
         .replace("isa-console", "serial")
         .replace("<console>S1</console>", "")
         .replace("period", "global_period")
-        .replace("quota", "global_quota");
+        .replace("quota", "global_quota")
+        .replace("auto='no'", "auto='yes'");
     let processor = sample.replace("current='2'>4<", "current='2'>16<").replace(
         "<cpu mode='host-passthrough'/>",
         "<cpu mode='custom'><model>Haswell</model><topology sockets='2' dies='2' cores='2' threads='2'/>\

@@ -51,6 +51,7 @@ fn place<'d>(domain: &'d Stated, class: &str, number: usize) -> Option<&'d State
         "controller" => devices.controllers.get(number)?.address.as_ref(),
         "redirdev" => devices.redirdevs.get(number)?.address.as_ref(),
         "watchdog" => devices.watchdogs.get(number)?.address.as_ref(),
+        "vsock" => devices.vsock.as_ref()?.address.as_ref(),
         "panic" => devices.panics.get(number)?.address.as_ref(),
         _ => None,
     }
