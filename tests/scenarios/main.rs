@@ -1,5 +1,6 @@
 //! The scenarios of the lab, one file each. `tests/lab/run target/debug/vireo-lab run NAME` runs one; `tests/run` runs all.
 
+mod disk_boot;
 mod killed_agent;
 mod refusals;
 mod repair;
@@ -11,6 +12,7 @@ use vireo_tests::lab::runner::{self, Scenario};
 
 const SCENARIOS: &[Scenario] = &[
     refusals::SCENARIO,
+    disk_boot::SCENARIO,
     twice::SCENARIO,
     story::SCENARIO,
     repair::SCENARIO,
