@@ -17,7 +17,7 @@ use crate::xml;
 use crate::yaml::{self, Entry, Node, Value};
 use std::borrow::Cow;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
 
 /// What one file holds.
@@ -61,11 +61,34 @@ pub struct Broken {
     pub span: Span,
 }
 
-/// Where each stated field of a definition is; made from the text when it is asked for.
+/// Where each stated field of a definition is; made from the text when it is first asked for, once for all definitions of a file.
 #[derive(Debug, Clone)]
 pub struct SpanTable {
-    source: Arc<Source>,
+    file: Arc<Trees>,
     index: usize,
+}
+
+/// A file's text, and the trees of its definitions with their policies.
+#[derive(Debug)]
+struct Trees {
+    source: Arc<Source>,
+    trees: OnceLock<Vec<(Tree<'static>, Option<Tree<'static>>)>>,
+}
+
+impl Trees {
+    fn get(&self, index: usize) -> Option<&(Tree<'static>, Option<Tree<'static>>)> {
+        let read = || {
+            let (raws, _) = raw_definitions(&self.source);
+            let owned = |raw: Raw<'_>| {
+                (
+                    raw.tree.to_owned(),
+                    raw.policy.map(|policy| policy.to_owned()),
+                )
+            };
+            raws.into_iter().map(owned).collect()
+        };
+        self.trees.get_or_init(read).get(index)
+    }
 }
 
 /// One element or attribute that a definition states.
@@ -126,7 +149,7 @@ fn stated_in(element: &Tree<'_>, path: &str, shape: &str, stated: &mut Vec<State
 impl SpanTable {
     /// The text.
     pub fn source(&self) -> &Arc<Source> {
-        &self.source
+        &self.file.source
     }
 
     /// The place of the element (its start tag, or its key in YAML) or attribute (its value) at a path such as `domain/devices/disk[2]/source/@file`, the
@@ -140,26 +163,24 @@ impl SpanTable {
         self.find(path).1
     }
 
-    /// Every element and attribute that is stated, in the order of the document, from one reading of the text.
+    /// Every element and attribute that is stated, in the order of the document.
     pub fn all(&self) -> Vec<Stated> {
-        let (raws, _) = raw_definitions(&self.source);
         let mut stated = Vec::new();
-        if let Some(raw) = raws.get(self.index) {
-            stated_in(&raw.tree, "", "", &mut stated);
+        if let Some((tree, _)) = self.file.get(self.index) {
+            stated_in(tree, "", "", &mut stated);
         }
         stated
     }
 
     fn find(&self, path: &str) -> (Option<Span>, Span) {
-        let (raws, _) = raw_definitions(&self.source);
-        let Some(raw) = raws.get(self.index) else {
+        let Some((tree, policy)) = self.file.get(self.index) else {
             return (None, Span::default());
         };
-        let mut element = &raw.tree;
+        let mut element = tree;
         let mut steps = path.split('/').filter(|step| !step.is_empty()).peekable();
-        steps.next_if(|first| *first == raw.tree.name);
+        steps.next_if(|first| *first == tree.name);
         if steps.next_if_eq(&"policy").is_some() {
-            let Some(policy) = &raw.policy else {
+            let Some(policy) = policy else {
                 return (None, element.span);
             };
             element = policy;
@@ -216,6 +237,10 @@ impl Document {
 /// Reads a file: XML or YAML by its name's ending (`.xml`, `.yaml`, `.yml`, `.json`), else by its first character.
 pub fn read(source: &Arc<Source>) -> Document {
     let (raws, mut problems) = raw_definitions(source);
+    let file = Arc::new(Trees {
+        source: source.clone(),
+        trees: OnceLock::new(),
+    });
     let mut definitions = Vec::new();
     let mut broken = Vec::new();
     if raws.is_empty() && !problems.is_empty() {
@@ -237,7 +262,7 @@ pub fn read(source: &Arc<Source>) -> Document {
             read
         });
         let spans = SpanTable {
-            source: source.clone(),
+            file: file.clone(),
             index,
         };
         let located = Located {

@@ -74,11 +74,14 @@ rules! {
     EmptyValue = "empty-value": "A value is empty.", "<network><name></name></network>";
     BadValue = "bad-value": "A value is none that its field takes: a number, a size, a MAC, an IP address, a set of processors, one of certain words.", "<vcpu cpuset='3-1'>2</vcpu>";
     StatedTwice = "stated-twice": "One thing is said in two places.", "{domain: a, memory: 1 GiB, disks: {file: /a, type: block}}";
+    MoreProblems = "more-problems": "A definition has more problems than are told.", "";
     // Between definitions.
     UnknownReference = "unknown-reference": "A definition refers to an object that none of the definitions is.", "{domain: a, memory: 1 GiB, interfaces: {network: none-such}}";
     DuplicateName = "duplicate-name": "Two definitions of one kind have one name.", "network: a\n---\nnetwork: a";
     DuplicateUuid = "duplicate-uuid": "Two definitions of one kind have one uuid.", "network: a\nuuid: 86891d0f-b6bb-49f8-a013-bae443c08d82\n---\nnetwork: b\nuuid: 86891d0f-b6bb-49f8-a013-bae443c08d82";
     DuplicateBridge = "duplicate-bridge": "Two networks make one bridge.", "network: a\nbridge: virbr7\n---\nnetwork: b\nbridge: virbr7";
+    DuplicateMac = "duplicate-mac": "Two interfaces have one MAC address.", "domain: a\nmemory: 1 GiB\ninterfaces: {network: n, mac: 52:54:00:00:00:01}\n---\ndomain: b\nmemory: 1 GiB\ninterfaces: {network: n, mac: 52:54:00:00:00:01}\n---\nnetwork: n";
+    OverlappingNetworks = "overlapping-networks": "Two networks have addresses in common.", "network: a\nip: {address: 10.7.0.1, prefix: 16}\n---\nnetwork: b\nip: {address: 10.7.9.1, prefix: 24}";
     NotKept = "not-kept": "A document tells of what libvirt noted of a guest, and is nothing that a host can be kept equal to.", "<filterbinding><owner><name>a</name><uuid>86891d0f-b6bb-49f8-a013-bae443c08d82</uuid></owner><portdev name='vnet0'/><mac address='52:54:00:12:34:56'/><filterref filter='clean-traffic'/></filterbinding>";
     RecordSource = "record-source": "A snapshot or a port lacks what its type needs.", "<domainsnapshot><memory snapshot='external'/></domainsnapshot>";
     RecordConflict = "record-conflict": "A snapshot or a port says what its type does not take.", "<domainsnapshot><memory snapshot='no' file='/a'/></domainsnapshot>";

@@ -113,6 +113,10 @@ cases! {
     a_port_whose_plug_does_not_fit, "a.xml": "<networkport>\n  <uuid>5d744f21-ba4a-4d6e-bdb2-30a35ff3207d</uuid>\n  <owner><name>web</name><uuid>d54df46f-1ab5-4a22-8618-4560ef5fac2c</uuid></owner>\n  <mac address='52:54:00:7b:35:93'/>\n  <plug type='direct' bridge='virbr0' dev='eth0'/>\n</networkport>\n";
     a_binding_without_its_filter, "a.yaml": "nwfilterbinding: vnet0\nowner: {name: web, uuid: d54df46f-1ab5-4a22-8618-4560ef5fac2c}\nmac: 52:54:00:7b:35:93\n";
     records_among_definitions, "a.yaml": "network: a\n---\ndomainsnapshot: before\n---\nnwfilterbinding: vnet0\nowner: {name: web, uuid: d54df46f-1ab5-4a22-8618-4560ef5fac2c}\nmac: 52:54:00:7b:35:93\nfilterref: clean-traffic\n---\nnetworkport: 5d744f21-ba4a-4d6e-bdb2-30a35ff3207d\nowner: {name: web, uuid: d54df46f-1ab5-4a22-8618-4560ef5fac2c}\nmac: 52:54:00:7b:35:93\n";
+    one_mac_in_two_guests, "a.yaml": "- domain: a\n  memory: 1 GiB\n  interfaces: [{network: n, mac: 52:54:00:00:00:07}]\n- domain: b\n  memory: 1 GiB\n  interfaces: [{network: n, mac: 52:54:00:00:00:07}]\n- network: n\n";
+    one_mac_twice_in_a_guest, "a.yaml": "domain: a\nmemory: 1 GiB\ninterfaces:\n- {bridge: br0, mac: 52:54:00:00:00:07}\n- {bridge: br0, mac: 52:54:00:00:00:07}\n";
+    networks_that_overlap, "a.yaml": "- network: lan\n  ip: {address: 10.7.0.1, prefix: 16}\n- network: dmz\n  ip: {address: 10.7.9.1, netmask: 255.255.255.0}\n";
+    filters_that_lead_back_to_themselves, "a.yaml": "- nwfilter: a\n  filterref: b\n- nwfilter: b\n  filterref: c\n- nwfilter: c\n  filterref: a\n";
     one_name_twice, "a.yaml": "network: a\n---\nnetwork: a\n";
     one_uuid_twice, "a.yaml": "network: a\nuuid: 86891d0f-b6bb-49f8-a013-bae443c08d82\n---\nnetwork: b\nuuid: 86891d0f-b6bb-49f8-a013-bae443c08d82\n";
 }

@@ -1,11 +1,12 @@
-//! Rules between definitions: one identity, name or bridge claimed twice, references to nothing, and what cannot be kept.
+//! Rules between definitions: what there can be but once, claimed twice; references to nothing, and what cannot be kept.
 
+use super::clashes;
 use super::record::not_kept;
 use super::references::{Target, references};
 use crate::definition::{Definition, Kind};
 use crate::diagnostic::{Diagnostic, did_you_mean, one_of};
 use crate::document::{Document, Located};
-use crate::network::ForwardMode;
+use crate::network::{ForwardMode, Network};
 use crate::rule::Rule;
 use crate::source::{Source, Span};
 use std::borrow::Borrow;
@@ -14,11 +15,14 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
+/// Problems, each with the file that it is in.
+pub(super) type Problems = Vec<(Arc<Source>, Diagnostic)>;
+
 /// Everything wrong between the definitions of several files.
 ///
 /// A reference to a definition that is there but broken is no reference to nothing; where a whole file could not be read, references are not judged, as
 /// their targets may lie there.
-pub fn check<D: Borrow<Document>>(documents: &[D]) -> Vec<(Arc<Source>, Diagnostic)> {
+pub fn check<D: Borrow<Document>>(documents: &[D]) -> Problems {
     let (records, all): (Vec<&Located>, Vec<&Located>) = documents
         .iter()
         .flat_map(|document| &document.borrow().definitions)
@@ -68,6 +72,9 @@ pub fn check<D: Borrow<Document>>(documents: &[D]) -> Vec<(Arc<Source>, Diagnost
                 .then(|| format!("network {} makes the same bridge", other.name()))
         },
     );
+    clashes::macs(&all, &mut problems);
+    clashes::subnets(&all, &mut problems);
+    clashes::loops(&all, &mut problems);
     if documents
         .iter()
         .flat_map(|document| &document.borrow().broken)
@@ -83,22 +90,27 @@ fn made_bridge(definition: &Definition) -> Option<&str> {
     let Definition::Network(network) = definition else {
         return None;
     };
+    let bridge = network.bridge.as_ref();
+    bridge.filter(|_| makes_bridge(network))?.name.as_deref()
+}
+
+/// Whether a network has a bridge made for it, and so addresses of its own.
+pub(super) fn makes_bridge(network: &Network) -> bool {
     let mode = network
         .forward
         .as_ref()
         .map(|forward| forward.mode.unwrap_or(ForwardMode::Nat));
-    let makes = matches!(
+    matches!(
         mode,
         None | Some(ForwardMode::Nat | ForwardMode::Route | ForwardMode::Open)
-    );
-    network.bridge.as_ref().filter(|_| makes)?.name.as_deref()
+    )
 }
 
 /// Reports each pair of definitions that share a key, at both of them.
 fn twice<'l, K: Eq + Hash>(
     keyed: impl Iterator<Item = (K, &'l Located)>,
     rule: Rule,
-    problems: &mut Vec<(Arc<Source>, Diagnostic)>,
+    problems: &mut Problems,
     message: impl Fn(&Located, &Located) -> Option<String>,
 ) {
     let mut first: HashMap<K, &Located> = HashMap::new();
@@ -148,11 +160,7 @@ fn twice<'l, K: Eq + Hash>(
 }
 
 /// Reports references whose target no definition is.
-fn dangling<D: Borrow<Document>>(
-    documents: &[D],
-    all: &[&Located],
-    problems: &mut Vec<(Arc<Source>, Diagnostic)>,
-) {
+fn dangling<D: Borrow<Document>>(documents: &[D], all: &[&Located], problems: &mut Problems) {
     let mut names: HashSet<(Kind, String)> = all
         .iter()
         .map(|located| (located.kind(), located.name()))

@@ -5,6 +5,7 @@
 mod across;
 mod addresses;
 mod chardevs;
+mod clashes;
 mod devices;
 mod disks;
 mod filter;

@@ -11,6 +11,7 @@ pub(crate) fn one(located: &Located) -> Vec<Diagnostic> {
     let mut report = Report {
         located,
         problems: Vec::new(),
+        found: 0,
     };
     let needs_name = !matches!(
         located.definition,
@@ -36,13 +37,17 @@ pub(crate) fn one(located: &Located) -> Vec<Diagnostic> {
         Definition::NwFilterBinding(_) => {}
     }
     record::policy(located, &mut report);
-    report.problems
+    report.finish()
 }
+
+/// How many problems of one definition are told: each is looked up in the text, and nobody reads more.
+const MOST: usize = 250;
 
 /// Collects problems, each at a path of the definition.
 pub(crate) struct Report<'l> {
     located: &'l Located,
     problems: Vec<Diagnostic>,
+    found: usize,
 }
 
 impl Report<'_> {
@@ -54,11 +59,25 @@ impl Report<'_> {
         message: impl Into<String>,
         help: Option<&str>,
     ) {
+        self.found += 1;
+        if self.found > MOST {
+            return;
+        }
         let full = format!("{}/{path}", self.located.kind().root());
         let mut problem = Diagnostic::new(rule, self.located.spans.nearest(path), message)
             .at(full.trim_end_matches('/'));
         problem.help = help.map(str::to_owned);
         self.problems.push(problem);
+    }
+
+    fn finish(mut self) -> Vec<Diagnostic> {
+        if let Some(more @ 1..) = self.found.checked_sub(MOST) {
+            let span = self.located.spans.nearest("");
+            let message = format!("there are {more} more problems in this definition");
+            self.problems
+                .push(Diagnostic::new(Rule::MoreProblems, span, message));
+        }
+        self.problems
     }
 
     /// The same without help.
