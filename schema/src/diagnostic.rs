@@ -31,6 +31,12 @@ impl Diagnostic {
         }
     }
 
+    /// That a definition has more problems than are told.
+    pub(crate) fn more(number: usize, span: Span) -> Self {
+        let message = format!("there are {number} more problems in this definition");
+        Self::new(Rule::MoreProblems, span, message)
+    }
+
     /// The same with help.
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());

@@ -259,6 +259,7 @@ pub fn read(source: &Arc<Source>) -> Document {
             let mut inner = Decoder::new("policy");
             let read = Policy::decode(&mut inner, policy);
             decoder.problems.append(&mut inner.problems);
+            decoder.more += inner.more;
             read
         });
         let spans = SpanTable {
@@ -274,6 +275,10 @@ pub fn read(source: &Arc<Source>) -> Document {
         };
         if decoder.problems.is_empty() {
             decoder.problems = check::one(&located);
+        } else if decoder.more > 0 {
+            decoder
+                .problems
+                .push(Diagnostic::more(decoder.more, raw.span));
         }
         if decoder.problems.is_empty() {
             definitions.push(located);

@@ -4,6 +4,7 @@
 //! does not fit its text (it belongs to another text) is cut to it.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// One file's text, with the path by which people know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub struct Source {
     pub path: PathBuf,
     /// The whole text.
     pub text: String,
+    /// Where each line begins; made when it is first asked for.
+    lines: OnceLock<Box<[usize]>>,
 }
 
 /// A range of bytes in a [`Source`]'s text, end excluded.
@@ -48,7 +51,15 @@ impl Source {
         Self {
             path: path.into(),
             text: text.into(),
+            lines: OnceLock::new(),
         }
+    }
+
+    fn lines(&self) -> &[usize] {
+        self.lines.get_or_init(|| {
+            let ends = self.text.match_indices('\n').map(|(at, _)| at + 1);
+            std::iter::once(0).chain(ends).collect()
+        })
     }
 
     /// Line and column of a byte offset; an offset beyond the end is the end.
@@ -57,12 +68,16 @@ impl Source {
         while !self.text.is_char_boundary(offset) {
             offset -= 1;
         }
-        let (before, _) = self.text.split_at(offset);
-        let line = before.matches('\n').count() + 1;
-        let last = before.rsplit('\n').next().unwrap_or(before);
+        let line = self.lines().partition_point(|start| *start <= offset);
+        let start = self
+            .lines()
+            .get(line.saturating_sub(1))
+            .copied()
+            .unwrap_or(0);
+        let before = self.text.get(start..offset).unwrap_or("");
         Position {
-            line,
-            column: last.chars().count() + 1,
+            line: line.max(1),
+            column: before.chars().count() + 1,
         }
     }
 
@@ -73,10 +88,12 @@ impl Source {
 
     /// The whole line (without its end) that holds a byte offset.
     pub fn line_of(&self, offset: usize) -> &str {
-        self.text
-            .lines()
-            .nth(self.position(offset).line - 1)
-            .unwrap_or("")
+        let line = self.position(offset).line;
+        let start = self.lines().get(line - 1).copied().unwrap_or(0);
+        let end = self.lines().get(line).copied().unwrap_or(self.text.len());
+        let whole = self.text.get(start..end).unwrap_or("");
+        let whole = whole.strip_suffix('\n').unwrap_or(whole);
+        whole.strip_suffix('\r').unwrap_or(whole)
     }
 }
 

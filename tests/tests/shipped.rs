@@ -36,10 +36,7 @@ fn sound(directory: &str) -> Result<(), Box<dyn Error>> {
     let mut documents: Vec<Document> = Vec::new();
     for path in paths {
         let text = fs::read_to_string(&path)?;
-        let document = read(&Arc::new(Source {
-            path: path.clone(),
-            text,
-        }));
+        let document = read(&Arc::new(Source::new(path.clone(), text)));
         assert!(
             document.problems.is_empty(),
             "{}: {:#?}",

@@ -118,9 +118,6 @@ fn read(file: &Path) -> miette::Result<Vec<Arc<Document>>> {
             .read()
             .map_err(|error| plain(&error));
     }
-    let source = Source {
-        path: PathBuf::from(input::NAME),
-        text: input::whole()?,
-    };
+    let source = Source::new(input::NAME, input::whole()?);
     Ok(vec![Arc::new(vireo_schema::read(&Arc::new(source)))])
 }

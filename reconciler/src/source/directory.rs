@@ -168,10 +168,7 @@ fn metadata_within(path: &Path, root: &Path) -> io::Result<Option<fs::Metadata>>
 
 fn read_file(path: &Path) -> Document {
     match read_text(path) {
-        Ok(text) => vireo_schema::read(&Arc::new(vireo_schema::Source {
-            path: path.to_owned(),
-            text,
-        })),
+        Ok(text) => vireo_schema::read(&Arc::new(vireo_schema::Source::new(path, text))),
         Err(error) => Document::unreadable(path, &error.to_string()),
     }
 }

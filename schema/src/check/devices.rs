@@ -11,7 +11,7 @@ use crate::domain::hostdev::{Hostdev, HostdevType};
 use crate::domain::interface::{Interface, InterfaceType};
 use crate::domain::memory::ShmemModelName;
 use crate::domain::misc::{InputBus, IommuModel};
-use crate::domain::{Devices, Domain};
+use crate::domain::{Devices, Domain, DomainType};
 use crate::rule::Rule;
 use crate::scalar::{Number, OnOff};
 use std::collections::{BTreeSet, HashSet};
@@ -21,8 +21,25 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
     let Some(devices) = &domain.devices else {
         return;
     };
+    // Elsewhere a bridge is called as its maker pleases, such as `VM Network`.
+    let has_links = !matches!(
+        domain.kind,
+        Some(
+            DomainType::Vmware
+                | DomainType::Hyperv
+                | DomainType::Vbox
+                | DomainType::Hvf
+                | DomainType::Vz
+                | DomainType::Parallels
+                | DomainType::Phyp
+        )
+    );
     for (i, interface) in devices.interfaces.iter().enumerate() {
-        self::interface(interface, &format!("devices/interface[{}]", i + 1), r);
+        let path = format!("devices/interface[{}]", i + 1);
+        self::interface(interface, &path, r);
+        if has_links {
+            link_names(interface, &path, r);
+        }
     }
     super::chardevs::check(domain, devices, r);
     for (i, graphics) in devices.graphics.iter().enumerate() {
@@ -40,6 +57,38 @@ pub(crate) fn is_link_name(name: &str) -> bool {
     (1..=15).contains(&name.len())
         && !matches!(name, "." | "..")
         && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control())
+}
+
+/// Names of links are names that the kernel takes, on hosts that have Linux's links.
+fn link_names(interface: &Interface, path: &str, r: &mut Report<'_>) {
+    let source = interface.source.as_ref();
+    let names = [
+        (
+            source.and_then(|source| source.bridge.as_deref()),
+            "source/@bridge",
+        ),
+        (
+            interface
+                .target
+                .as_ref()
+                .and_then(|target| target.dev.as_deref()),
+            "target/@dev",
+        ),
+    ];
+    for (name, at) in names {
+        if let Some(name) = name
+            && !is_link_name(name)
+        {
+            r.add(
+                Rule::LinkName,
+                &format!("{path}/{at}"),
+                format!(
+                    "`{name}` is no name of a link: 1 to 15 bytes without `/`, `:` and white space"
+                ),
+                None,
+            );
+        }
+    }
 }
 
 fn interface(interface: &Interface, path: &str, r: &mut Report<'_>) {
@@ -85,33 +134,6 @@ fn interface(interface: &Interface, path: &str, r: &mut Report<'_>) {
             "the address is a group's: the first octet must be even",
             None,
         );
-    }
-    let names = [
-        (
-            source.and_then(|source| source.bridge.as_deref()),
-            "source/@bridge",
-        ),
-        (
-            interface
-                .target
-                .as_ref()
-                .and_then(|target| target.dev.as_deref()),
-            "target/@dev",
-        ),
-    ];
-    for (name, at) in names {
-        if let Some(name) = name
-            && !is_link_name(name)
-        {
-            r.add(
-                Rule::LinkName,
-                &format!("{path}/{at}"),
-                format!(
-                    "`{name}` is no name of a link: 1 to 15 bytes without `/`, `:` and white space"
-                ),
-                None,
-            );
-        }
     }
     let mtu = interface.mtu.as_ref().and_then(|mtu| mtu.size);
     if mtu.is_some_and(|mtu| !(68..=65535).contains(&mtu)) {

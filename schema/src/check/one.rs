@@ -4,6 +4,7 @@ use super::{addresses, devices, disks, machine, record, storage};
 use crate::definition::Definition;
 use crate::diagnostic::Diagnostic;
 use crate::document::Located;
+use crate::element::decode::MOST;
 use crate::rule::Rule;
 
 /// Everything wrong between the fields of one definition.
@@ -39,9 +40,6 @@ pub(crate) fn one(located: &Located) -> Vec<Diagnostic> {
     record::policy(located, &mut report);
     report.finish()
 }
-
-/// How many problems of one definition are told: each is looked up in the text, and nobody reads more.
-const MOST: usize = 250;
 
 /// Collects problems, each at a path of the definition.
 pub(crate) struct Report<'l> {

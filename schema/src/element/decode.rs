@@ -8,11 +8,16 @@ use crate::scalar::{DefaultUnit, Scalar, ScalarInfo, Size};
 use crate::source::Span;
 use crate::tree::{Attribute, Element as Tree, Foreign};
 
+/// How many problems of one definition are told: nobody reads more, and a file can have millions.
+pub(crate) const MOST: usize = 250;
+
 /// Collects the problems of one document while its tree is decoded.
 #[derive(Debug, Default)]
 pub struct Decoder {
     /// What was wrong so far.
     pub problems: Vec<Diagnostic>,
+    /// How many more there are.
+    pub more: usize,
     path: Vec<(&'static str, usize)>,
     looks: Vec<Look>,
 }
@@ -22,6 +27,7 @@ impl Decoder {
     pub fn new(root: &'static str) -> Self {
         Self {
             problems: Vec::new(),
+            more: 0,
             path: vec![(root, 0)],
             looks: Vec::new(),
         }
@@ -53,13 +59,24 @@ impl Decoder {
 
     /// Notes a problem at the element at hand.
     pub fn report(&mut self, problem: Diagnostic) {
-        let path = self.path();
-        self.problems.push(problem.at(path));
+        if !self.is_full() {
+            let path = self.path();
+            self.problems.push(problem.at(path));
+        }
+    }
+
+    /// Whether no more problems are told; then one more is counted, and need not be put into words.
+    fn is_full(&mut self) -> bool {
+        let full = self.problems.len() >= MOST;
+        self.more += usize::from(full);
+        full
     }
 
     fn report_at(&mut self, tail: &str, problem: Diagnostic) {
-        let path = format!("{}/{tail}", self.path());
-        self.problems.push(problem.at(path));
+        if !self.is_full() {
+            let path = format!("{}/{tail}", self.path());
+            self.problems.push(problem.at(path));
+        }
     }
 
     /// Decodes a child element, its name and number put on the path.
@@ -132,6 +149,9 @@ impl Decoder {
         attribute: &Attribute<'_>,
         info: &'static ElementInfo,
     ) {
+        if self.is_full() {
+            return;
+        }
         let message = format!("<{}> has no attribute `{}`", tree.name, attribute.name);
         let help = if info.takes_child(&attribute.name) {
             format!("`{0}` is an element here: <{0}>", attribute.name)
@@ -145,6 +165,9 @@ impl Decoder {
     }
 
     fn unknown_child(&mut self, tree: &Tree<'_>, child: &Tree<'_>, info: &'static ElementInfo) {
+        if self.is_full() {
+            return;
+        }
         let message = format!("<{}> has no element <{}>", tree.name, child.name);
         let help = if info.takes_attribute(&child.name) {
             format!("`{}` is an attribute here", child.name)
@@ -164,6 +187,7 @@ impl Decoder {
                 self.looks.extend(Look::of(place, &value, text));
                 Some(value)
             }
+            Err(_) if self.is_full() => None,
             Err(why) => {
                 let problem = bad_value(&T::INFO, text, &why, span);
                 match place {

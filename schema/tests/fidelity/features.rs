@@ -48,6 +48,12 @@ fn other_hypervisors_get_their_arguments() {
         "<devices><interface type='vds'><source switchid='aa bb cc dd ee ff 00 11-22 33 44 55 66 77 88 99' portid='32' portgroupid='dvportgroup-357' connectionid='2135926360'/></interface></devices>\
          <vmware:datacenterpath>one/two/centre</vmware:datacenterpath>",
     ));
+    comes_back(&foreign(
+        "vmware",
+        "vmware",
+        "hvm",
+        "<devices><interface type='bridge'><source bridge='VM Network: second'/></interface></devices>",
+    ));
 }
 
 #[test]

@@ -418,10 +418,6 @@ const LOOSE: &[(&str, &str)] = &[
         "(domainsnapshot/",
         "a guest inside of a snapshot may be its uuid alone",
     ),
-    (
-        "is no name of a link",
-        "a rule of links, not of the field's type",
-    ),
     ("is not states such as", "words in any case, in lists"),
     (
         "or a number",

@@ -124,10 +124,10 @@ impl Files {
                 Some((old, document)) if old == text => document,
                 _ => {
                     let path = PathBuf::from(format!("/desired/{name}"));
-                    Arc::new(vireo_schema::read(&Arc::new(vireo_schema::Source {
+                    Arc::new(vireo_schema::read(&Arc::new(vireo_schema::Source::new(
                         path,
-                        text: text.clone(),
-                    })))
+                        text.clone(),
+                    ))))
                 }
             };
             shared.documents.insert(name, (text, document));
