@@ -1,7 +1,8 @@
 //! ext4 (and ext2, ext3), by the crate `ext4-view`.
 //!
 //! In comes a part of a disk whose superblock has the mark; out goes a [`FileSystem`]. The journal of a guest that was not shut down is taken into account, in
-//! memory. Before the crate sees it, the superblock's numbers are held against the partition's size: some of them the crate turns into memory.
+//! memory. Before the crate sees them, the superblock's numbers are held against the partition's size, and a symbolic link's length against the longest path:
+//! the crate turns them into memory.
 
 use std::error::Error;
 
@@ -19,6 +20,13 @@ const MOST_BLOCK_SHIFT: u32 = 6;
 const MOST_GROUPS: u64 = 1 << 20;
 /// Bytes of one directory, at most.
 const MOST_DIRECTORY: u64 = 4 << 20;
+
+/// Bytes of a path, at most: Linux's PATH_MAX.
+const MOST_PATH: u64 = 4096;
+/// Symbolic links on the way to one file, at most: as many as Linux follows.
+const MOST_LINKS: u32 = 40;
+/// Names on the way to one file, at most, those of followed links with them.
+const MOST_STEPS: usize = 256;
 
 /// An open file system.
 pub(super) struct Volume {
@@ -91,6 +99,53 @@ impl From<Ext4Error> for FileError {
     }
 }
 
+impl Volume {
+    /// The path without symbolic links of what `path` leads to. The crate would follow them as well, and take a link's length on trust.
+    fn follow(&self, path: &str) -> Result<String, FileError> {
+        let mut there: Vec<String> = Vec::new();
+        let mut ahead: Vec<String> = names_backwards(path);
+        let mut links = 0;
+        for _ in 0..MOST_STEPS {
+            let Some(name) = ahead.pop() else {
+                return Ok(format!("/{}", there.join("/")));
+            };
+            if name == ".." {
+                there.pop();
+                continue;
+            }
+            there.push(name);
+            let place = format!("/{}", there.join("/"));
+            let about = self.fs.symlink_metadata(place.as_str())?;
+            if !about.is_symlink() {
+                continue;
+            }
+            links += 1;
+            if links > MOST_LINKS {
+                return Err(FileError::Unreadable("too many symbolic links".into()));
+            }
+            if about.len() > MOST_PATH {
+                let (len, limit) = (about.len(), MOST_PATH);
+                return Err(FileError::TooLarge { len, limit });
+            }
+            let target = self.fs.read_link(place.as_str())?;
+            let target = std::str::from_utf8(target.as_ref())
+                .map_err(|_| FileError::Unreadable(format!("{place} leads to no UTF-8")))?;
+            match target.starts_with('/') {
+                true => there.clear(),
+                false => drop(there.pop()),
+            }
+            ahead.extend(names_backwards(target));
+        }
+        Err(FileError::Unreadable("its path is too long".into()))
+    }
+}
+
+/// The names of a path, the first one last.
+fn names_backwards(path: &str) -> Vec<String> {
+    let names = path.split('/').filter(|name| !matches!(*name, "" | "."));
+    names.rev().map(str::to_owned).collect()
+}
+
 impl FileSystem for Volume {
     fn kind(&self) -> &'static str {
         "ext4"
@@ -105,10 +160,12 @@ impl FileSystem for Volume {
     }
 
     fn open(&self, path: &str) -> Result<Box<dyn Contents + '_>, FileError> {
-        Ok(Box::new(Open(self.fs.open(path)?)))
+        Ok(Box::new(Open(self.fs.open(self.follow(path)?.as_str())?)))
     }
 
     fn list(&self, path: &str) -> Result<Vec<String>, FileError> {
+        let path = self.follow(path)?;
+        let path = path.as_str();
         let about = self.fs.metadata(path)?;
         if !about.is_dir() {
             return Err(FileError::Kind("directory"));

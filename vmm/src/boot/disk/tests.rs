@@ -266,6 +266,26 @@ fn links_that_lead_to_one_another_end() {
 }
 
 #[test]
+fn a_link_that_claims_a_great_length_costs_no_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("root");
+    root(&dir);
+    let Some(mut image) = ext4(&dir, &["-t", "ext4", "-O", "^metadata_csum"]) else {
+        return;
+    };
+    // A short link's target is in its inode, at byte 0x28; the mode is at the inode's beginning, the length's upper half at byte 0x6c.
+    let is_link = |at: &[u8]| at.starts_with(b"\xff\xa1") && at.ends_with(b"boot/vmlinuz");
+    let mut inodes = image.windows(0x28 + "boot/vmlinuz".len());
+    let inode = inodes.position(is_link).unwrap();
+    image[inode + 0x6c..inode + 0x70].copy_from_slice(&16_u32.to_le_bytes());
+    let found = booted(&spec(image)).unwrap_err();
+    assert!(
+        found.contains("which has 68719476748 bytes, more than the 4096 that are read"),
+        "{found}"
+    );
+}
+
+#[test]
 fn a_kernel_larger_than_the_guests_memory_is_not_read() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().join("root");
