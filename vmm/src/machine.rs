@@ -10,6 +10,7 @@
 //! privilege that was dropped, and the guest's process, console and control socket stay what they are.
 
 mod chips;
+mod disks;
 mod plug;
 
 use std::io;
@@ -22,9 +23,9 @@ use vm_memory::GuestMemoryMmap;
 use crate::acpi::{self, AcpiError};
 use crate::boot::{self, BootError, Images};
 use crate::bus::{Bus, BusError, SharedDevice, lock};
-use crate::config::{self, Bytes, Guest, LinkState};
+use crate::config::{self, Bytes, Guest, Limits, LinkState};
 use crate::console::Console;
-use crate::control::wire::BalloonStats;
+use crate::control::wire::{BalloonStats, DiskStats};
 use crate::core_dump::CoreFile;
 use crate::cpuid::topology::Topology;
 use crate::cpuid::{CpuError, Host, Processors};
@@ -42,6 +43,7 @@ use crate::smbios::{self, SmbiosError};
 use crate::vcpu::{Core, Registers, StateError, Vcpu, VcpuError};
 use chips::Chips;
 
+pub use disks::NoDisk;
 pub use plug::PlugError;
 
 /// Why there is no machine.
@@ -375,6 +377,16 @@ impl Machine {
     /// Pulls the cable of the interface named `id`, or puts it in; says whether that changed anything.
     pub fn set_link(&self, id: &str, state: LinkState) -> Result<bool, NoInterface> {
         self.devices.plugged.set_link(id, state)
+    }
+
+    /// Puts the disk named `id`, and with it those of its group, under these limits; says whether that changed anything.
+    pub fn set_limits(&self, id: &str, limits: &Limits) -> Result<bool, NoDisk> {
+        self.devices.plugged.disks().set_limits(id, limits)
+    }
+
+    /// How the disks are.
+    pub fn disks(&self) -> Vec<DiskStats> {
+        self.devices.plugged.disks().stats()
     }
 
     /// How the ports of the virtio console are.

@@ -22,6 +22,7 @@ use crate::host::cgroup::Cgroups;
 use crate::host::process::{Detached, Handle, Identity};
 use crate::inventory::{Guest, GuestState};
 use crate::resolve;
+use crate::resolve::limits::Limits;
 use crate::units::Bytes;
 
 /// Evaluates an expression with the driver of that name: each is a type of its own, and their methods are asynchronous.
@@ -197,17 +198,36 @@ impl Guests {
             self.set_link(domain.uuid, domain.driver, interface.index, false)
                 .await?;
         }
-        // The builtin monitor has read it; QEMU begins with all of the memory.
+        // The builtin monitor has read the rest; QEMU begins without limits, and with all of the memory.
+        if domain.driver != resolve::Driver::Qemu {
+            return Ok(());
+        }
+        for disk in domain.disks.iter().filter(|d| !d.limits.is_default()) {
+            self.set_limits(domain.uuid, domain.driver, &disk.target, &disk.limits)
+                .await?;
+        }
         let memory = &domain.memory;
-        if domain.driver == resolve::Driver::Qemu
-            && domain.balloon
-            && memory.current < memory.maximum
-        {
+        if domain.balloon && memory.current < memory.maximum {
             return self
                 .set_balloon(domain.uuid, domain.driver, memory.current)
                 .await;
         }
         Ok(())
+    }
+
+    /// Puts a guest's disk, and the others of its group, under these limits.
+    ///
+    /// # Errors
+    /// The monitor does not answer, or refuses.
+    pub async fn set_limits(
+        &self,
+        guest: Uuid,
+        driver: resolve::Driver,
+        disk: &str,
+        limits: &Limits,
+    ) -> Result<(), EffectError> {
+        let request = Request::Limits(disk.to_owned(), Box::new(limits.clone()));
+        self.ask("limit a disk of", guest, driver, request).await
     }
 
     /// The lock, or `None` if a process of the guest has it. Somebody who looks at neither for a moment is one who starts or stops it: that is waited for.
@@ -385,6 +405,7 @@ async fn look(dir: &GuestDir, launch: Launch) -> Guest {
                 reason: words.reason.unwrap_or_else(|| "killed".to_owned()),
             },
             balloon: None,
+            disks: BTreeMap::new(),
         };
     };
     let vitals = with_driver!(driver, driver => driver.vitals(dir).await);
@@ -392,6 +413,7 @@ async fn look(dir: &GuestDir, launch: Launch) -> Guest {
         paused,
         preserved,
         balloon,
+        disks,
     } = vitals.unwrap_or_else(|error| {
         tracing::warn!(guest = %launch.domain.name, error = %with_causes(&error), "a guest's monitor does not answer");
         let LastWords { paused, .. } = with_driver!(driver, driver => driver.last_words(dir));
@@ -408,6 +430,7 @@ async fn look(dir: &GuestDir, launch: Launch) -> Guest {
             (None, false) => GuestState::Running { pid },
         },
         balloon,
+        disks,
     }
 }
 

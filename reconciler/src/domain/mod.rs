@@ -22,6 +22,7 @@ pub mod qemu;
 mod testing;
 mod vsock;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::future::Future;
 use std::path::PathBuf;
@@ -31,7 +32,9 @@ use uuid::Uuid;
 
 pub use self::directory::GuestDir;
 pub use self::guests::{Guests, GuestsError};
+use crate::inventory::GuestDisk;
 use crate::resolve::domain::Domain;
+use crate::resolve::limits::Limits;
 use crate::units::Bytes;
 
 /// What a guest is started as. Written into its directory, read back as the truth of what runs.
@@ -93,10 +96,12 @@ pub struct Vitals {
     pub preserved: Option<String>,
     /// What the guest has been asked to keep of its memory, where the monitor tells.
     pub balloon: Option<Bytes>,
+    /// How its disks are, by target, where the monitor tells.
+    pub disks: BTreeMap<String, GuestDisk>,
 }
 
 /// What may be asked of a monitor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// Press the power button: the guest shuts down if it will.
     PowerButton,
@@ -108,19 +113,22 @@ pub enum Request {
     Balloon(Bytes),
     /// Put the cable of an interface in, or pull it. The interface by its place in the definition, from 0.
     Link(usize, bool),
+    /// Put the disk with this target, and the others of its group, under these limits.
+    Limits(String, Box<Limits>),
     /// End the guest and the monitor at once, images in order.
     Quit,
 }
 
 impl Request {
     /// What is tried, for messages.
-    const fn what(self) -> &'static str {
+    const fn what(&self) -> &'static str {
         match self {
             Self::PowerButton => "press the power button",
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Balloon(_) => "set the balloon",
             Self::Link(..) => "set a link",
+            Self::Limits(..) => "limit a disk",
             Self::Quit => "end",
         }
     }

@@ -9,6 +9,7 @@ use crate::resolve::domain::{
     Action, Backend, Bandwidth, Boot, Chardev, Clock, Cpu, Disk, Domain, Events, Interface,
     InterfaceSource, Lifecycle, Machine, Memory, Rng, Tuning, Vcpus,
 };
+use crate::resolve::limits::Limits;
 use crate::resolve::storage::ImageFormat;
 use crate::resolve::{Driver, WantedState};
 use crate::units::Bytes;
@@ -109,6 +110,7 @@ pub fn disk(target: &str, bus: &str) -> Disk {
         io: None,
         discard: None,
         serial: None,
+        limits: Limits::default(),
         boot_order: None,
         address: None,
     }

@@ -16,6 +16,7 @@ use crate::ledger::Entry;
 use crate::object::ObjectId;
 use crate::resolve::Driver;
 use crate::resolve::domain::{Bandwidth, Tuning};
+use crate::resolve::limits::Limits;
 use crate::resolve::network::{Bridge, Route};
 use crate::resolve::storage::{Permissions, Volume};
 use crate::units::Bytes;
@@ -211,6 +212,17 @@ pub enum Effect {
         driver: Driver,
         /// Memory left to the guest.
         size: Bytes,
+    },
+    /// Puts a disk of a running guest, and the others of its group, under these limits.
+    SetDiskLimits {
+        /// The guest.
+        guest: Uuid,
+        /// Who runs it.
+        driver: Driver,
+        /// The disk's target.
+        disk: String,
+        /// Limits.
+        limits: Box<Limits>,
     },
     /// Rewrites `launch.json` of a running guest after a live change, so that it says what runs.
     RecordLaunch(Box<Launch>),

@@ -252,6 +252,12 @@ impl Host for RealHost {
                 driver,
                 size,
             } => self.guests.set_balloon(guest, driver, size).await,
+            Effect::SetDiskLimits {
+                guest,
+                driver,
+                disk,
+                limits,
+            } => self.guests.set_limits(guest, driver, &disk, &limits).await,
             Effect::RecordLaunch(launch) => self.guests.record(&launch),
             Effect::ReleaseGuest { guest } => self.guests.release(guest),
         }

@@ -21,6 +21,7 @@ use uuid::Uuid;
 use crate::compile::nft::{ChainName, MapElement, TableName};
 use crate::domain::Launch;
 use crate::resolve::domain::{Bandwidth, Tuning};
+use crate::resolve::limits::Limits;
 use crate::resolve::network::Route;
 use crate::resolve::storage::{ImageFormat, Permissions};
 use crate::units::Bytes;
@@ -188,6 +189,18 @@ pub struct Guest {
     pub state: GuestState,
     /// What the guest has been asked to keep of its memory; `None` where its monitor does not tell (QEMU tells only how far the guest has come).
     pub balloon: Option<Bytes>,
+    /// How its disks are, by target; those that its monitor does not tell of are not there.
+    #[serde(default)]
+    pub disks: BTreeMap<String, GuestDisk>,
+}
+
+/// How a disk of a running guest is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestDisk {
+    /// What the guest sees of it.
+    pub capacity: Bytes,
+    /// What its requests may come to.
+    pub limits: Limits,
 }
 
 /// How a guest does.

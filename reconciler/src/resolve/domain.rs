@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::limits::Limits;
 use super::storage::ImageFormat;
 use super::{Driver, WantedState};
 use crate::inventory::CgroupVersion;
@@ -184,6 +185,9 @@ pub struct Disk {
     pub discard: Option<String>,
     /// `<serial>`, at most 20 bytes for virtio.
     pub serial: Option<String>,
+    /// `<iotune>`. Applied live.
+    #[serde(default)]
+    pub limits: Limits,
     /// `<boot order>`.
     pub boot_order: Option<u32>,
     /// `<address>`.

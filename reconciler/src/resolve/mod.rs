@@ -8,6 +8,7 @@
 
 pub mod domain;
 pub mod from;
+pub mod limits;
 pub mod network;
 pub mod storage;
 

@@ -92,7 +92,7 @@ pub fn strike(world: &mut World, rng: &mut fastrand::Rng, auditor: &Mutex<Audito
         .filter(|(_, link)| link.owner.is_some())
         .map(|(name, _)| name.clone())
         .collect();
-    match rng.u32(0..12) {
+    match rng.u32(0..13) {
         0..3 => kill_guest(world, rng),
         3 => delete_link(world, rng, &ours),
         4 => change_link(world, rng, &ours),
@@ -135,8 +135,19 @@ pub fn strike(world: &mut World, rng: &mut fastrand::Rng, auditor: &Mutex<Audito
             guest.balloon = guest.balloon.map(|_| Bytes::mib(16));
             format!("the balloon of {} is changed", guest.launch.domain.name)
         }
+        11 => limit_disk(world, rng),
         _ => lose_volume(world, rng, auditor),
     }
+}
+
+fn limit_disk(world: &mut World, rng: &mut fastrand::Rng) -> String {
+    let guests = world.inventory.guests.values_mut();
+    let mut disks: Vec<_> = guests.flat_map(|guest| guest.disks.iter_mut()).collect();
+    let Some((name, disk)) = rng.choice(&mut disks) else {
+        return "there is no disk to limit".to_owned();
+    };
+    disk.limits.request_size = Some(rng.u64(1..100));
+    format!("the limits of a disk {name} are changed")
 }
 
 fn kill_guest(world: &mut World, rng: &mut fastrand::Rng) -> String {

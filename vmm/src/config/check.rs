@@ -249,6 +249,10 @@ impl Guest {
 pub(super) struct Problems(Vec<Problem>);
 
 impl Problems {
+    pub(super) fn into_inner(self) -> Vec<Problem> {
+        self.0
+    }
+
     pub(super) fn require(
         &mut self,
         field: impl Into<String>,

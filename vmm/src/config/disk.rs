@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::check::Problems;
+use super::limits::{self, Limits};
 
 /// A virtio block device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +35,9 @@ pub struct Disk {
     /// What becomes of space that the guest says it no longer needs.
     #[serde(default, skip_serializing_if = "Discard::is_default")]
     pub discard: Discard,
+    /// What its requests may come to; a request `limits` changes it later.
+    #[serde(default, skip_serializing_if = "Limits::is_default")]
+    pub limits: Limits,
     /// PCI slot, 1 to 31; the first free one if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<u8>,
@@ -80,6 +84,7 @@ impl Discard {
 }
 
 pub(super) fn check<'a>(disks: &'a [Disk], ids: &mut HashSet<&'a str>, p: &mut Problems) {
+    limits::check(disks, p);
     for (i, disk) in disks.iter().enumerate() {
         p.id(format!("disks[{i}].id"), &disk.id, ids);
         if let Some(serial) = &disk.serial {

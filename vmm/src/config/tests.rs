@@ -116,6 +116,7 @@ fn more_devices_than_slots_are_refused() {
         readonly: false,
         shareable: false,
         discard: Discard::Unmap,
+        limits: Limits::default(),
         serial: None,
         cache: Cache::default(),
         slot: None,
@@ -255,4 +256,63 @@ fn a_guest_boots_a_kernel_or_one_of_its_disks_and_not_both() {
     }
     assert!(boot("{disk: vda, initrd: /i}").contains("boot.initrd: it belongs to a kernel"));
     assert!(boot("{disk: sda}").contains("boot.disk: no disk has the id \"sda\""));
+}
+
+#[test]
+fn limits_that_no_disk_can_keep_are_refused_by_their_field() {
+    let problems = |limits: &str| {
+        let text = WHOLE.replace("cache: none", &format!("limits: {{{limits}}}"));
+        match Guest::parse(&text) {
+            Err(ConfigError::Invalid(problems)) => {
+                problems.into_iter().map(|p| p.field).collect::<Vec<_>>()
+            }
+            other => other.map(|_| Vec::new()).expect("it parses"),
+        }
+    };
+    for sound in [
+        "total-bytes: {rate: 1}",
+        "read-requests: {rate: 10, max: 10, length: 1}, request-size: 4096, group: a",
+        "write-bytes: {rate: 10, max: 20, length: 60}",
+        "write-bytes: {rate: 1000000000000000}",
+    ] {
+        assert!(problems(sound).is_empty(), "{sound}");
+    }
+    for (wrong, field) in [
+        ("total-bytes: {rate: 0}", "total-bytes"),
+        ("total-bytes: {rate: 1000000000000001}", "total-bytes"),
+        ("read-bytes: {rate: 10, max: 9}", "read-bytes"),
+        ("write-bytes: {rate: 10, max: 20, length: 0}", "write-bytes"),
+        ("total-requests: {rate: 10, length: 2}", "total-requests"),
+        (
+            "read-requests: {rate: 1, max: 1000000000000, length: 1001}",
+            "read-requests",
+        ),
+        (
+            "write-requests: {rate: 1, max: 2, length: 18446744073709551615}",
+            "write-requests",
+        ),
+        ("request-size: 0", "request-size"),
+        ("group: ''", "group"),
+    ] {
+        assert_eq!(problems(wrong), [format!("disks[0].limits.{field}")]);
+    }
+}
+
+#[test]
+fn disks_of_one_group_state_one_limit() {
+    let mut guest = Guest::parse(WHOLE).expect("sound");
+    let limits = |rate| Limits {
+        total_bytes: Some(Limit {
+            rate,
+            max: None,
+            length: None,
+        }),
+        group: Some("slow".into()),
+        ..Limits::default()
+    };
+    guest.disks[0].limits = limits(1000);
+    guest.disks[1].limits = limits(1000);
+    assert!(guest.check().is_empty());
+    guest.disks[1].limits = limits(2000);
+    assert_eq!(fields(&guest), ["disks[1].limits.group"]);
 }

@@ -459,7 +459,7 @@ impl<'a> Owner<'a> {
             Request::PowerButton { .. } => Wish::PowerButton,
             Request::Reset { .. } => Wish::Reset,
             Request::Quit { .. } => Wish::Quit,
-            Request::Balloon { .. } | Request::Link { .. } => Wish::Device,
+            Request::Balloon { .. } | Request::Link { .. } | Request::Limits { .. } => Wish::Device,
         };
         let action = self
             .life
@@ -490,6 +490,19 @@ impl<'a> Owner<'a> {
                 if done.map_err(|error| failure(Code::NoInterface, &error))? {
                     let word = if state.is_up() { "up" } else { "down" };
                     self.event(EventKind::Link, Some(format!("{interface} is {word}")));
+                }
+                Ok(())
+            }
+            Request::Limits { disk, limits, .. } => {
+                if let Some(problem) = limits.check().first() {
+                    return Err(Failure {
+                        code: Code::BadRequest,
+                        message: problem.to_string(),
+                    });
+                }
+                let done = self.machine.set_limits(disk, limits);
+                if done.map_err(|error| failure(Code::NoDisk, &error))? {
+                    self.event(EventKind::Limits, Some(disk.clone()));
                 }
                 Ok(())
             }
@@ -541,6 +554,7 @@ impl<'a> Owner<'a> {
             resets: self.resets,
             cpu_time_us: u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX),
             balloon: self.machine.balloon(),
+            disks: self.machine.disks(),
         }
     }
 

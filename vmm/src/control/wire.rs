@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::life::Reason;
-use crate::config::{Bytes, LinkState};
+use crate::config::{Bytes, Limits, LinkState};
 use crate::sandbox::Layers;
 
 /// A request. `id` is the client's own number and comes back in the answer.
@@ -68,6 +68,15 @@ pub enum Request {
         /// How the guest is to find its link.
         state: LinkState,
     },
+    /// Put a disk, and the others of its group, under these limits.
+    Limits {
+        /// The request's number.
+        id: u64,
+        /// The disk's name.
+        disk: String,
+        /// All of its limits: what is left out has none.
+        limits: Box<Limits>,
+    },
     /// Counters; answered with [`Stats`].
     Stats {
         /// The request's number.
@@ -95,6 +104,7 @@ impl Request {
             | Self::Quit { id }
             | Self::Balloon { id, .. }
             | Self::Link { id, .. }
+            | Self::Limits { id, .. }
             | Self::Stats { id }
             | Self::Events { id, .. } => id,
         }
@@ -161,6 +171,8 @@ pub enum Code {
     NoBalloon,
     /// The guest has no interface of this name.
     NoInterface,
+    /// The guest has no disk of this name.
+    NoDisk,
     /// It was tried and went wrong.
     Failed,
 }
@@ -227,6 +239,20 @@ pub struct Stats {
     /// How much memory the guest has been asked to keep, and how much it has given back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balloon: Option<BalloonStats>,
+    /// The disks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<DiskStats>,
+}
+
+/// How a disk is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskStats {
+    /// Its name in the configuration.
+    pub id: String,
+    /// What the guest sees of it.
+    pub capacity: Bytes,
+    /// What its requests may come to.
+    pub limits: Limits,
 }
 
 /// The balloon's state.
@@ -281,6 +307,8 @@ pub enum EventKind {
     Violation,
     /// A cable was pulled or put in; the message says which.
     Link,
+    /// The limits of a disk's requests are others; the message says of which.
+    Limits,
     /// Its memory was written to a core file, or could not be; the message says which.
     CoreDump,
     /// It ended and is kept as it was.
@@ -316,6 +344,15 @@ mod tests {
                 interface: "net0".into(),
                 state: LinkState::Down
             })
+        );
+        let read =
+            parse(r#"{"id":2,"do":"limits","disk":"vda","limits":{"total-bytes":{"rate":9}}}"#);
+        let Ok(Request::Limits { disk, limits, .. }) = read else {
+            panic!("{read:?}");
+        };
+        assert_eq!(
+            (disk.as_str(), limits.total_bytes.map(|l| l.rate)),
+            ("vda", Some(9))
         );
         assert_eq!(
             parse(r#"{"id":3,"do":"events"}"#),

@@ -12,6 +12,7 @@ use kvm_ioctls::VmFd;
 use thiserror::Error;
 use vm_memory::GuestMemoryMmap;
 
+use super::disks::Disks;
 use super::{BalloonError, NoInterface};
 use crate::boot::disk::DiskBytes;
 use crate::bus::{Bus, BusError, lock};
@@ -126,6 +127,7 @@ pub(super) struct Plugged {
     balloon: Option<BalloonControl>,
     watchdog: Option<WatchdogControl>,
     ports: Option<PortsControl>,
+    disks: Disks,
     /// The interfaces' cables, by the interfaces' names.
     links: Vec<(String, LinkControl)>,
     /// What is on the disk that the guest boots from, if it boots from one.
@@ -155,12 +157,14 @@ pub(super) fn plug(
     let mut plugger = Plugger::new(guest, buses, &pci);
     let small = Small::new(sandbox);
     let mut boot_disk = None;
+    let mut disks = Disks::default();
     for disk in &guest.disks {
         let name = format!("disk {}", disk.id);
         let device = open_disk(disk, start_worker(&disk.id, &name, sandbox)?)?;
         if guest.boot.disk.as_ref() == Some(&disk.id) {
             boot_disk = Some(device.contents());
         }
+        disks.insert(&disk.id, device.control());
         plugger.insert(&name, disk.slot, Box::new(device))?;
     }
     let mut links = Vec::new();
@@ -217,6 +221,7 @@ pub(super) fn plug(
         ports,
         watchdog,
         balloon,
+        disks,
         links,
         boot_disk,
     })
@@ -253,6 +258,7 @@ fn open_disk(disk: &config::Disk, worker: Arc<Worker>) -> Result<Block, PlugErro
         discard: disk.discard,
         serial: disk.serial.clone(),
         cache: disk.cache,
+        limits: disk.limits.clone(),
     };
     Block::new(&spec, worker).map_err(|source| PlugError::Disk {
         id: disk.id.clone(),
@@ -451,6 +457,11 @@ impl Plugged {
         let found = self.links.iter().find(|(name, _)| name == id);
         let (_, link) = found.ok_or_else(|| NoInterface(id.to_owned()))?;
         Ok(link.set(state))
+    }
+
+    /// The disks.
+    pub fn disks(&self) -> &Disks {
+        &self.disks
     }
 
     /// How the console's ports are.

@@ -365,7 +365,7 @@ impl Guest {
                 self.put(data, &0x50_u32.to_le_bytes());
                 self.ask(0, &[(data, 4, false)])
             }
-            Kind::Block => {
+            Kind::Block | Kind::SlowBlock => {
                 self.put(data, &[0; 16]);
                 self.ask(
                     0,

@@ -6,7 +6,9 @@ use std::os::unix::net::UnixDatagram;
 use std::sync::{Arc, Mutex};
 
 use vireo_vmm::bus::{Bus, lock};
-use vireo_vmm::config::{Bytes, Cache, ClockOffset, Discard, DiskFormat, LinkState, Port};
+use vireo_vmm::config::{
+    Bytes, Cache, ClockOffset, Discard, DiskFormat, Limit, Limits, LinkState, Port,
+};
 use vireo_vmm::devices::i8042::I8042;
 use vireo_vmm::devices::pm::{self, PowerManagement};
 use vireo_vmm::devices::pvpanic::PvpanicPci;
@@ -40,6 +42,7 @@ pub enum Kind {
     Rng,
     Balloon,
     Block,
+    SlowBlock,
     Net,
     Console,
     Vsock,
@@ -183,6 +186,27 @@ fn function(
     }
 }
 
+/// Limits that let nearly nothing wait long, and nearly everything wait.
+fn limits(kind: Kind) -> Limits {
+    let limit = |rate| {
+        Some(Limit {
+            rate,
+            max: None,
+            length: None,
+        })
+    };
+    match kind {
+        Kind::SlowBlock => Limits {
+            total_bytes: limit(1 << 24),
+            read_requests: limit(1000),
+            write_requests: limit(500),
+            request_size: Some(512),
+            ..Limits::default()
+        },
+        _ => Limits::default(),
+    }
+}
+
 fn device(kind: Kind, disk: &std::path::Path, worker: Arc<Worker>) -> Box<dyn VirtioDevice> {
     match kind {
         Kind::Watchdog | Kind::Panic => unreachable!("it is not virtio"),
@@ -194,7 +218,7 @@ fn device(kind: Kind, disk: &std::path::Path, worker: Arc<Worker>) -> Box<dyn Vi
             };
             Box::new(Balloon::new(&spec, worker))
         }
-        Kind::Block => {
+        Kind::Block | Kind::SlowBlock => {
             let spec = block::Spec {
                 path: disk.to_owned(),
                 format: DiskFormat::Raw,
@@ -203,6 +227,7 @@ fn device(kind: Kind, disk: &std::path::Path, worker: Arc<Worker>) -> Box<dyn Vi
                 discard: Discard::Unmap,
                 serial: Some("fuzz".into()),
                 cache: Cache::Writeback,
+                limits: limits(kind),
             };
             Box::new(Block::new(&spec, worker).unwrap())
         }

@@ -88,6 +88,11 @@ fn a_raw_disk_survives_any_guest() {
 }
 
 #[test]
+fn a_disk_under_limits_survives_any_guest() {
+    fuzz(Kind::SlowBlock);
+}
+
+#[test]
 fn a_network_interface_survives_any_guest() {
     fuzz(Kind::Net);
 }

@@ -5,7 +5,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::guest::{Guest, Program, kvm};
+use serde_json::{Value, json};
+
+use crate::guest::{Client, Guest, Program, kvm};
 
 /// A disk of 8 MiB with an ext4 file system: two programs as kernels, and a configuration that boots this one of them.
 fn image(dir: &Path, default: &str) -> Option<PathBuf> {
@@ -120,4 +122,40 @@ fn a_disk_that_boots_nothing_ends_the_start_with_what_was_looked_for() {
     ] {
         assert!(message.contains(wanted), "{message}");
     }
+}
+
+#[test]
+fn limits_change_while_the_guest_runs_for_all_disks_of_a_group() {
+    let Some(()) = kvm() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let disk = |id: &str| {
+        let path = dir.path().join(id);
+        File::create(&path).unwrap().set_len(1 << 20).unwrap();
+        format!("{{id: {id}, path: {}, format: raw}}", path.display())
+    };
+    let disks = format!("disks: [{}, {}]", disk("vda"), disk("vdb"));
+    let mut guest = Guest::start(&Program::new().say("up\n").rest(), &disks);
+    guest.hear("up\n");
+    let mut client = guest.client();
+    let limits = |client: &mut Client| {
+        let disks = client.ask("stats")["disks"].clone();
+        [disks[0]["limits"].clone(), disks[1]["limits"].clone()]
+    };
+    assert_eq!(limits(&mut client), [json!({}), json!({})]);
+    let slow = json!({"total-bytes": {"rate": 1000, "max": 2000}, "group": "slow"});
+    let put = |disk: &str, limits: &Value| json!({"do": "limits", "disk": disk, "limits": limits});
+    client.request(put("vda", &slow));
+    assert_eq!(limits(&mut client), [slow.clone(), json!({})]);
+    client.request(put("vdb", &slow));
+    let slower = json!({"read-requests": {"rate": 1}, "group": "slow"});
+    client.request(put("vda", &slower));
+    assert_eq!(limits(&mut client), [slower.clone(), slower.clone()]);
+    client.request(put("vdb", &json!({})));
+    assert_eq!(limits(&mut client), [slower, json!({})]);
+    let wrong = json!({"read-requests": {"rate": 2, "max": 1}});
+    for (disk, limits, code) in [("vdc", &slow, "no-disk"), ("vda", &wrong, "bad-request")] {
+        assert_eq!(client.refused(put(disk, limits))["code"], code);
+    }
+    client.ask("quit");
+    assert!(guest.wait().success());
 }

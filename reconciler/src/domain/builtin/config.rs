@@ -12,6 +12,7 @@ use super::ports::{self, PortConfig};
 use crate::domain::{DriverError, GuestDir};
 use crate::resolve::Driver;
 use crate::resolve::domain::{Action, Backend, Boot, Clock, Disk, Domain, Interface};
+use crate::resolve::limits::Limits;
 use crate::resolve::storage::ImageFormat;
 use crate::units::Bytes;
 
@@ -115,6 +116,8 @@ struct DiskConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     serial: Option<String>,
     cache: &'static str,
+    #[serde(skip_serializing_if = "Limits::is_default")]
+    limits: Limits,
 }
 
 #[derive(Debug, Serialize)]
@@ -306,6 +309,7 @@ fn disk(disk: &Disk) -> Result<DiskConfig, DriverError> {
             Some("none") => "none",
             Some(other) => return Err(unsupported(format!("cache {other} of disk {target}"))),
         },
+        limits: disk.limits.clone(),
     })
 }
 

@@ -8,9 +8,11 @@ mod guards;
 mod ports;
 pub(crate) mod processors;
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt;
 use std::time::Duration;
 
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::line::{Line, LineError};
@@ -18,6 +20,7 @@ use super::{
     Driver, DriverError, GuestDir, Invocation, LastWords, Launch, Objection, Request, Vitals,
     find_program,
 };
+use crate::inventory::GuestDisk;
 use crate::resolve::domain::Domain;
 use crate::units::Bytes;
 
@@ -82,20 +85,24 @@ impl Driver for Builtin {
                 .pointer("/balloon/target")
                 .and_then(Value::as_u64)
                 .map(Bytes),
+            disks: disks(&stats),
         })
     }
 
     async fn ask(&self, dir: &GuestDir, request: Request) -> Result<(), DriverError> {
-        let message = match request {
+        let message = match &request {
             Request::PowerButton => json!({"do": "power-button"}),
             Request::Pause => json!({"do": "pause"}),
             Request::Resume => json!({"do": "resume"}),
             Request::Balloon(size) => json!({"do": "balloon", "target": size.0}),
             Request::Link(interface, up) => json!({
                 "do": "link",
-                "interface": config::interface_name(interface),
-                "state": if up { "up" } else { "down" },
+                "interface": config::interface_name(*interface),
+                "state": if *up { "up" } else { "down" },
             }),
+            Request::Limits(disk, limits) => {
+                json!({"do": "limits", "disk": disk, "limits": limits})
+            }
             Request::Quit => json!({"do": "quit"}),
         };
         let mut monitor = Conversation::with(dir, request.what()).await?;
@@ -178,6 +185,18 @@ impl Conversation {
             }
         }
     }
+}
+
+/// How the disks are, by what the monitor counts; one that it tells differently is left out.
+fn disks(stats: &Value) -> BTreeMap<String, GuestDisk> {
+    let disks = stats.get("disks").and_then(Value::as_array);
+    let disks = disks.into_iter().flatten();
+    disks
+        .filter_map(|disk| {
+            let target = disk.get("id")?.as_str()?.to_owned();
+            Some((target, GuestDisk::deserialize(disk).ok()?))
+        })
+        .collect()
 }
 
 /// What the lines of `state` come to.

@@ -9,9 +9,12 @@ mod command;
 mod controllers;
 mod devices;
 mod events;
+mod limits;
 mod machine;
 mod place;
 mod qmp;
+
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
@@ -86,6 +89,7 @@ impl Driver for Qemu {
             ),
             preserved: preserved.map(str::to_owned),
             balloon: None,
+            disks: BTreeMap::new(),
         })
     }
 
@@ -99,6 +103,10 @@ impl Driver for Qemu {
             Request::Link(interface, up) => (
                 "set_link",
                 Some(json!({"name": format!("nic{interface}"), "up": up})),
+            ),
+            Request::Limits(disk, limits) => (
+                "block_set_io_throttle",
+                Some(limits::arguments(&disk, &limits)),
             ),
             Request::Quit => return qmp.quit().await,
         };

@@ -2,8 +2,9 @@
 //!
 //! The rules are the real host's: what is not ours is refused, what is already so stays, what is missing is an error.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::path::PathBuf;
 
 use uuid::Uuid;
 
@@ -11,8 +12,11 @@ use super::World;
 use crate::compile::nft::NftOp;
 use crate::domain::Launch;
 use crate::execute::effect::{Effect, EffectError};
-use crate::inventory::{DnsmasqProcess, File, Guest, GuestState, Image, Link, LinkKind, Table};
-use crate::resolve::domain::{Bandwidth, InterfaceSource};
+use crate::inventory::{
+    DnsmasqProcess, File, Guest, GuestDisk, GuestState, Image, Link, LinkKind, Table,
+};
+use crate::resolve::Driver;
+use crate::resolve::domain::{Bandwidth, Domain, InterfaceSource};
 use crate::resolve::network::Bridge;
 use crate::resolve::storage::{ImageFormat, Permissions, Volume};
 use crate::units::Bytes;
@@ -132,6 +136,17 @@ impl World {
             Effect::SetGuestLink { guest, .. } => return self.running(*guest).map(drop),
             Effect::SetBalloon { guest, size, .. } => {
                 self.running(*guest)?.balloon = Some(*size);
+            }
+            Effect::SetDiskLimits {
+                guest,
+                disk,
+                limits,
+                ..
+            } => {
+                let guest = self.running(*guest)?;
+                if let Some(disk) = guest.disks.get_mut(disk) {
+                    disk.limits = (**limits).clone();
+                }
             }
             Effect::RecordLaunch(launch) => {
                 self.running(launch.domain.uuid)?.launch = launch.clone()
@@ -374,6 +389,7 @@ impl World {
             launch: Box::new(launch.clone()),
             state: GuestState::Running { pid },
             balloon: domain.balloon.then_some(domain.memory.current),
+            disks: disks_of(domain, &self.inventory.files),
         };
         self.inventory.guests.insert(domain.uuid, guest);
         Ok(())
@@ -388,6 +404,7 @@ impl World {
                 reason: reason.to_owned(),
             };
             guest.balloon = None;
+            guest.disks.clear();
         }
     }
 
@@ -472,4 +489,19 @@ fn set_permissions(present: &mut Permissions, wanted: &Permissions) {
     present.owner = wanted.owner.or(present.owner);
     present.group = wanted.group.or(present.group);
     present.mode = wanted.mode.or(present.mode);
+}
+
+/// What the monitor of a guest that starts tells of its disks: the builtin one does.
+fn disks_of(domain: &Domain, files: &BTreeMap<PathBuf, File>) -> BTreeMap<String, GuestDisk> {
+    let disks = domain.disks.iter();
+    let disks = disks.filter(|_| domain.driver == Driver::Builtin);
+    disks
+        .filter_map(|disk| {
+            let file = files.get(disk.path.as_ref()?)?;
+            let image = file.image.as_ref();
+            let capacity = image.map_or(file.size, |image| image.capacity);
+            let limits = disk.limits.clone();
+            Some((disk.target.clone(), GuestDisk { capacity, limits }))
+        })
+        .collect()
 }

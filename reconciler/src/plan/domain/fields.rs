@@ -164,6 +164,11 @@ const DISK: &[Row] = &[
     restart("/io", "driver/@io", BUILT_IN),
     restart("/discard", "driver/@discard", BUILT_IN),
     restart("/serial", "serial", BUILT_IN),
+    live(
+        "/limits",
+        "iotune",
+        "the running guest's disk is put under the limits",
+    ),
     restart("/boot_order", "boot/@order", "a guest boots once"),
     restart("/address", "address", BUILT_IN),
 ];
@@ -363,6 +368,12 @@ pub(super) fn live_part(runs: &Domain, wanted: &Domain) -> Domain {
     target.events.on_poweroff = wanted.events.on_poweroff;
     if !follows("currentMemory", runs, wanted) {
         target.memory.current = wanted.memory.current.min(runs.memory.maximum);
+    }
+    for disk in &mut target.disks {
+        let mut others = wanted.disks.iter();
+        if let Some(other) = others.find(|other| other.target == disk.target) {
+            disk.limits = other.limits.clone();
+        }
     }
     for interface in &mut target.interfaces {
         let same = wanted

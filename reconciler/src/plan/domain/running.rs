@@ -162,6 +162,7 @@ fn adjust(
             },
         );
     }
+    limits(target, guest, work);
     match (&guest.state, target.lifecycle.wanted) {
         (GuestState::Running { .. }, WantedState::Paused) => work.act(
             "its policy wants it paused",
@@ -180,6 +181,34 @@ fn adjust(
         _ => {}
     }
     Ok(())
+}
+
+/// Brings the disks under the limits of the target. Of a monitor that does not tell its limits, those are believed that it was told last.
+fn limits(target: &Domain, guest: &Guest, work: &mut Work) {
+    for disk in &target.disks {
+        let mut before = guest.launch.domain.disks.iter();
+        let Some(before) = before.find(|before| before.target == disk.target) else {
+            continue;
+        };
+        let told = guest.disks.get(&disk.target).map(|told| &told.limits);
+        if *told.unwrap_or(&before.limits) == disk.limits {
+            continue;
+        }
+        let reason = if before.limits == disk.limits {
+            format!("the limits of disk {} are others", disk.target)
+        } else {
+            String::new()
+        };
+        work.act(
+            reason,
+            Effect::SetDiskLimits {
+                guest: target.uuid,
+                driver: target.driver,
+                disk: disk.target.clone(),
+                limits: Box::new(disk.limits.clone()),
+            },
+        );
+    }
 }
 
 fn wait(wanted: &Wanted, heavy: &[fields::Found]) -> Pending {

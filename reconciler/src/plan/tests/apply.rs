@@ -1,11 +1,16 @@
 //! A host just good enough to hold planning to its rule: what effects do to an inventory and a ledger.
 
+use std::collections::BTreeMap;
+
 use crate::compile::nft::NftOp;
 use crate::execute::effect::Effect;
-use crate::inventory::{DnsmasqProcess, File, Guest, GuestState, Image, Inventory, Link, LinkKind};
+use crate::inventory::{
+    DnsmasqProcess, File, Guest, GuestDisk, GuestState, Image, Inventory, Link, LinkKind,
+};
 use crate::ledger::Ledger;
 use crate::plan::step::Plan;
-use crate::resolve::domain::Bandwidth;
+use crate::resolve::Driver;
+use crate::resolve::domain::{Bandwidth, Domain};
 use crate::units::Bytes;
 
 /// Does all that a plan says, in its order.
@@ -139,6 +144,7 @@ fn one(effect: &Effect, host: &mut Inventory, ledger: &mut Ledger) {
         Effect::StartGuest(launch) => {
             let guest = Guest {
                 balloon: None,
+                disks: disks(host, &launch.domain),
                 state: GuestState::Running { pid: 2 },
                 launch,
             };
@@ -160,6 +166,17 @@ fn one(effect: &Effect, host: &mut Inventory, ledger: &mut Ledger) {
         Effect::SetGuestLink { .. } => {}
         Effect::SetBalloon { guest, size, .. } => {
             host.guests.get_mut(&guest).unwrap().balloon = Some(size);
+        }
+        Effect::SetDiskLimits {
+            guest,
+            disk,
+            limits,
+            ..
+        } => {
+            let guest = host.guests.get_mut(&guest).unwrap();
+            if let Some(disk) = guest.disks.get_mut(&disk) {
+                disk.limits = *limits;
+            }
         }
         Effect::RecordLaunch(launch) => {
             let uuid = launch.domain.uuid;
@@ -225,4 +242,20 @@ fn nft(ops: &[NftOp], host: &mut Inventory) {
             table.chains.remove(name);
         }
     }
+}
+
+/// What a builtin guest's monitor tells of its disks.
+fn disks(host: &Inventory, domain: &Domain) -> BTreeMap<String, GuestDisk> {
+    let disks = domain.disks.iter();
+    let disks = disks.filter(|_| domain.driver == Driver::Builtin);
+    let told = disks.map(|disk| {
+        let file = &host.files[disk.path.as_ref().unwrap()];
+        let image = file.image.as_ref();
+        let state = GuestDisk {
+            capacity: image.map_or(file.size, |image| image.capacity),
+            limits: disk.limits.clone(),
+        };
+        (disk.target.clone(), state)
+    });
+    told.collect()
 }

@@ -11,6 +11,7 @@ use crate::desired::{Desired, Fields, Policy, Resolved, Wanted};
 use crate::object::{Kind, ObjectId};
 use crate::plan::step::Location;
 use crate::resolve::domain::*;
+use crate::resolve::limits::Limits;
 use crate::resolve::network::{Bridge, DhcpRange, Dnsmasq, Forward, Network};
 use crate::resolve::storage::{ImageFormat, Permissions, Pool, Volume};
 use crate::resolve::{Driver, WantedState, derived_link};
@@ -93,6 +94,7 @@ pub fn disk(target: &str, path: &str, volume: Option<&str>) -> Disk {
         io: None,
         discard: None,
         serial: None,
+        limits: Limits::default(),
         boot_order: None,
         address: None,
     }

@@ -168,11 +168,18 @@ fn applying_twice_changes_nothing() {
 fn every_damage_is_repaired_and_no_guest_is_stopped_for_it() {
     type Damage = (&'static str, fn(&mut Inventory));
     let web = make::uuid(Kind::Domain, "web");
-    let damages: [Damage; 12] = [
+    let damages: [Damage; 13] = [
         ("forwarding off", |host| host.host.ip_forward = false),
         ("balloon changed", |host| {
             for guest in host.guests.values_mut() {
                 guest.balloon = Some(Bytes::mib(100));
+            }
+        }),
+        ("limits changed", |host| {
+            for guest in host.guests.values_mut() {
+                for disk in guest.disks.values_mut() {
+                    disk.limits.request_size = Some(1);
+                }
             }
         }),
         ("bridge removed", |host| {
@@ -237,6 +244,7 @@ fn every_damage_is_repaired_and_no_guest_is_stopped_for_it() {
     insta::assert_snapshot!(told.replace(&tap("web"), "TAP"), @r"
     forwarding off: network default: IPv4 forwarding is off
     balloon changed: domain web: its balloon leaves it 100 MiB
+    limits changed: domain web: the limits of disk vda are others
     bridge removed: network default: bridge virbr0 is not there
     bridge removed: domain web: TAP is not in bridge virbr0
     bridge down: network default: virbr0 is down

@@ -1,25 +1,30 @@
-//! Virtio block device (virtio 1.2, section 5.2): one queue of requests on a disk image.
+//! Virtio block device (virtio 1.2, section 5.2): queues of requests on a disk image.
 //!
 //! In come the guest's requests (read, write, flush, discard, write zeroes, identify), out go accesses of an [`Image`], directly between
 //! guest memory and the file. The worker does one request after the other. Whatever is wrong with a request, or with the image,
 //! is an error status in the answer, never more; only a chain that has no room for a status breaks the ring.
 
+use std::io;
 use std::sync::{Arc, Mutex, Weak};
 
 use serde::{Deserialize, Serialize};
-use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::epoll::EventSet;
 
-use super::ring::{Buffers, Chain, Ring};
-use super::worker::{Handler, Watch, Worker};
+use super::ring::Ring;
+use super::worker::{Timer, Watch, Worker};
 use super::{ActivateError, Activation, DeviceType, VirtioDevice, read_config_bytes};
 use crate::boot::disk::DiskBytes;
 use crate::bus::lock;
-use crate::config::{Cache, Discard, DiskFormat};
+use crate::config::{Cache, Discard, DiskFormat, Limits};
 
+mod control;
+mod engine;
 mod image;
 mod lock;
+mod throttle;
 
+pub use control::DiskControl;
+use engine::{Engine, Lane, Line};
 pub use image::{Image, OpenError};
 
 /// Bytes of a sector, the unit of every position and length.
@@ -79,14 +84,9 @@ pub struct Spec {
     /// How writes reach the disk.
     #[serde(default)]
     pub cache: Cache,
-}
-
-/// How a request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Status {
-    Ok = 0,
-    IoError = 1,
-    Unsupported = 2,
+    /// What its requests may come to.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// The block device.
@@ -95,23 +95,12 @@ pub struct Block {
     features: u64,
     engine: Arc<Mutex<Engine>>,
     worker: Arc<Worker>,
-    watch: Option<Watch>,
-}
-
-/// What the worker works on.
-struct Engine {
-    image: Image,
-    /// Sectors that the guest may reach.
-    capacity: u64,
-    readonly: bool,
-    /// Space that the guest does not need is given back.
-    unmap: bool,
+    control: DiskControl,
     /// The configuration says to flush each write.
     always_writethrough: bool,
-    /// Each write of this activation is flushed before it is answered.
-    writethrough: bool,
-    id: [u8; ID],
-    ring: Option<Ring>,
+    /// The timer, and what changes from outside.
+    _watches: [Watch; 2],
+    kicks: Vec<Watch>,
 }
 
 impl Block {
@@ -146,23 +135,44 @@ impl Block {
         {
             *to = from;
         }
-        let engine = Engine {
+        let failed = |source| OpenError {
+            path: spec.path.clone(),
+            format: spec.format,
+            source,
+        };
+        let control = DiskControl::new(capacity * SECTOR, spec.limits.clone()).map_err(failed)?;
+        let timer = Timer::new().map_err(failed)?;
+        let engine = Arc::new(Mutex::new(Engine {
             image,
             capacity,
             readonly: spec.readonly,
             unmap,
-            always_writethrough,
             writethrough: true,
             id,
-            ring: None,
-        };
+            lanes: Vec::new(),
+            shared: control.shared(),
+            timer: Arc::clone(&timer),
+            reads: Line::default(),
+            writes: Line::default(),
+        }));
+        let watch = |source| worker.watch(source, EventSet::IN, engine.clone(), 0);
+        let watches = [watch(timer), watch(control.wake())];
+        let [timer, wake] = watches.map(|watch| watch.map_err(failed));
         Ok(Self {
             config: config(capacity, unmap),
             features,
-            engine: Arc::new(Mutex::new(engine)),
+            control,
+            always_writethrough,
+            _watches: [timer?, wake?],
+            kicks: Vec::new(),
+            engine,
             worker,
-            watch: None,
         })
+    }
+
+    /// The handle by which the machine changes the disk.
+    pub fn control(&self) -> DiskControl {
+        self.control.clone()
     }
 
     /// What is on the disk, through the same image that the guest sees.
@@ -228,34 +238,36 @@ impl VirtioDevice for Block {
     fn write_config(&mut self, _offset: u64, _data: &[u8]) {}
 
     fn activate(&mut self, activation: Activation) -> Result<(), ActivateError> {
-        let active = activation
-            .queues
-            .into_iter()
-            .find(|queue| queue.index == 0)
-            .ok_or(ActivateError::MissingQueue(0))?;
-        let ring = Ring::new(active, activation.memory, activation.interrupt);
-        let kick = ring.kick();
-        {
-            let mut engine = lock(&self.engine);
-            // A driver that cannot flush believes that what was answered is on the disk.
-            engine.writethrough = engine.always_writethrough || activation.features & F_FLUSH == 0;
-            engine.ring = Some(ring);
-        }
-        let failed = |source| ActivateError::Io {
-            what: "watch the queue of a disk",
+        let failed = |source: io::Error| ActivateError::Io {
+            what: "watch the queues of a disk",
             source,
         };
-        self.watch = Some(
-            self.worker
-                .watch(kick, EventSet::IN, self.engine.clone(), 0)
-                .map_err(failed)?,
-        );
+        // A kick that came before the queues are there would be lost: the worker waits here.
+        let mut engine = lock(&self.engine);
+        let mut lanes = Vec::new();
+        for active in activation.queues {
+            let (memory, interrupt) = (activation.memory.clone(), activation.interrupt.clone());
+            let ring = Ring::new(active, memory, interrupt);
+            let kick = self
+                .worker
+                .watch(ring.kick(), EventSet::IN, self.engine.clone(), 0)
+                .map_err(failed)?;
+            self.kicks.push(kick);
+            lanes.push(Lane::new(ring));
+        }
+        if !lanes.iter().any(|lane| lane.index() == 0) {
+            self.kicks.clear();
+            return Err(ActivateError::MissingQueue(0));
+        }
+        // A driver that cannot flush believes that what was answered is on the disk.
+        engine.writethrough = self.always_writethrough || activation.features & F_FLUSH == 0;
+        engine.lanes = lanes;
         Ok(())
     }
 
     fn reset(&mut self) {
-        self.watch = None;
-        lock(&self.engine).ring = None;
+        self.kicks.clear();
+        lock(&self.engine).stop();
     }
 }
 
@@ -266,176 +278,6 @@ impl Drop for Block {
             && let Err(error) = engine.image.flush()
         {
             tracing::error!(%error, "could not write a disk's last changes");
-        }
-    }
-}
-
-impl Handler for Engine {
-    fn ready(&mut self, _token: u32) {
-        if let Some(mut ring) = self.ring.take() {
-            ring.serve(|memory, chain| self.answer(memory, chain));
-            self.ring = Some(ring);
-        }
-    }
-}
-
-/// The fixed part of a request.
-struct Header {
-    kind: u32,
-    sector: u64,
-}
-
-impl Header {
-    fn take(memory: &GuestMemoryMmap, readable: &mut Buffers) -> Option<Self> {
-        let mut bytes = [0; 16];
-        if readable.take(16).read(memory, &mut bytes) < bytes.len() {
-            return None;
-        }
-        let [a, b, c, d, _, _, _, _, sector @ ..] = bytes;
-        Some(Self {
-            kind: u32::from_le_bytes([a, b, c, d]),
-            sector: u64::from_le_bytes(sector),
-        })
-    }
-}
-
-impl Engine {
-    /// Does one request and writes its status; returns how many bytes of answer there are.
-    fn answer(&mut self, memory: &GuestMemoryMmap, mut chain: Chain) -> Result<u32, &'static str> {
-        let room = chain
-            .writable
-            .len()
-            .checked_sub(1)
-            .ok_or("has no room for the status of a request")?;
-        let mut data = chain.writable.take(room);
-        let (status, written) = match Header::take(memory, &mut chain.readable) {
-            Some(header) => self.perform(memory, &header, &mut chain.readable, &mut data),
-            None => (Status::IoError, 0),
-        };
-        chain.writable.write(memory, &[status as u8]);
-        // A chain has less than 4 GiB, so the number fits.
-        Ok(u32::try_from(written + 1).unwrap_or(u32::MAX))
-    }
-
-    fn perform(
-        &mut self,
-        memory: &GuestMemoryMmap,
-        header: &Header,
-        from: &mut Buffers,
-        to: &mut Buffers,
-    ) -> (Status, u64) {
-        match header.kind {
-            T_IN => self.read(memory, header.sector, to),
-            T_OUT => (self.write(memory, header.sector, from), 0),
-            T_FLUSH => (self.done("flush", |engine| engine.image.flush()), 0),
-            T_GET_ID => (Status::Ok, to.write(memory, &self.id) as u64),
-            // It was not offered, and a driver that asks all the same is told so.
-            T_DISCARD if !self.unmap => (Status::Unsupported, 0),
-            T_DISCARD | T_WRITE_ZEROES => (self.change_ranges(memory, header.kind, from), 0),
-            _ => (Status::Unsupported, 0),
-        }
-    }
-
-    /// The byte at which `len` bytes from `sector` begin, if all of them are on the disk and whole sectors.
-    fn place(&self, sector: u64, len: u64) -> Option<u64> {
-        // The guest chooses both numbers: neither their sum nor the position in bytes may wrap around to inside the disk.
-        let end = sector.checked_add(len / SECTOR)?;
-        (len.is_multiple_of(SECTOR) && end <= self.capacity).then(|| sector * SECTOR)
-    }
-
-    fn read(&mut self, memory: &GuestMemoryMmap, sector: u64, to: &mut Buffers) -> (Status, u64) {
-        let Some(mut at) = self.place(sector, to.len()) else {
-            return (Status::IoError, 0);
-        };
-        let mut done = 0;
-        while !to.is_empty() {
-            let piece = to.take(PIECE);
-            let status = self.done("read", |engine| {
-                engine.image.read(at, &piece.slices(memory))
-            });
-            if status != Status::Ok {
-                return (status, done);
-            }
-            at += piece.len();
-            done += piece.len();
-        }
-        (Status::Ok, done)
-    }
-
-    fn write(&mut self, memory: &GuestMemoryMmap, sector: u64, from: &mut Buffers) -> Status {
-        let Some(mut at) = self.place(sector, from.len()).filter(|_| !self.readonly) else {
-            return Status::IoError;
-        };
-        while !from.is_empty() {
-            let piece = from.take(PIECE);
-            let status = self.done("write", |engine| {
-                engine.image.write(at, &piece.slices(memory))
-            });
-            if status != Status::Ok {
-                return status;
-            }
-            at += piece.len();
-        }
-        self.settle()
-    }
-
-    /// Discards or zeroes each range that the request lists.
-    fn change_ranges(&mut self, memory: &GuestMemoryMmap, kind: u32, from: &mut Buffers) -> Status {
-        let whole = from.len().is_multiple_of(16)
-            && !from.is_empty()
-            && from.len() / 16 <= MOST_RANGES.into();
-        if self.readonly || !whole {
-            return Status::IoError;
-        }
-        let (most, known) = if kind == T_DISCARD {
-            (MOST_DISCARD, 0)
-        } else {
-            (MOST_ZEROES, UNMAP)
-        };
-        while !from.is_empty() {
-            let mut bytes = [0; 16];
-            from.take(16).read(memory, &mut bytes);
-            let [s0, s1, s2, s3, s4, s5, s6, s7, n0, n1, n2, n3, flags @ ..] = bytes;
-            let sector = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
-            let sectors = u32::from_le_bytes([n0, n1, n2, n3]);
-            let flags = u32::from_le_bytes(flags);
-            if flags & !known != 0 {
-                return Status::Unsupported;
-            }
-            let len = u64::from(sectors) * SECTOR;
-            let Some(at) = self.place(sector, len).filter(|_| sectors <= most) else {
-                return Status::IoError;
-            };
-            let status = match kind {
-                T_DISCARD => self.done("discard", |engine| engine.image.discard(at, len)),
-                _ => self.done("write zeroes", |engine| {
-                    let unmap = engine.unmap && flags & UNMAP != 0;
-                    engine.image.write_zeroes(at, len, unmap)
-                }),
-            };
-            if status != Status::Ok {
-                return status;
-            }
-        }
-        self.settle()
-    }
-
-    /// Puts what was written on the disk, if every write is to be.
-    fn settle(&mut self) -> Status {
-        if self.writethrough {
-            self.done("flush", |engine| engine.image.flush())
-        } else {
-            Status::Ok
-        }
-    }
-
-    fn done(&mut self, what: &str, act: impl FnOnce(&mut Self) -> std::io::Result<()>) -> Status {
-        match act(self) {
-            Ok(()) => Status::Ok,
-            Err(error) => {
-                tracing::warn!(what, %error, "a disk's image failed; the guest gets an error");
-                Status::IoError
-            }
         }
     }
 }

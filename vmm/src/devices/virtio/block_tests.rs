@@ -21,6 +21,7 @@ fn spec(path: PathBuf, format: DiskFormat) -> Spec {
         discard: Discard::Unmap,
         serial: Some("disk-1".into()),
         cache: Cache::Writeback,
+        limits: Limits::default(),
     }
 }
 
@@ -439,6 +440,148 @@ fn images_that_cannot_be_opened_say_which_and_why() {
     let circle = dir.path().join("circle.qcow2");
     make_qcow2(&circle, Some(("circle.qcow2", "qcow2")));
     assert!(Block::new(&spec(circle, DiskFormat::Qcow2), worker()).is_err());
+}
+
+fn limit(rate: u64) -> Option<crate::config::Limit> {
+    Some(crate::config::Limit {
+        rate,
+        max: None,
+        length: None,
+    })
+}
+
+/// A disk that takes one write a second, and any number of reads.
+fn slow(dir: &TempDir) -> Rig<Block> {
+    rig(&Spec {
+        limits: Limits {
+            write_requests: limit(1),
+            ..Limits::default()
+        },
+        ..raw(dir)
+    })
+}
+
+/// Offers two writes, of which the second has to wait, and then a read.
+fn offer_two_writes_and_a_read(rig: &mut Rig<Block>) {
+    rig.write(HEADER, &header(T_OUT, 1));
+    rig.write(HEADER + 16, &header(T_IN, 2));
+    rig.queues[0].add(&[(HEADER, 16, false), (DATA, 512, false), (STATUS, 1, true)]);
+    rig.queues[0].add(&[(HEADER, 16, false), (DATA, 512, false), (STATUS, 1, true)]);
+    rig.queues[0].add(&[
+        (HEADER + 16, 16, false),
+        (DATA + 512, 512, true),
+        (STATUS, 1, true),
+    ]);
+}
+
+#[test]
+fn a_write_that_waits_for_its_turn_holds_up_no_read() {
+    let dir = TempDir::new().unwrap();
+    let mut rig = slow(&dir);
+    offer_two_writes_and_a_read(&mut rig);
+    let first = std::time::Instant::now();
+    assert_eq!(rig.queues[0].run(2), [(0, 1), (6, 513)]);
+    assert_eq!(rig.queues[0].run(1), [(3, 1)]);
+    let took = first.elapsed();
+    assert!(took > std::time::Duration::from_millis(800), "{took:?}");
+}
+
+#[test]
+fn new_limits_let_those_go_that_waited_under_the_old_ones() {
+    let dir = TempDir::new().unwrap();
+    let mut rig = rig(&Spec {
+        limits: Limits {
+            write_bytes: limit(1),
+            ..Limits::default()
+        },
+        ..raw(&dir)
+    });
+    offer_two_writes_and_a_read(&mut rig);
+    assert_eq!(rig.queues[0].run(2), [(0, 1), (6, 513)]);
+    let control = rig.device.control();
+    DiskControl::limit([&control], &Limits::default());
+    assert_eq!(
+        rig.queues[0].run(1),
+        [(3, 1)],
+        "it would have waited for minutes"
+    );
+    assert!(control.limits().is_default());
+}
+
+#[test]
+fn disks_that_share_limits_wait_for_each_other() {
+    let dir = TempDir::new().unwrap();
+    let other = TempDir::new().unwrap();
+    let mut rigs = [rig(&raw(&dir)), rig(&raw(&other))];
+    let controls = [rigs[0].device.control(), rigs[1].device.control()];
+    let limits = Limits {
+        read_requests: limit(2),
+        group: Some("both".into()),
+        ..Limits::default()
+    };
+    DiskControl::limit(&controls, &limits);
+    let began = std::time::Instant::now();
+    for _ in 0..2 {
+        for rig in &mut rigs {
+            assert_eq!(request(rig, T_IN, 1, 512, true), (0, 513));
+        }
+    }
+    let took = began.elapsed();
+    assert!(took > std::time::Duration::from_millis(1200), "{took:?}");
+}
+
+#[test]
+fn a_reset_forgets_what_waits_and_keeps_the_limits() {
+    let dir = TempDir::new().unwrap();
+    let mut rig = slow(&dir);
+    offer_two_writes_and_a_read(&mut rig);
+    assert_eq!(rig.queues[0].run(2).len(), 2);
+    rig.device.reset();
+    assert!(lock(&rig.device.engine).lanes.is_empty());
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    assert!(rig.queues[0].used().is_empty());
+    assert_eq!(rig.device.control().limits().write_requests, limit(1));
+}
+
+#[test]
+fn a_guest_cannot_have_more_waiting_than_its_queue_holds() {
+    let dir = TempDir::new().unwrap();
+    let mut rig = rig(&Spec {
+        limits: Limits {
+            read_bytes: limit(1),
+            ..Limits::default()
+        },
+        ..raw(&dir)
+    });
+    rig.write(HEADER, &header(T_IN, 1));
+    // The same chain over and over: each time around the ring the guest says that there is as much again.
+    for _ in 0..8 {
+        for _ in 0..SIZE {
+            rig.queues[0].add(&[(HEADER, 16, false)]);
+        }
+        rig.queues[0].kick();
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let waiting = || lock(&rig.device.engine).waits();
+    assert!(waiting() <= usize::from(SIZE), "{}", waiting());
+}
+
+#[test]
+fn zeroes_that_are_written_count_as_what_they_are() {
+    let dir = TempDir::new().unwrap();
+    let mut rig = rig(&Spec {
+        limits: Limits {
+            write_bytes: limit(64 * 1024),
+            ..Limits::default()
+        },
+        ..raw(&dir)
+    });
+    rig.write(DATA, &range(0, SECTORS as u32, 0));
+    let began = std::time::Instant::now();
+    for _ in 0..2 {
+        assert_eq!(request(&mut rig, T_WRITE_ZEROES, 0, 16, false).0, 0);
+    }
+    assert!(began.elapsed() > std::time::Duration::from_millis(800));
 }
 
 proptest! {

@@ -179,6 +179,11 @@ impl Ring {
         self.index
     }
 
+    /// Entries of the queue, as the guest chose.
+    pub fn size(&self) -> u16 {
+        self.queue.size()
+    }
+
     /// What becomes readable when the guest notifies the queue.
     pub fn kick(&self) -> Arc<EventFd> {
         Arc::clone(&self.kick)

@@ -267,6 +267,12 @@ fn told(domain: &Domain) -> String {
         &domain.lifecycle,
         &domain.machine.emulator,
         domain.events.on_poweroff,
+        // QEMU is told of them when it runs.
+        domain
+            .disks
+            .iter()
+            .map(|disk| &disk.limits)
+            .collect::<Vec<_>>(),
     );
     format!("{monitor:#?}\n{host:#?}\n{around:#?}")
 }

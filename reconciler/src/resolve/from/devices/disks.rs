@@ -7,7 +7,7 @@ use vireo_schema::domain::disk::{self, DiskBus, DiskDevice, DiskType, ImageForma
 
 use super::super::storage::is_plain;
 use super::super::{Resolving, Surroundings};
-use super::{address, nth};
+use super::{address, limits, nth};
 use crate::desired::nearest;
 use crate::resolve::domain::Disk;
 use crate::resolve::storage::ImageFormat;
@@ -106,6 +106,7 @@ pub(super) fn disk_at(
             .and_then(|driver| driver.discard)
             .map(|discard| discard.as_str().to_owned()),
         serial: stated.serial.as_ref().map(|serial| serial.0.clone()),
+        limits: limits::limits(at, stated.iotune.as_ref(), &path),
         boot_order: stated.boot.as_ref().and_then(|boot| boot.order),
         address: address(at, &path, stated.address.as_ref()),
     })

@@ -1,0 +1,63 @@
+//! The disks of a machine, as its owner changes them.
+//!
+//! In come requests by a disk's name; out go changes through its [`DiskControl`], also of those that share limits with it.
+
+use thiserror::Error;
+
+use crate::config::{Bytes, Limits};
+use crate::control::wire::DiskStats;
+use crate::devices::virtio::block::DiskControl;
+
+/// The guest has no disk of this name.
+#[derive(Debug, Error)]
+#[error("the guest has no disk {0:?}")]
+pub struct NoDisk(pub String);
+
+/// Disks by their names.
+#[derive(Default)]
+pub(super) struct Disks(Vec<(String, DiskControl)>);
+
+impl Disks {
+    /// Adds a disk, which shares its limits with those of its group that are there.
+    pub fn insert(&mut self, id: &str, disk: DiskControl) {
+        let limits = disk.limits();
+        self.0.push((id.to_owned(), disk));
+        if limits.group.is_some() {
+            self.limit(id, &limits);
+        }
+    }
+
+    /// Puts a disk, and those of its group, under these limits; says whether that changed anything.
+    pub fn set_limits(&self, id: &str, limits: &Limits) -> Result<bool, NoDisk> {
+        let found = self.0.iter().find(|(name, _)| name == id);
+        let (_, disk) = found.ok_or_else(|| NoDisk(id.to_owned()))?;
+        let changes = disk.limits() != *limits;
+        if changes {
+            self.limit(id, limits);
+        }
+        Ok(changes)
+    }
+
+    fn limit(&self, id: &str, limits: &Limits) {
+        let together =
+            |disk: &DiskControl| limits.group.is_some() && disk.limits().group == limits.group;
+        let disks = self.0.iter();
+        let disks: Vec<_> = disks
+            .filter(|(name, disk)| name == id || together(disk))
+            .map(|(_, disk)| disk)
+            .collect();
+        DiskControl::limit(disks, limits);
+    }
+
+    /// How they are.
+    pub fn stats(&self) -> Vec<DiskStats> {
+        let disks = self.0.iter();
+        disks
+            .map(|(id, disk)| DiskStats {
+                id: id.clone(),
+                capacity: Bytes(disk.capacity()),
+                limits: disk.limits(),
+            })
+            .collect()
+    }
+}
