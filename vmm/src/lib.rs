@@ -11,6 +11,7 @@ pub mod cpuid;
 pub mod devices;
 pub mod interrupt;
 pub mod layout;
+pub mod log;
 pub mod machine;
 pub mod memory;
 pub mod notice;

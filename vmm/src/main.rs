@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Mutex;
 
 use clap::Parser;
 use thiserror::Error;
@@ -15,6 +16,7 @@ use vireo_vmm::config::{ConfigError, Guest};
 use vireo_vmm::console::{Console, ConsoleError, listen};
 use vireo_vmm::control::{ControlError, End, Estate, Journal, Owner, Reason, chain};
 use vireo_vmm::core_dump::CoreFile;
+use vireo_vmm::log::Bounded;
 use vireo_vmm::machine::{Machine, MachineError};
 use vireo_vmm::notice;
 use vireo_vmm::sandbox::{Role, Sandbox, SandboxError, last_words};
@@ -113,7 +115,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr)
+        .with_writer(Mutex::new(Bounded::new(io::stderr())))
         .init();
     match run(&arguments) {
         Ok(None) => ExitCode::SUCCESS,
@@ -166,6 +168,7 @@ fn run(arguments: &Arguments) -> Result<Option<End>, MainError> {
 fn live(arguments: &Arguments, guest: &Guest, journal: &mut Journal) -> Result<End, MainError> {
     // Before any thread is made, so that all of them leave these signals to the owner.
     let signals = block_signals().map_err(MainError::Signals)?;
+    ignore_signals();
     let listener = listen(&guest.control).map_err(|source| MainError::Listen {
         path: guest.control.clone(),
         source,
@@ -216,6 +219,24 @@ fn read(path: &Path) -> Result<String, MainError> {
         path: path.to_owned(),
         source,
     })
+}
+
+/// Ignores signals that end a process by default and mean nothing to this one: a stray one, or a timer that whoever started it left behind, is no reason
+/// to end a guest. Without the last, an image that reaches the limit of file sizes would end it, too, instead of giving the guest an error.
+fn ignore_signals() {
+    const MEANINGLESS: [libc::c_int; 7] = [
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+        libc::SIGALRM,
+        libc::SIGVTALRM,
+        libc::SIGPROF,
+        libc::SIGIO,
+        libc::SIGXFSZ,
+    ];
+    for signal in MEANINGLESS {
+        // SAFETY: nobody has a handler for it, and to ignore a signal runs no code. These exist, so there is no error.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
 }
 
 /// Blocks the signals that mean "end", and gives a descriptor that is readable when one has come.

@@ -289,7 +289,7 @@ fn open_rng(config: &config::Rng, worker: Arc<Worker>) -> Result<rng::Rng, PlugE
     })
 }
 
-/// Its worker stays in the directory of its sockets, since it is the one that calls programs of the host.
+/// Its worker keeps the directory of its sockets, since it is the one that calls programs of the host.
 fn open_vsock(config: &config::Vsock, sandbox: &Sandbox) -> Result<Vsock, PlugError> {
     let failed = |source| PlugError::Vsock {
         path: config.socket.clone(),

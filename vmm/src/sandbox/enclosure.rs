@@ -69,14 +69,6 @@ impl Enclosure {
         Ok(enclosure)
     }
 
-    /// Leaves the calling thread, which is inside, in a directory outside.
-    pub(super) fn stay(&self, place: &fs::File) -> rustix::io::Result<()> {
-        if self.0.is_empty() {
-            leave(UnshareFlags::FS)?;
-        }
-        rustix::process::fchdir(place)
-    }
-
     /// No namespaces.
     #[cfg(test)]
     pub(super) fn none() -> Self {
@@ -89,7 +81,27 @@ impl Enclosure {
             return Ok(());
         }
         leave(UnshareFlags::FS)?;
-        for (kind, fd) in &self.0 {
+        self.move_into(|_| true)
+    }
+
+    /// Moves the calling thread inside, but into a directory of the host instead of an empty one: that is all of the host that it sees, and where names are looked for.
+    /// Where there is no mount namespace, it only stays there.
+    pub(super) fn enter_at(&self, place: &fs::File) -> rustix::io::Result<()> {
+        leave(UnshareFlags::FS)?;
+        rustix::process::fchdir(place)?;
+        if self.0.iter().any(|(kind, _)| *kind == Self::ROOT) {
+            // The thread's working directory is then that of the copy, which can be mounted.
+            leave(UnshareFlags::NEWNS)?;
+            root_here()?;
+        }
+        self.move_into(|kind| kind != Self::ROOT)
+    }
+
+    const ROOT: LinkNameSpaceType = LinkNameSpaceType::Mount;
+
+    fn move_into(&self, wanted: impl Fn(LinkNameSpaceType) -> bool) -> rustix::io::Result<()> {
+        let wanted = self.0.iter().filter(|(kind, _)| wanted(*kind));
+        for (kind, fd) in wanted {
             rustix::thread::move_into_link_name_space(fd.as_fd(), Some(*kind))?;
         }
         Ok(())
@@ -149,17 +161,39 @@ fn namespace(flag: UnshareFlags, link: &str) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// A directory that is on every host with KVM, to put a new root on for a moment.
+const PLACE: &str = "/dev";
+
 /// Replaces the root of the thread's own mount namespace by a directory that is empty, read-only and closed to all but root.
 fn empty_root() -> rustix::io::Result<()> {
-    /// A directory that is on every host with KVM, to put the new root on for a moment.
-    const PLACE: &str = "/dev";
-    // What is mounted on the host later must not appear here, nor what happens here on the host.
+    private()?;
+    rustix::mount::mount("none", PLACE, "tmpfs", nothing(), c"mode=0,size=4k")?;
+    replace_root()
+}
+
+/// Replaces the root of the thread's own mount namespace by its working directory, in which nothing can be written or run.
+fn root_here() -> rustix::io::Result<()> {
+    private()?;
+    // With what is mounted in it: a user namespace may not uncover what that hides.
+    rustix::mount::mount_bind_recursive(".", PLACE)?;
+    rustix::mount::mount_remount(PLACE, MountFlags::BIND | nothing(), c"")?;
+    replace_root()
+}
+
+fn nothing() -> MountFlags {
+    MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC
+}
+
+/// What is mounted on the host later does not appear in the thread's own mount namespace, nor what happens there on the host.
+fn private() -> rustix::io::Result<()> {
     rustix::mount::mount_change(
         "/",
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
-    )?;
-    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    rustix::mount::mount("none", PLACE, "tmpfs", flags, c"mode=0,size=4k")?;
+    )
+}
+
+/// Makes what is mounted on [`PLACE`] the root of the thread's own mount namespace.
+fn replace_root() -> rustix::io::Result<()> {
     rustix::process::chdir(PLACE)?;
     // The old root goes on top of the new one, and then away with everything on it.
     rustix::process::pivot_root(".", ".")?;

@@ -17,7 +17,7 @@ use seccompiler::{
 use super::Role;
 
 /// What every thread does: memory, locks, time, descriptors that are open, its own end.
-const COMMON: [i64; 38] = [
+const COMMON: [i64; 37] = [
     libc::SYS_brk,
     libc::SYS_clock_gettime,
     libc::SYS_clock_nanosleep,
@@ -27,7 +27,6 @@ const COMMON: [i64; 38] = [
     libc::SYS_epoll_wait,
     libc::SYS_exit,
     libc::SYS_exit_group,
-    libc::SYS_fcntl,
     libc::SYS_fstat,
     libc::SYS_ftruncate,
     libc::SYS_futex,
@@ -56,6 +55,14 @@ const COMMON: [i64; 38] = [
     libc::SYS_write,
     libc::SYS_writev,
     libc::SYS_set_robust_list,
+];
+
+/// What is done to descriptors that are open: not to have the kernel signal somebody when one becomes ready.
+const DESCRIPTOR_COMMANDS: [libc::c_int; 4] = [
+    libc::F_DUPFD_CLOEXEC,
+    libc::F_GETFD,
+    libc::F_GETFL,
+    libc::F_SETFL,
 ];
 
 /// What the owner does beside that: clients.
@@ -168,6 +175,12 @@ pub(super) fn program(role: Role) -> Result<BpfProgram, BackendError> {
     let requests = SHARED_REQUESTS.iter().chain(requests);
     let requests = requests.map(|&request| argument(1, SeccompCmpOp::Eq, request.into()));
     rules.insert(libc::SYS_ioctl, requests.collect::<Result<_, _>>()?);
+    let commands = DESCRIPTOR_COMMANDS.map(i32::unsigned_abs);
+    let commands = commands.map(|command| argument(1, SeccompCmpOp::Eq, command.into()));
+    rules.insert(
+        libc::SYS_fcntl,
+        commands.into_iter().collect::<Result<_, _>>()?,
+    );
     if role == Role::Caller {
         rules.extend(CALLER.map(|call| (call, Vec::new())));
         let unix = argument(0, SeccompCmpOp::Eq, libc::AF_UNIX.unsigned_abs().into())?;

@@ -51,7 +51,7 @@ pub enum Role {
     Channel,
     /// Reads what the guest boots out of its disk.
     Boot,
-    /// Serves a device for which it also calls unix sockets of the host: those that the guest's user may call, in the directory that it stays in.
+    /// Serves a device for which it also calls unix sockets of the host: those that the guest's user may call, in the one directory that it has.
     Caller,
 }
 
@@ -248,7 +248,7 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Gives up what belongs to this thread, but stays in a directory of the host, which names without a slash are looked for in.
+    /// Gives up what belongs to this thread, but keeps a directory of the host: its root, and where names without a slash are looked for.
     pub fn enter_at(&self, role: Role, place: &File) -> Result<(), SandboxError> {
         let Some(walls) = &self.0 else {
             return Ok(());
@@ -268,14 +268,11 @@ impl Sandbox {
 impl Walls {
     /// All but the filter.
     fn enter(&self, place: Option<&File>) -> Result<(), SandboxError> {
-        self.enclosure
-            .enter()
-            .map_err(refused("enter its own namespaces"))?;
-        if let Some(place) = place {
-            self.enclosure
-                .stay(place)
-                .map_err(refused("stay in the directory of its sockets"))?;
+        match place {
+            None => self.enclosure.enter(),
+            Some(place) => self.enclosure.enter_at(place),
         }
+        .map_err(refused("enter its own namespaces"))?;
         set_no_new_privs(true).map_err(refused("renounce new privileges"))?;
         if let Some((user, group)) = self.become_ {
             set_thread_groups(&[]).map_err(refused("leave supplementary groups"))?;

@@ -13,12 +13,26 @@ pub fn out16(port: u16, value: u16) {
     unsafe { asm!("out dx, ax", in("dx") port, in("ax") value) };
 }
 
-fn out32(port: u16, value: u32) {
+pub fn out32(port: u16, value: u32) {
     // SAFETY: as above.
     unsafe { asm!("out dx, eax", in("dx") port, in("eax") value) };
 }
 
-fn in32(port: u16) -> u32 {
+pub fn in8(port: u16) -> u8 {
+    let value;
+    // SAFETY: as above.
+    unsafe { asm!("in al, dx", in("dx") port, out("al") value) };
+    value
+}
+
+pub fn in16(port: u16) -> u16 {
+    let value;
+    // SAFETY: as above.
+    unsafe { asm!("in ax, dx", in("dx") port, out("ax") value) };
+    value
+}
+
+pub fn in32(port: u16) -> u32 {
     let value;
     // SAFETY: as above.
     unsafe { asm!("in eax, dx", in("dx") port, out("eax") value) };

@@ -1,12 +1,14 @@
 //! A guest that tests its monitor: no kernel, one processor, small drivers.
 //!
 //! In comes the command line (`test=block,net end=reboot`); out goes a line for each test on the serial port, `ok NAME` or `FAIL NAME why`, and
-//! the end that was asked for: power off, or `end=reboot`. Boots by PVH, so under any monitor that loads ELF kernels.
+//! the end that was asked for: power off, `end=reboot`, or `end=rest`. Boots by PVH, so under any monitor that loads ELF kernels.
 
 #![no_std]
 #![no_main]
 
+mod attack;
 mod board;
+mod faults;
 mod start;
 mod virtio;
 
@@ -17,7 +19,7 @@ use virtio::{Device, NEEDS_RESET, Queue, VERSION_1, pages};
 type Verdict = Result<(), &'static str>;
 
 /// The tests by name.
-const TESTS: [(&str, fn() -> Verdict); 10] = [
+const TESTS: [(&str, fn() -> Verdict); 17] = [
     ("boot", || Ok(())),
     ("processor", processor),
     ("scan", scan),
@@ -28,6 +30,13 @@ const TESTS: [(&str, fn() -> Verdict); 10] = [
     ("net", net),
     ("rng", rng),
     ("balloon", balloon),
+    ("honest", honest),
+    ("attack", attacks),
+    ("fill", faults::fill),
+    ("probe", faults::probe),
+    ("shrink", faults::shrink),
+    ("wreck", faults::wreck),
+    ("pour", faults::pour),
 ];
 
 /// Called with the address of PVH's start information.
@@ -42,7 +51,11 @@ extern "C" fn main(start_info: u64) -> ! {
             Err(why) => say!("FAIL {name} {why}"),
         }
     }
-    if words().any(|word| word == "end=reboot") { board::reboot() } else { board::power_off() }
+    match words().find_map(|word| word.strip_prefix("end=")) {
+        Some("reboot") => board::reboot(),
+        Some("rest") => board::rest(),
+        _ => board::power_off(),
+    }
 }
 
 fn command_line(at: u64) -> &'static str {
@@ -76,6 +89,24 @@ fn processor() -> Verdict {
         say!("level {level} bits {} vcpus {}", told.eax, told.ebx);
     }
     need(features.ecx >> 31 == 1, "no sign of a hypervisor")
+}
+
+/// What a driver does that means no harm: a disk, the source of entropy, the balloon.
+fn honest() -> Verdict {
+    let mut disk = Disk::open()?;
+    disk.device.go();
+    disk.fill(0x3c, 512);
+    need(disk.request(1, 9, 512)? == 0, "the write failed")?;
+    disk.fill(0, 512);
+    need(disk.request(0, 9, 512)? == 0 && disk.filled_with(0x3c, 512), "what was written does not read back")?;
+    rng()?;
+    balloon()
+}
+
+/// Attacks the machine with what the counter gives for a seed, which it says first.
+fn attacks() -> Verdict {
+    attack::attack(board::cycles());
+    Ok(())
 }
 
 /// Lists what is on the bus.

@@ -27,11 +27,12 @@ pub fn pages(count: u64) -> u64 {
 }
 
 /// A device after negotiation.
+#[derive(Clone, Copy)]
 pub struct Device {
     pub slot: u32,
-    common: u64,
-    notify: u64,
-    multiplier: u64,
+    pub common: u64,
+    pub notify: u64,
+    pub multiplier: u64,
     pub config: u64,
     msix: Option<(u32, u64)>,
 }

@@ -3,6 +3,8 @@
 //! The test guest (`testguest/`) is built with the Rust compiler that is there. Skipped with a reason where there is no KVM, and the
 //! network test where no private network namespace can be made.
 
+mod attack;
+mod faults;
 mod tap;
 
 use std::fs::{self, File};

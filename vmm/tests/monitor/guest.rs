@@ -103,6 +103,12 @@ impl Program {
         self.out8(0x60c, 1).rest()
     }
 
+    /// Runs on the spot for ever.
+    pub fn spin(self) -> Self {
+        // jmp to itself
+        self.code(&[0xeb, 0xfe])
+    }
+
     /// Halts for ever.
     pub fn rest(self) -> Self {
         // hlt; jmp back
@@ -208,10 +214,30 @@ impl Program {
     }
 }
 
+/// What a process has.
+#[derive(Debug, Clone, Copy)]
+pub struct Belongings {
+    pub descriptors: usize,
+    pub threads: usize,
+    /// Memory that is its own, with what the guest has touched, in KiB.
+    pub kib: u64,
+}
+
 /// A monitor with its guest. Ended when it is dropped.
 pub struct Guest {
     dir: tempfile::TempDir,
     child: Child,
+    words: Vec<String>,
+}
+
+fn spawn(words: &[String], errors: File) -> Child {
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).stdin(Stdio::null());
+    command
+        .stdout(Stdio::null())
+        .stderr(errors)
+        .spawn()
+        .unwrap()
 }
 
 impl Guest {
@@ -253,21 +279,42 @@ impl Guest {
         );
         fs::write(path("config"), config).unwrap();
         let errors = File::create(path("errors")).unwrap();
-        let words: Vec<_> = prefix
-            .iter()
-            .copied()
-            .chain([env!("CARGO_BIN_EXE_vireo-vmm")])
-            .collect();
-        let child = Command::new(words[0])
-            .args(&words[1..])
-            .arg("--config")
-            .arg(path("config"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(errors)
-            .spawn()
-            .unwrap();
-        Self { dir, child }
+        let mut words: Vec<_> = prefix.iter().map(ToString::to_string).collect();
+        words.extend([env!("CARGO_BIN_EXE_vireo-vmm").into(), "--config".into()]);
+        words.push(path("config"));
+        let child = spawn(&words, errors);
+        Self { dir, child, words }
+    }
+
+    /// Starts another monitor in the same place, as the same guest, once the last one has ended.
+    pub fn start_again(&mut self) {
+        assert!(self.child.try_wait().unwrap().is_some());
+        let errors = File::create(self.path("errors")).unwrap();
+        self.child = spawn(&self.words, errors);
+    }
+
+    /// The process that was started: the monitor, unless it runs under something else.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the monitor has; only root may look.
+    pub fn belongings(&self) -> Option<Belongings> {
+        let proc = PathBuf::from(format!("/proc/{}", self.pid()));
+        let count = |name: &str| fs::read_dir(proc.join(name)).ok().map(Iterator::count);
+        let status = fs::read_to_string(proc.join("status")).ok()?;
+        let mut lines = status.lines();
+        let kib = lines.find_map(|line| line.strip_prefix("RssAnon:"))?;
+        Some(Belongings {
+            descriptors: count("fd")?,
+            threads: count("task")?,
+            kib: kib.split_whitespace().next()?.parse().ok()?,
+        })
+    }
+
+    /// Ends the monitor without warning.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -330,8 +377,14 @@ impl Guest {
 
     /// Sends SIGTERM.
     pub fn terminate(&self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.signal(libc::SIGTERM);
+    }
+
+    /// Sends a signal. One that has just ended is not there to get it.
+    pub fn signal(&self, signal: i32) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        // SAFETY: the call takes two numbers; the process is our child and has not been waited for, so that the number is its own.
+        unsafe { libc::kill(pid, signal) };
     }
 
     pub fn client(&mut self) -> Client {

@@ -2,10 +2,12 @@
 //!
 //! Skipped with a reason where there is no KVM.
 
+mod abuse;
+mod cycles;
 mod disk;
 mod guest;
+mod storms;
 
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -302,38 +304,6 @@ fn a_guest_with_the_pvh_note_begins_in_32_bit_mode() {
     let status = guest.wait();
     assert!(status.success(), "{status:?} {}", guest.errors());
     assert_eq!(guest.log(), "pvh\n");
-}
-
-#[test]
-fn a_mischievous_client_harms_nobody() {
-    let Some(()) = kvm() else { return };
-    let mut guest = Guest::start(&Program::new().say("up\n").rest(), "");
-    guest.hear("up\n");
-    let mode = std::fs::metadata(guest.path("control"))
-        .unwrap()
-        .permissions()
-        .mode();
-    assert_eq!(mode & 0o777, 0o600);
-    // Connections that say nothing, up to the limit and beyond it.
-    let mut silent: Vec<UnixStream> = Vec::new();
-    for _ in 0..20 {
-        silent.push(UnixStream::connect(guest.path("control")).unwrap());
-    }
-    drop(silent);
-    // A line without end, and requests whose answers nobody reads.
-    let mut flood = UnixStream::connect(guest.path("control")).unwrap();
-    flood
-        .set_write_timeout(Some(Duration::from_millis(200)))
-        .unwrap();
-    for _ in 0..10_000 {
-        if std::io::Write::write_all(&mut flood, b"{\"id\":1,\"do\":\"status\"}\n").is_err() {
-            break;
-        }
-    }
-    let mut client = guest.client();
-    assert_eq!(client.ask("status")["state"], "running");
-    client.ask("quit");
-    assert!(guest.wait().success());
 }
 
 #[test]
