@@ -38,7 +38,7 @@ mod smbios;
 mod vsock;
 
 pub use cpu::{Cpu, CpuFeature, CpuMode, FeaturePolicy, Topology};
-pub use disk::{Cache, Discard, Disk, DiskFormat};
+pub use disk::{Cache, DetectZeroes, Discard, Disk, DiskFormat};
 pub use guards::{Panic, PanicModel, Watchdog, WatchdogAction};
 pub use limits::{Limit, Limits};
 pub use net::{Interface, LinkState, Mac, MacError};

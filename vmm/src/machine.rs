@@ -43,7 +43,7 @@ use crate::smbios::{self, SmbiosError};
 use crate::vcpu::{Core, Registers, StateError, Vcpu, VcpuError};
 use chips::Chips;
 
-pub use disks::NoDisk;
+pub use disks::{NoDisk, ResizeError};
 pub use plug::PlugError;
 
 /// Why there is no machine.
@@ -382,6 +382,11 @@ impl Machine {
     /// Puts the disk named `id`, and with it those of its group, under these limits; says whether that changed anything.
     pub fn set_limits(&self, id: &str, limits: &Limits) -> Result<bool, NoDisk> {
         self.devices.plugged.disks().set_limits(id, limits)
+    }
+
+    /// Asks for the disk named `id` to be made larger; how far that is, is in [`Machine::disks`].
+    pub fn grow_disk(&self, id: &str, capacity: Bytes) -> Result<(), ResizeError> {
+        self.devices.plugged.disks().grow(id, capacity)
     }
 
     /// How the disks are.

@@ -230,6 +230,22 @@ impl Guests {
         self.ask("limit a disk of", guest, driver, request).await
     }
 
+    /// Makes a guest's disk so large: its image, and what the guest sees of it.
+    ///
+    /// # Errors
+    /// The monitor does not answer, or refuses; the image cannot grow.
+    pub async fn grow_disk(
+        &self,
+        guest: Uuid,
+        driver: resolve::Driver,
+        disk: &str,
+        capacity: Bytes,
+    ) -> Result<(), EffectError> {
+        let request = Request::Grow(disk.to_owned(), capacity);
+        self.ask("make a disk larger in", guest, driver, request)
+            .await
+    }
+
     /// The lock, or `None` if a process of the guest has it. Somebody who looks at neither for a moment is one who starts or stops it: that is waited for.
     async fn lock_or_find(&self, dir: &GuestDir) -> io::Result<Option<std::os::fd::OwnedFd>> {
         let deadline = Instant::now() + SETTLES_WITHIN;

@@ -115,6 +115,8 @@ pub enum Request {
     Link(usize, bool),
     /// Put the disk with this target, and the others of its group, under these limits.
     Limits(String, Box<Limits>),
+    /// Make the disk with this target so large, its image and what the guest sees.
+    Grow(String, Bytes),
     /// End the guest and the monitor at once, images in order.
     Quit,
 }
@@ -128,6 +130,7 @@ impl Request {
             Self::Resume => "resume",
             Self::Balloon(_) => "set the balloon",
             Self::Link(..) => "set a link",
+            Self::Grow(..) => "make a disk larger",
             Self::Limits(..) => "limit a disk",
             Self::Quit => "end",
         }

@@ -224,6 +224,19 @@ pub enum Effect {
         /// Limits.
         limits: Box<Limits>,
     },
+    /// Makes a disk of a running guest larger, its image and what the guest sees of it, through the monitor that has it open. Never smaller.
+    GrowDisk {
+        /// The guest.
+        guest: Uuid,
+        /// Who runs it.
+        driver: Driver,
+        /// The disk's target.
+        disk: String,
+        /// Its image.
+        path: PathBuf,
+        /// New capacity.
+        capacity: Bytes,
+    },
     /// Rewrites `launch.json` of a running guest after a live change, so that it says what runs.
     RecordLaunch(Box<Launch>),
     /// Removes the directory of a guest whose process is gone.

@@ -258,6 +258,16 @@ impl Host for RealHost {
                 disk,
                 limits,
             } => self.guests.set_limits(guest, driver, &disk, &limits).await,
+            Effect::GrowDisk {
+                guest,
+                driver,
+                disk,
+                path: _,
+                capacity,
+            } => {
+                let capacity = volume::round_up(capacity);
+                self.guests.grow_disk(guest, driver, &disk, capacity).await
+            }
             Effect::RecordLaunch(launch) => self.guests.record(&launch),
             Effect::ReleaseGuest { guest } => self.guests.release(guest),
         }

@@ -154,7 +154,7 @@ fn same(volume: &Volume, found: &Image, doing: &str) -> Result<(), EffectError> 
 }
 
 /// Images are whole sectors.
-fn round_up(capacity: Bytes) -> Bytes {
+pub fn round_up(capacity: Bytes) -> Bytes {
     Bytes(capacity.0.saturating_add(511) / 512 * 512)
 }
 

@@ -5,8 +5,10 @@
 
 use crate::desired::{Resolved, Wanted};
 use crate::execute::effect::Effect;
-use crate::inventory::File;
+use crate::inventory::{File, Guest, GuestState};
 use crate::object::{Kind, ObjectId};
+use crate::resolve::WantedState;
+use crate::resolve::domain::Disk;
 use crate::resolve::storage::{ImageFormat, Permissions, Pool, Volume};
 
 use super::context::{Context, list};
@@ -159,6 +161,23 @@ fn keep(
                         capacity: volume.capacity.unwrap_or_default(),
                     },
                 );
+            } else if let Some((guest, disk)) = grower(context, volume) {
+                let runs = &guest.launch.domain;
+                work.act(
+                    format!(
+                        "it grows to {} as disk {} of {}, which is told",
+                        summary::capacity(volume),
+                        disk.target,
+                        runs.name
+                    ),
+                    Effect::GrowDisk {
+                        guest: runs.uuid,
+                        driver: runs.driver,
+                        disk: disk.target.clone(),
+                        path: volume.path.clone(),
+                        capacity: volume.capacity.unwrap_or_default(),
+                    },
+                );
             } else {
                 found.pending = Some(grows_later(wanted, users, *difference));
             }
@@ -226,6 +245,30 @@ fn growth(wanted: &Wanted, volume: &Volume, file: &File) -> Growth {
         )));
     }
     Growth::None
+}
+
+/// The guest that can make an image larger which it has open, and its disk: the only one that has it, may write it, and goes on running.
+fn grower<'c>(context: &Context<'c>, volume: &Volume) -> Option<(&'c Guest, &'c Disk)> {
+    let guests = context.inventory.guests.values();
+    let mut running = guests.filter(|guest| {
+        let state = &guest.state;
+        matches!(
+            state,
+            GuestState::Running { .. } | GuestState::Paused { .. }
+        )
+    });
+    let has = |disk: &&Disk| disk.path.as_ref() == Some(&volume.path);
+    let [_] = context.guests_on_image(&volume.path) else {
+        return None;
+    };
+    let (guest, disk) = running.find_map(|guest| {
+        let disk = guest.launch.domain.disks.iter().find(has)?;
+        (!disk.readonly && disk.format == volume.format).then_some((guest, disk))
+    })?;
+    let id = ObjectId::new(Kind::Domain, guest.launch.domain.uuid, "");
+    let wanted = context.desired.objects.get(&id)?;
+    let goes_on = matches!(&wanted.resolved, Resolved::Domain(domain) if domain.lifecycle.wanted != WantedState::Stopped);
+    (goes_on && !wanted.policy.suspend).then_some((guest, disk))
 }
 
 fn grows_later(wanted: &Wanted, users: &[&str], difference: Difference) -> Pending {

@@ -185,6 +185,15 @@ pub struct Disk {
     pub discard: Option<String>,
     /// `<serial>`, at most 20 bytes for virtio.
     pub serial: Option<String>,
+    /// `<driver detect_zeroes>`: on or unmap; `None` is off.
+    #[serde(default)]
+    pub detect_zeroes: Option<String>,
+    /// `<driver queues>`.
+    #[serde(default)]
+    pub queues: Option<u32>,
+    /// `<driver queue_size>`: requests that each queue holds.
+    #[serde(default)]
+    pub queue_size: Option<u32>,
     /// `<iotune>`. Applied live.
     #[serde(default)]
     pub limits: Limits,

@@ -35,12 +35,28 @@ pub struct Disk {
     /// What becomes of space that the guest says it no longer needs.
     #[serde(default, skip_serializing_if = "Discard::is_default")]
     pub discard: Discard,
+    /// What becomes of zeroes that the guest writes.
+    #[serde(default, skip_serializing_if = "DetectZeroes::is_default")]
+    pub detect_zeroes: DetectZeroes,
+    /// Queues, 1 to [`Disk::MOST_QUEUES`]: one if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queues: Option<u16>,
+    /// Requests that each queue holds, a power of two from 2 to [`Disk::MOST_QUEUE_SIZE`]: 256 if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_size: Option<u16>,
     /// What its requests may come to; a request `limits` changes it later.
     #[serde(default, skip_serializing_if = "Limits::is_default")]
     pub limits: Limits,
     /// PCI slot, 1 to 31; the first free one if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<u8>,
+}
+
+impl Disk {
+    /// Most queues: as many as a PCI device has interrupts for, beside the one of its configuration.
+    pub const MOST_QUEUES: u16 = 63;
+    /// Most requests in one queue: what Linux and QEMU take.
+    pub const MOST_QUEUE_SIZE: u16 = 1024;
 }
 
 /// Format of a disk's image.
@@ -83,10 +99,42 @@ impl Discard {
     }
 }
 
+/// What becomes of zeroes that the guest writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DetectZeroes {
+    /// They are written like anything else.
+    #[default]
+    Off,
+    /// Nothing but zeroes is written as the format can best say it.
+    On,
+    /// The space of nothing but zeroes is also given back to the host, where discarded space is.
+    Unmap,
+}
+
+impl DetectZeroes {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 pub(super) fn check<'a>(disks: &'a [Disk], ids: &mut HashSet<&'a str>, p: &mut Problems) {
     limits::check(disks, p);
     for (i, disk) in disks.iter().enumerate() {
         p.id(format!("disks[{i}].id"), &disk.id, ids);
+        let (most, most_size) = (Disk::MOST_QUEUES, Disk::MOST_QUEUE_SIZE);
+        p.require(
+            format!("disks[{i}].queues"),
+            disk.queues
+                .is_none_or(|queues| (1..=most).contains(&queues)),
+            format!("1 to {most} are possible"),
+        );
+        let fits = |size: u16| size.is_power_of_two() && (2..=most_size).contains(&size);
+        p.require(
+            format!("disks[{i}].queue-size"),
+            disk.queue_size.is_none_or(fits),
+            format!("a power of two from 2 to {most_size} is wanted"),
+        );
         if let Some(serial) = &disk.serial {
             let sound = serial.len() <= 20 && serial.bytes().all(|b| (0x20..0x7f).contains(&b));
             p.require(

@@ -116,6 +116,9 @@ fn more_devices_than_slots_are_refused() {
         readonly: false,
         shareable: false,
         discard: Discard::Unmap,
+        detect_zeroes: DetectZeroes::Off,
+        queues: None,
+        queue_size: None,
         limits: Limits::default(),
         serial: None,
         cache: Cache::default(),
@@ -315,4 +318,22 @@ fn disks_of_one_group_state_one_limit() {
     assert!(guest.check().is_empty());
     guest.disks[1].limits = limits(2000);
     assert_eq!(fields(&guest), ["disks[1].limits.group"]);
+}
+
+#[test]
+fn a_disk_has_as_many_queues_as_interrupts_and_each_holds_a_power_of_two() {
+    let mut guest = Guest::parse(WHOLE).expect("sound");
+    for (queues, size, wrong) in [
+        (Some(1), Some(2), 0),
+        (Some(63), Some(1024), 0),
+        (Some(0), None, 1),
+        (Some(64), None, 1),
+        (None, Some(0), 1),
+        (None, Some(1), 1),
+        (None, Some(100), 1),
+        (Some(65535), Some(2048), 2),
+    ] {
+        (guest.disks[0].queues, guest.disks[0].queue_size) = (queues, size);
+        assert_eq!(fields(&guest).len(), wrong, "{queues:?} {size:?}");
+    }
 }

@@ -26,7 +26,7 @@ use crate::config::Guest;
 use crate::console::{Console, Port};
 use crate::core_dump::CoreFile;
 use crate::devices::virtio::console::PortState;
-use crate::machine::{BalloonError, Machine, MachineError};
+use crate::machine::{BalloonError, Machine, MachineError, ResizeError};
 use crate::notice::{Notice, Notices};
 use crate::sandbox::{Layers, last_words};
 use clients::Client;
@@ -459,7 +459,10 @@ impl<'a> Owner<'a> {
             Request::PowerButton { .. } => Wish::PowerButton,
             Request::Reset { .. } => Wish::Reset,
             Request::Quit { .. } => Wish::Quit,
-            Request::Balloon { .. } | Request::Link { .. } | Request::Limits { .. } => Wish::Device,
+            Request::Balloon { .. }
+            | Request::Link { .. }
+            | Request::Limits { .. }
+            | Request::Resize { .. } => Wish::Device,
         };
         let action = self
             .life
@@ -492,6 +495,16 @@ impl<'a> Owner<'a> {
                     self.event(EventKind::Link, Some(format!("{interface} is {word}")));
                 }
                 Ok(())
+            }
+            Request::Resize { disk, capacity, .. } => {
+                let done = self.machine.grow_disk(disk, *capacity);
+                done.map_err(|error| {
+                    let code = match error {
+                        ResizeError::NoDisk(_) => Code::NoDisk,
+                        ResizeError::Disk { .. } => Code::Refused,
+                    };
+                    failure(code, &error)
+                })
             }
             Request::Limits { disk, limits, .. } => {
                 if let Some(problem) = limits.check().first() {

@@ -77,6 +77,15 @@ pub enum Request {
         /// All of its limits: what is left out has none.
         limits: Box<Limits>,
     },
+    /// Make a disk larger: its image, and what the guest sees of it. The answer says that it is being done; [`DiskStats`] tells what came of it.
+    Resize {
+        /// The request's number.
+        id: u64,
+        /// The disk's name.
+        disk: String,
+        /// Whole sectors of 512 bytes, and no less than it has.
+        capacity: Bytes,
+    },
     /// Counters; answered with [`Stats`].
     Stats {
         /// The request's number.
@@ -105,6 +114,7 @@ impl Request {
             | Self::Balloon { id, .. }
             | Self::Link { id, .. }
             | Self::Limits { id, .. }
+            | Self::Resize { id, .. }
             | Self::Stats { id }
             | Self::Events { id, .. } => id,
         }
@@ -253,6 +263,9 @@ pub struct DiskStats {
     pub capacity: Bytes,
     /// What its requests may come to.
     pub limits: Limits,
+    /// Why it could not be made larger when that was last tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// The balloon's state.

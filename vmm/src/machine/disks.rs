@@ -6,12 +6,28 @@ use thiserror::Error;
 
 use crate::config::{Bytes, Limits};
 use crate::control::wire::DiskStats;
-use crate::devices::virtio::block::DiskControl;
+use crate::devices::virtio::block::{DiskControl, GrowError};
 
 /// The guest has no disk of this name.
 #[derive(Debug, Error)]
 #[error("the guest has no disk {0:?}")]
 pub struct NoDisk(pub String);
+
+/// Why a disk is not made larger.
+#[derive(Debug, Error)]
+pub enum ResizeError {
+    /// There is none.
+    #[error(transparent)]
+    NoDisk(#[from] NoDisk),
+    /// It cannot be.
+    #[error("could not resize disk {id}")]
+    Disk {
+        /// The disk.
+        id: String,
+        /// Why.
+        source: GrowError,
+    },
+}
 
 /// Disks by their names.
 #[derive(Default)]
@@ -38,6 +54,16 @@ impl Disks {
         Ok(changes)
     }
 
+    /// Asks for a disk of `capacity`.
+    pub fn grow(&self, id: &str, capacity: Bytes) -> Result<(), ResizeError> {
+        let found = self.0.iter().find(|(name, _)| name == id);
+        let (_, disk) = found.ok_or_else(|| NoDisk(id.to_owned()))?;
+        disk.grow(capacity.0).map_err(|source| ResizeError::Disk {
+            id: id.to_owned(),
+            source,
+        })
+    }
+
     fn limit(&self, id: &str, limits: &Limits) {
         let together =
             |disk: &DiskControl| limits.group.is_some() && disk.limits().group == limits.group;
@@ -57,6 +83,7 @@ impl Disks {
                 id: id.clone(),
                 capacity: Bytes(disk.capacity()),
                 limits: disk.limits(),
+                problem: disk.problem(),
             })
             .collect()
     }

@@ -258,6 +258,8 @@ fn open_disk(disk: &config::Disk, worker: Arc<Worker>) -> Result<Block, PlugErro
         discard: disk.discard,
         serial: disk.serial.clone(),
         cache: disk.cache,
+        detect_zeroes: disk.detect_zeroes,
+        queues: vec![disk.queue_size.unwrap_or(256); disk.queues.unwrap_or(1).into()],
         limits: disk.limits.clone(),
     };
     Block::new(&spec, worker).map_err(|source| PlugError::Disk {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use vireo_vmm::bus::{Bus, lock};
 use vireo_vmm::config::{
-    Bytes, Cache, ClockOffset, Discard, DiskFormat, Limit, Limits, LinkState, Port,
+    Bytes, Cache, ClockOffset, DetectZeroes, Discard, DiskFormat, Limit, Limits, LinkState, Port,
 };
 use vireo_vmm::devices::i8042::I8042;
 use vireo_vmm::devices::pm::{self, PowerManagement};
@@ -227,6 +227,12 @@ fn device(kind: Kind, disk: &std::path::Path, worker: Arc<Worker>) -> Box<dyn Vi
                 discard: Discard::Unmap,
                 serial: Some("fuzz".into()),
                 cache: Cache::Writeback,
+                detect_zeroes: DetectZeroes::Unmap,
+                queues: if kind == Kind::Block {
+                    vec![256]
+                } else {
+                    vec![16, 256, 2]
+                },
                 limits: limits(kind),
             };
             Box::new(Block::new(&spec, worker).unwrap())

@@ -159,3 +159,35 @@ fn limits_change_while_the_guest_runs_for_all_disks_of_a_group() {
     client.ask("quit");
     assert!(guest.wait().success());
 }
+
+#[test]
+fn a_disk_grows_inside_the_sandbox_and_only_where_it_can() {
+    let Some(()) = kvm() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vda");
+    File::create(&path).unwrap().set_len(1 << 20).unwrap();
+    let disks = format!(
+        "disks: [{{id: vda, path: {}, format: raw, queues: 4, queue-size: 64, detect-zeroes: unmap}}]",
+        path.display()
+    );
+    let mut guest = Guest::start(&Program::new().say("up\n").rest(), &disks);
+    guest.hear("up\n");
+    let mut client = guest.client();
+    let resize =
+        |disk: &str, capacity: u64| json!({"do": "resize", "disk": disk, "capacity": capacity});
+    client.request(resize("vda", 4 << 20));
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while client.ask("stats")["disks"][0]["capacity"] != 4 << 20 {
+        assert!(std::time::Instant::now() < end, "{}", guest.errors());
+    }
+    assert_eq!(fs::metadata(&path).unwrap().len(), 4 << 20);
+    for (disk, capacity, code) in [
+        ("vdb", 8 << 20, "no-disk"),
+        ("vda", 1 << 20, "refused"),
+        ("vda", 8191, "refused"),
+    ] {
+        assert_eq!(client.refused(resize(disk, capacity))["code"], code);
+    }
+    client.ask("quit");
+    assert!(guest.wait().success());
+}

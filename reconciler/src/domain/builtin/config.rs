@@ -116,6 +116,12 @@ struct DiskConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     serial: Option<String>,
     cache: &'static str,
+    #[serde(rename = "detect-zeroes", skip_serializing_if = "Option::is_none")]
+    detect_zeroes: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queues: Option<u32>,
+    #[serde(rename = "queue-size", skip_serializing_if = "Option::is_none")]
+    queue_size: Option<u32>,
     #[serde(skip_serializing_if = "Limits::is_default")]
     limits: Limits,
 }
@@ -294,6 +300,19 @@ fn disk(disk: &Disk) -> Result<DiskConfig, DriverError> {
     if disk.bus != "virtio" {
         return Err(unsupported(format!("disk {target} on bus {}", disk.bus)));
     }
+    if let Some(queues) = disk.queues.filter(|queues| !QUEUES.contains(queues)) {
+        let (least, most) = (QUEUES.start(), QUEUES.end());
+        let what = format!("{queues} queues of disk {target}: {least} to {most} are possible");
+        return Err(unsupported(what));
+    }
+    let fits = |size: u32| size.is_power_of_two() && QUEUE_SIZE.contains(&size);
+    if let Some(size) = disk.queue_size.filter(|size| !fits(*size)) {
+        let (least, most) = (QUEUE_SIZE.start(), QUEUE_SIZE.end());
+        let what = format!(
+            "queues of {size} requests of disk {target}: powers of two from {least} to {most} are possible"
+        );
+        return Err(unsupported(what));
+    }
     let path = disk.path.clone();
     Ok(DiskConfig {
         id: target.clone(),
@@ -309,6 +328,9 @@ fn disk(disk: &Disk) -> Result<DiskConfig, DriverError> {
             Some("none") => "none",
             Some(other) => return Err(unsupported(format!("cache {other} of disk {target}"))),
         },
+        detect_zeroes: disk.detect_zeroes.clone(),
+        queues: disk.queues,
+        queue_size: disk.queue_size,
         limits: disk.limits.clone(),
     })
 }
@@ -335,6 +357,12 @@ fn interface(interface: &Interface) -> Result<InterfaceConfig, DriverError> {
         mtu: interface.mtu,
     })
 }
+
+/// How many queues the monitor can give a disk.
+const QUEUES: std::ops::RangeInclusive<u32> = 1..=63;
+
+/// How many requests a queue of a disk can hold.
+const QUEUE_SIZE: std::ops::RangeInclusive<u32> = 2..=1024;
 
 /// The largest packets that the monitor can tell a guest of, in bytes.
 const MTU: std::ops::RangeInclusive<u32> = 68..=65535;
@@ -525,6 +553,36 @@ mod tests {
             let guest = vireo_vmm::config::Guest::parse(&text).unwrap();
             assert_eq!(guest.disks[0].shareable, shareable);
             assert_eq!(guest.disks[0].discard, read);
+        }
+    }
+
+    #[test]
+    fn a_disk_reaches_the_monitor_with_its_queues_or_is_refused_with_what_is_possible() {
+        use vireo_vmm::config::DetectZeroes;
+        let dir = GuestDir::new(std::path::Path::new("/run/vireo/guests"), uuid::Uuid::nil());
+        let mut domain = testing::domain();
+        domain.disks[0].detect_zeroes = Some("unmap".to_owned());
+        for (queues, size, possible) in [
+            (Some(1), Some(2), true),
+            (Some(63), Some(1024), true),
+            (Some(0), None, false),
+            (Some(64), None, false),
+            (None, Some(1), false),
+            (None, Some(200), false),
+            (None, Some(2048), false),
+        ] {
+            (domain.disks[0].queues, domain.disks[0].queue_size) = (queues, size);
+            let told = translate(&domain, &dir);
+            assert_eq!(told.is_ok(), possible, "{queues:?} {size:?}");
+            let Ok(told) = told else { continue };
+            let text = serde_json::to_string(&told).unwrap();
+            let disk = vireo_vmm::config::Guest::parse(&text)
+                .unwrap()
+                .disks
+                .remove(0);
+            assert_eq!(disk.detect_zeroes, DetectZeroes::Unmap);
+            assert_eq!(disk.queues.map(u32::from), queues);
+            assert_eq!(disk.queue_size.map(u32::from), size);
         }
     }
 

@@ -100,6 +100,9 @@ impl Driver for Builtin {
                 "interface": config::interface_name(*interface),
                 "state": if *up { "up" } else { "down" },
             }),
+            Request::Grow(disk, size) => {
+                json!({"do": "resize", "disk": disk, "capacity": size.0})
+            }
             Request::Limits(disk, limits) => {
                 json!({"do": "limits", "disk": disk, "limits": limits})
             }
@@ -107,6 +110,9 @@ impl Driver for Builtin {
         };
         let mut monitor = Conversation::with(dir, request.what()).await?;
         match monitor.ask(message).await {
+            Ok(_) if let Request::Grow(disk, size) = &request => {
+                monitor.see_grown(disk, *size).await
+            }
             // It may be gone before its answer is.
             Err(DriverError::NoAnswer {
                 source: LineError::Closed | LineError::Broken(_),
@@ -155,6 +161,30 @@ impl Conversation {
         })
     }
 
+    /// Waits until a disk is as large as was asked for. Its worker may be busy with the guest's requests.
+    async fn see_grown(&mut self, disk: &str, size: Bytes) -> Result<(), DriverError> {
+        let refused = |message: &str| DriverError::Refused {
+            what: "make a disk larger",
+            message: message.to_owned(),
+        };
+        let (pause, looks) = LOOKS;
+        for _ in 0..looks {
+            let stats = self.ask(json!({"do": "stats"})).await?;
+            let told = stats.get("disks").and_then(Value::as_array);
+            let of = |told: &&Value| told.get("id").and_then(Value::as_str) == Some(disk);
+            let told = told.into_iter().flatten().find(of);
+            let told = told.ok_or_else(|| refused("it tells of no such disk"))?;
+            if told.get("capacity").and_then(Value::as_u64) >= Some(size.0) {
+                return Ok(());
+            }
+            if let Some(problem) = told.get("problem").and_then(Value::as_str) {
+                return Err(refused(problem));
+            }
+            tokio::time::sleep(pause).await;
+        }
+        Err(refused("the disk is busy and not larger yet"))
+    }
+
     async fn ask(&mut self, mut request: Value) -> Result<Value, DriverError> {
         let what = self.what;
         let no_answer = |source| DriverError::NoAnswer { what, source };
@@ -198,6 +228,9 @@ fn disks(stats: &Value) -> BTreeMap<String, GuestDisk> {
         })
         .collect()
 }
+
+/// How often it is looked whether a disk is larger by now, and how many times.
+const LOOKS: (Duration, u32) = (Duration::from_millis(20), 100);
 
 /// What the lines of `state` come to.
 fn understand(state: &str) -> LastWords {

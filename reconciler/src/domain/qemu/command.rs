@@ -395,6 +395,11 @@ fn boot_orders(domain: &Domain) -> BootOrders {
     orders
 }
 
+/// The name of the block node that a disk's guest sees.
+pub fn node_name(target: &str) -> String {
+    format!("disk-{target}")
+}
+
 /// A disk: its image as a block node, and the device that shows it.
 fn disk(
     line: &mut CommandLine,
@@ -422,7 +427,13 @@ fn disk(
             "io native of disk {target} without cache none or directsync"
         )));
     }
-    let node = format!("disk-{target}");
+    if disk.bus != "virtio" && (disk.queues.is_some() || disk.queue_size.is_some()) {
+        return Err(unsupported(format!(
+            "queues of disk {target} on bus {}",
+            disk.bus
+        )));
+    }
+    let node = node_name(target);
     let readonly = disk.readonly || disk.device == "cdrom";
     if let Some(path) = &disk.path {
         let device = path.starts_with("/dev/");
@@ -438,7 +449,7 @@ fn disk(
             ImageFormat::Qcow2 => "qcow2",
         };
         line.json("-blockdev", json!({
-            "node-name": node, "driver": driver, "read-only": readonly, "cache": cache, "discard": disk.discard, "file": file,
+            "node-name": node, "driver": driver, "read-only": readonly, "cache": cache, "discard": disk.discard, "detect-zeroes": disk.detect_zeroes, "file": file,
         }));
     }
     let mut shown = devices::disk(domain, disk)?;
@@ -455,6 +466,8 @@ fn disk(
         if disk.device == "disk" {
             put("write-cache", json!(write_cache));
         }
+        put("num-queues", json!(disk.queues));
+        put("queue-size", json!(disk.queue_size));
         if disk.shareable {
             put("share-rw", true.into());
         }

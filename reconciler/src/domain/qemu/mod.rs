@@ -104,6 +104,10 @@ impl Driver for Qemu {
                 "set_link",
                 Some(json!({"name": format!("nic{interface}"), "up": up})),
             ),
+            Request::Grow(disk, size) => (
+                "block_resize",
+                Some(json!({"node-name": command::node_name(&disk), "size": size.0})),
+            ),
             Request::Limits(disk, limits) => (
                 "block_set_io_throttle",
                 Some(limits::arguments(&disk, &limits)),

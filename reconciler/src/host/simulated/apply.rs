@@ -148,6 +148,18 @@ impl World {
                     disk.limits = (**limits).clone();
                 }
             }
+            Effect::GrowDisk {
+                guest,
+                disk,
+                path,
+                capacity,
+                ..
+            } => {
+                self.running(*guest)?;
+                self.grow_volume(path, *capacity)?;
+                let disk = self.running(*guest)?.disks.get_mut(disk);
+                disk.into_iter().for_each(|disk| disk.capacity = *capacity);
+            }
             Effect::RecordLaunch(launch) => {
                 self.running(launch.domain.uuid)?.launch = launch.clone()
             }

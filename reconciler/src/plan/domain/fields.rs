@@ -164,6 +164,9 @@ const DISK: &[Row] = &[
     restart("/io", "driver/@io", BUILT_IN),
     restart("/discard", "driver/@discard", BUILT_IN),
     restart("/serial", "serial", BUILT_IN),
+    restart("/detect_zeroes", "driver/@detect_zeroes", BUILT_IN),
+    restart("/queues", "driver/@queues", BUILT_IN),
+    restart("/queue_size", "driver/@queue_size", BUILT_IN),
     live(
         "/limits",
         "iotune",

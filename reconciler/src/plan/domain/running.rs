@@ -6,6 +6,8 @@ use crate::execute::effect::Effect;
 use crate::inventory::{Guest, GuestState};
 use crate::resolve::WantedState;
 use crate::resolve::domain::Domain;
+use crate::resolve::storage::ImageFormat;
+use crate::units::Bytes;
 
 use crate::plan::context::Context;
 use crate::plan::draft::{Found, Page, Work, refusal};
@@ -163,6 +165,7 @@ fn adjust(
         );
     }
     limits(target, guest, work);
+    growth(context, target, guest, work);
     match (&guest.state, target.lifecycle.wanted) {
         (GuestState::Running { .. }, WantedState::Paused) => work.act(
             "its policy wants it paused",
@@ -182,6 +185,35 @@ fn adjust(
     }
     Ok(())
 }
+
+/// Tells the guest of raw images that have been made larger below it. What a volume's own step makes larger is told by that.
+fn growth(context: &Context<'_>, target: &Domain, guest: &Guest, work: &mut Work) {
+    for disk in &target.disks {
+        let Some((told, path)) = guest.disks.get(&disk.target).zip(disk.path.as_ref()) else {
+            continue;
+        };
+        let Some(file) = context.inventory.files.get(path) else {
+            continue;
+        };
+        let has = Bytes(file.size.0 / SECTOR * SECTOR);
+        if disk.format != ImageFormat::Raw || disk.readonly || has <= told.capacity {
+            continue;
+        }
+        work.act(
+            format!("the image of disk {} has grown to {has}", disk.target),
+            Effect::GrowDisk {
+                guest: target.uuid,
+                driver: target.driver,
+                disk: disk.target.clone(),
+                path: path.clone(),
+                capacity: has,
+            },
+        );
+    }
+}
+
+/// Bytes that the size of a disk is counted in.
+const SECTOR: u64 = 512;
 
 /// Brings the disks under the limits of the target. Of a monitor that does not tell its limits, those are believed that it was told last.
 fn limits(target: &Domain, guest: &Guest, work: &mut Work) {

@@ -178,6 +178,19 @@ fn one(effect: &Effect, host: &mut Inventory, ledger: &mut Ledger) {
                 disk.limits = *limits;
             }
         }
+        Effect::GrowDisk {
+            guest,
+            disk,
+            path,
+            capacity,
+            ..
+        } => {
+            let file = host.files.get_mut(&path).unwrap();
+            file.image.as_mut().unwrap().capacity = capacity;
+            let guest = host.guests.get_mut(&guest).unwrap();
+            let disk = guest.disks.get_mut(&disk);
+            disk.into_iter().for_each(|disk| disk.capacity = capacity);
+        }
         Effect::RecordLaunch(launch) => {
             let uuid = launch.domain.uuid;
             host.guests.get_mut(&uuid).unwrap().launch = launch;

@@ -18,7 +18,7 @@ use crate::resolve::storage::Permissions;
 use crate::resolve::{WantedState, derived_link};
 use crate::units::Bytes;
 
-use super::step::{Disruption, Plan, Verb};
+use super::step::{Disruption, Plan, Step, Verb};
 use super::{plan, render};
 
 /// A host with its ledger, and what is wanted of it.
@@ -404,7 +404,7 @@ fn a_file_that_is_not_ours_is_never_taken_for_a_volume() {
 }
 
 #[test]
-fn a_volume_grows_when_nobody_has_it_open_and_never_shrinks() {
+fn a_volume_grows_in_the_guest_that_may_write_it_or_when_nobody_has_it_open_and_never_shrinks() {
     let grow = |objects: &mut Vec<Resolved>, size| {
         for object in objects {
             if let Resolved::Volume(volume) = object {
@@ -413,8 +413,24 @@ fn a_volume_grows_when_nobody_has_it_open_and_never_shrinks() {
         }
     };
     let mut case = Case::made(make::small());
+    case.edit(|objects| grow(objects, Bytes::gib(15)));
+    let plan = case.plan();
+    assert_eq!(plan.steps[0].disruption, Disruption::Live);
+    assert!(
+        plan.steps[0].why.contains("as disk vda of web"),
+        "{}",
+        plan.steps[0].why
+    );
+    apply::all(&plan, &mut case.host, &mut case.ledger);
+    case.settle();
+    assert!(case.plan().is_empty());
+    for guest in case.host.guests.values_mut() {
+        guest.launch.domain.disks[0].readonly = true;
+    }
+    case.edit_guest(|guest| guest.disks[0].readonly = true);
     case.edit(|objects| grow(objects, Bytes::gib(20)));
-    assert_eq!(case.plan().steps, []);
+    let volumes = |step: &Step| step.object.kind == Kind::Volume;
+    assert!(!case.plan().steps.iter().any(volumes));
     assert_eq!(case.plan().pending[0].needs, Disruption::NextBoot);
     case.edit_guest(|guest| guest.lifecycle.wanted = WantedState::Stopped);
     apply::all(&case.plan(), &mut case.host, &mut case.ledger);

@@ -15,7 +15,7 @@ use super::worker::{Timer, Watch, Worker};
 use super::{ActivateError, Activation, DeviceType, VirtioDevice, read_config_bytes};
 use crate::boot::disk::DiskBytes;
 use crate::bus::lock;
-use crate::config::{Cache, Discard, DiskFormat, Limits};
+use crate::config::{Cache, DetectZeroes, Discard, DiskFormat, Limits};
 
 mod control;
 mod engine;
@@ -23,7 +23,7 @@ mod image;
 mod lock;
 mod throttle;
 
-pub use control::DiskControl;
+pub use control::{DiskControl, GrowError};
 use engine::{Engine, Lane, Line};
 pub use image::{Image, OpenError};
 
@@ -45,6 +45,7 @@ const F_SEG_MAX: u64 = 1 << 2;
 const F_RO: u64 = 1 << 5;
 const F_BLK_SIZE: u64 = 1 << 6;
 const F_FLUSH: u64 = 1 << 9;
+const F_MQ: u64 = 1 << 12;
 const F_DISCARD: u64 = 1 << 13;
 const F_WRITE_ZEROES: u64 = 1 << 14;
 
@@ -84,6 +85,11 @@ pub struct Spec {
     /// How writes reach the disk.
     #[serde(default)]
     pub cache: Cache,
+    /// What becomes of zeroes that the guest writes.
+    #[serde(default)]
+    pub detect_zeroes: DetectZeroes,
+    /// The largest size of each of its queues: powers of two, at least one.
+    pub queues: Vec<u16>,
     /// What its requests may come to.
     #[serde(default)]
     pub limits: Limits,
@@ -92,6 +98,7 @@ pub struct Spec {
 /// The block device.
 pub struct Block {
     config: [u8; 60],
+    queues: Vec<u16>,
     features: u64,
     engine: Arc<Mutex<Engine>>,
     worker: Arc<Worker>,
@@ -125,6 +132,9 @@ impl Block {
                 features |= F_DISCARD;
             }
         }
+        if spec.queues.len() > 1 {
+            features |= F_MQ;
+        }
         if !always_writethrough {
             features |= F_FLUSH;
         }
@@ -140,16 +150,19 @@ impl Block {
             format: spec.format,
             source,
         };
-        let control = DiskControl::new(capacity * SECTOR, spec.limits.clone()).map_err(failed)?;
+        let control =
+            DiskControl::new(capacity, spec.readonly, spec.limits.clone()).map_err(failed)?;
         let timer = Timer::new().map_err(failed)?;
         let engine = Arc::new(Mutex::new(Engine {
             image,
             capacity,
             readonly: spec.readonly,
             unmap,
+            detect_zeroes: spec.detect_zeroes,
             writethrough: true,
             id,
             lanes: Vec::new(),
+            interrupt: None,
             shared: control.shared(),
             timer: Arc::clone(&timer),
             reads: Line::default(),
@@ -159,7 +172,8 @@ impl Block {
         let watches = [watch(timer), watch(control.wake())];
         let [timer, wake] = watches.map(|watch| watch.map_err(failed));
         Ok(Self {
-            config: config(capacity, unmap),
+            config: config(unmap, spec.queues.len()),
+            queues: spec.queues.clone(),
             features,
             control,
             always_writethrough,
@@ -178,7 +192,7 @@ impl Block {
     /// What is on the disk, through the same image that the guest sees.
     pub fn contents(&self) -> Arc<dyn DiskBytes> {
         Arc::new(Contents {
-            len: lock(&self.engine).capacity * SECTOR,
+            len: self.control.capacity(),
             engine: Arc::downgrade(&self.engine),
         })
     }
@@ -202,13 +216,13 @@ impl DiskBytes for Contents {
     }
 }
 
-/// The device's configuration space (`struct virtio_blk_config`).
-fn config(capacity: u64, unmap: bool) -> [u8; 60] {
+/// The device's configuration space (`struct virtio_blk_config`), but for the capacity, which may grow.
+fn config(unmap: bool, queues: usize) -> [u8; 60] {
     let mut config = [0; 60];
     let mut put = |at: usize, bytes: &[u8]| config[at..at + bytes.len()].copy_from_slice(bytes);
-    put(0, &capacity.to_le_bytes());
     put(12, &MOST_SEGMENTS.to_le_bytes());
     put(20, &(SECTOR as u32).to_le_bytes());
+    put(34, &u16::try_from(queues).unwrap_or(u16::MAX).to_le_bytes());
     put(36, &MOST_DISCARD.to_le_bytes());
     put(40, &MOST_RANGES.to_le_bytes());
     put(44, &8u32.to_le_bytes());
@@ -228,11 +242,14 @@ impl VirtioDevice for Block {
     }
 
     fn queue_sizes(&self) -> &[u16] {
-        &[256]
+        &self.queues
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {
-        read_config_bytes(&self.config, offset, data);
+        let mut config = self.config;
+        let sectors = self.control.capacity() / SECTOR;
+        config[..8].copy_from_slice(&sectors.to_le_bytes());
+        read_config_bytes(&config, offset, data);
     }
 
     fn write_config(&mut self, _offset: u64, _data: &[u8]) {}
@@ -262,6 +279,7 @@ impl VirtioDevice for Block {
         // A driver that cannot flush believes that what was answered is on the disk.
         engine.writethrough = self.always_writethrough || activation.features & F_FLUSH == 0;
         engine.lanes = lanes;
+        engine.interrupt = Some(activation.interrupt);
         Ok(())
     }
 

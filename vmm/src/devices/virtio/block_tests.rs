@@ -1,5 +1,5 @@
 use super::*;
-use crate::devices::virtio::testing::{Rig, SIZE, worker};
+use crate::devices::virtio::testing::{Rig, SIZE, wait_until, worker};
 use imago::file::File;
 use imago::qcow2::Qcow2;
 use imago::{FormatCreateBuilder, Storage, StorageCreateOptions};
@@ -21,6 +21,8 @@ fn spec(path: PathBuf, format: DiskFormat) -> Spec {
         discard: Discard::Unmap,
         serial: Some("disk-1".into()),
         cache: Cache::Writeback,
+        detect_zeroes: DetectZeroes::Off,
+        queues: vec![256],
         limits: Limits::default(),
     }
 }
@@ -582,6 +584,214 @@ fn zeroes_that_are_written_count_as_what_they_are() {
         assert_eq!(request(&mut rig, T_WRITE_ZEROES, 0, 16, false).0, 0);
     }
     assert!(began.elapsed() > std::time::Duration::from_millis(800));
+}
+
+/// The capacity in bytes, as the guest reads it.
+fn capacity(rig: &Rig<Block>) -> u64 {
+    let mut data = [0; 8];
+    rig.device.read_config(0, &mut data);
+    u64::from_le_bytes(data) * 512
+}
+
+fn config_changes(rig: &Rig<Block>) -> u32 {
+    rig.told
+        .config_changes
+        .load(std::sync::atomic::Ordering::SeqCst)
+}
+
+#[test]
+fn a_disk_that_is_made_larger_is_told_to_the_guest_and_used_to_its_new_end() {
+    let dir = TempDir::new().unwrap();
+    let qcow2 = dir.path().join("disk.qcow2");
+    make_qcow2(&qcow2, None);
+    let overlay = dir.path().join("overlay.qcow2");
+    make_qcow2(&overlay, Some(("disk.raw", "raw")));
+    let raw = raw(&dir);
+    // What lies behind an overlay and was beyond its end stays hidden.
+    let behind = std::fs::File::options()
+        .append(true)
+        .open(&raw.path)
+        .unwrap();
+    let overlay = spec(overlay, DiskFormat::Qcow2);
+    for (spec, hidden) in [
+        (spec(qcow2, DiskFormat::Qcow2), false),
+        (overlay, true),
+        (raw.clone(), false),
+    ] {
+        if hidden {
+            std::io::Write::write_all(&mut &behind, &[0xbb; 64 * 512]).unwrap();
+        } else {
+            behind.set_len(SECTORS * 512).unwrap();
+        }
+        let mut rig = rig(&spec);
+        let control = rig.device.control();
+        let larger = 2 * SECTORS * 512;
+        control.grow(larger).unwrap();
+        wait_until("the disk is larger", || control.capacity() == larger);
+        wait_until("the guest is told", || config_changes(&rig) == 1);
+        assert_eq!((capacity(&rig), control.problem()), (larger, None));
+        assert_eq!(request(&mut rig, T_IN, SECTORS, 512, true), (0, 513));
+        assert_eq!(rig.read(DATA, 512), [0; 512], "{spec:?}");
+        rig.write(DATA, &[0xab; 512]);
+        assert_eq!(
+            request(&mut rig, T_OUT, 2 * SECTORS - 1, 512, false),
+            (0, 1)
+        );
+        assert_eq!(request(&mut rig, T_OUT, 2 * SECTORS, 512, false), (1, 1));
+        drop(rig);
+        let again = Block::new(&spec, worker()).unwrap();
+        assert_eq!(again.control().capacity(), larger, "{spec:?}");
+    }
+}
+
+#[test]
+fn a_disk_grows_only_in_whole_sectors_and_never_shrinks() {
+    let dir = TempDir::new().unwrap();
+    let rig = rig(&raw(&dir));
+    let control = rig.device.control();
+    let is = SECTORS * 512;
+    assert!(matches!(
+        control.grow(is - 512),
+        Err(GrowError::Smaller { .. })
+    ));
+    for odd in [0, is + 1, is + 511, u64::MAX] {
+        assert!(
+            matches!(control.grow(odd), Err(GrowError::Sectors(_))),
+            "{odd}"
+        );
+    }
+    assert!(control.grow(is).is_ok());
+    let fixed = Spec {
+        readonly: true,
+        ..raw(&dir)
+    };
+    drop(rig);
+    let fixed = Block::new(&fixed, worker()).unwrap();
+    assert!(matches!(
+        fixed.control().grow(2 * is),
+        Err(GrowError::ReadOnly)
+    ));
+}
+
+#[test]
+fn a_disk_that_cannot_grow_says_why_and_stays_as_it_is() {
+    let dir = TempDir::new().unwrap();
+    let mut rig = rig(&raw(&dir));
+    let control = rig.device.control();
+    control.grow(1 << 63).unwrap();
+    wait_until("it was tried", || control.problem().is_some());
+    assert_eq!((capacity(&rig), config_changes(&rig)), (SECTORS * 512, 0));
+    assert_eq!(request(&mut rig, T_IN, 5, 512, true), (0, 513));
+}
+
+#[test]
+fn what_somebody_else_added_to_a_raw_file_is_never_cut_off() {
+    let dir = TempDir::new().unwrap();
+    let spec = raw(&dir);
+    let rig = rig(&spec);
+    let control = rig.device.control();
+    let longer = 4 * SECTORS * 512;
+    std::fs::File::options()
+        .write(true)
+        .open(&spec.path)
+        .unwrap()
+        .set_len(longer)
+        .unwrap();
+    control.grow(2 * SECTORS * 512).unwrap();
+    wait_until("the disk is larger", || control.capacity() == longer);
+    assert_eq!(std::fs::metadata(&spec.path).unwrap().len(), longer);
+}
+
+#[test]
+fn zeroes_that_are_detected_take_no_space() {
+    use std::os::unix::fs::MetadataExt as _;
+    for (detect_zeroes, discard, sparse) in [
+        (DetectZeroes::Off, Discard::Unmap, false),
+        (DetectZeroes::Unmap, Discard::Unmap, true),
+    ] {
+        let dir = TempDir::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let spec = Spec {
+            detect_zeroes,
+            discard,
+            ..raw(&dir)
+        };
+        let mut rig = rig(&spec);
+        let before = std::fs::metadata(&spec.path).unwrap().blocks();
+        rig.write(DATA, &vec![0; SECTORS as usize * 512]);
+        assert_eq!(
+            request(&mut rig, T_OUT, 0, SECTORS as u32 * 512, false),
+            (0, 1)
+        );
+        assert_eq!(request(&mut rig, T_FLUSH, 0, 0, false), (0, 1));
+        let bytes = std::fs::read(&spec.path).unwrap();
+        assert!(bytes.iter().all(|byte| *byte == 0));
+        let after = std::fs::metadata(&spec.path).unwrap().blocks();
+        if sparse && after >= before {
+            println!("skipped: this file system gives no space back");
+        } else {
+            assert_eq!(after < before, sparse, "{detect_zeroes:?} {discard:?}");
+        }
+    }
+}
+
+#[test]
+fn a_byte_that_is_not_zero_is_written_wherever_it_is() {
+    let dir = TempDir::new().unwrap();
+    let mut rig = rig(&Spec {
+        detect_zeroes: DetectZeroes::On,
+        ..raw(&dir)
+    });
+    for at in [0, 511, 4095, 4096, 8191] {
+        rig.write(DATA, &[0; 8192]);
+        rig.write(DATA + at, &[1]);
+        assert_eq!(request(&mut rig, T_OUT, 0, 8192, false), (0, 1));
+        rig.write(DATA, &[7; 8192]);
+        assert_eq!(request(&mut rig, T_IN, 0, 8192, true).0, 0);
+        let read = rig.read(DATA, 8192);
+        let places: Vec<_> = (0..8192)
+            .filter(|place| read[*place as usize] != 0)
+            .collect();
+        assert_eq!(places, [at]);
+    }
+}
+
+#[test]
+fn each_of_several_queues_is_served_and_the_guest_may_leave_out_all_but_the_first() {
+    let dir = TempDir::new().unwrap();
+    let spec = Spec {
+        queues: vec![16; 3],
+        ..raw(&dir)
+    };
+    let mut rig = rig(&spec);
+    assert_ne!(rig.device.features() & F_MQ, 0);
+    let mut count = [0; 2];
+    rig.device.read_config(34, &mut count);
+    assert_eq!(count, [3, 0]);
+    for queue in 0..3_u16 {
+        rig.write(HEADER, &header(T_IN, 7 + u64::from(queue)));
+        rig.queues[usize::from(queue)].add(&[
+            (HEADER, 16, false),
+            (DATA, 512, true),
+            (STATUS, 1, true),
+        ]);
+        assert_eq!(rig.queues[usize::from(queue)].run(1), [(0, 513)]);
+        assert_eq!(rig.read(DATA, 512), [7 + queue as u8; 512]);
+        wait_until("its own interrupt comes", || rig.told.queues() == [queue]);
+    }
+    let told = rig.told.clone();
+    for (left, works) in [(vec![0, 2], true), (vec![1, 2], false)] {
+        rig.device.reset();
+        let queues = left
+            .iter()
+            .map(|index| rig.queues[*index].active(*index as u16));
+        let activation = Activation {
+            memory: rig.memory.clone(),
+            queues: queues.collect(),
+            interrupt: told.clone(),
+            features: F_MQ,
+        };
+        assert_eq!(rig.device.activate(activation).is_ok(), works, "{left:?}");
+    }
 }
 
 proptest! {

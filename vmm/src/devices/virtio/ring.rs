@@ -112,6 +112,26 @@ impl Buffers {
         done
     }
 
+    /// Whether all bytes are zero. The guest may change them meanwhile: then it is one of both.
+    pub fn is_zero(&self, memory: &GuestMemoryMmap) -> bool {
+        let mut page = [0; 4096];
+        self.0.iter().all(|buffer| {
+            let mut left = buffer.len as usize;
+            let mut at = buffer.addr;
+            while left > 0 {
+                let part = left.min(page.len());
+                if memory.read_slice(&mut page[..part], at).is_err()
+                    || page[..part].iter().any(|byte| *byte != 0)
+                {
+                    return false;
+                }
+                left -= part;
+                at.0 += part as u64;
+            }
+            true
+        })
+    }
+
     /// Copies `data` into the first bytes of the buffers; returns how many fitted.
     pub fn write(&self, memory: &GuestMemoryMmap, data: &[u8]) -> usize {
         let mut done = 0;

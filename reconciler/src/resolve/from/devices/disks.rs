@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use vireo_schema::domain::devices::Devices;
-use vireo_schema::domain::disk::{self, DiskBus, DiskDevice, DiskType, ImageFormatName};
+use vireo_schema::domain::disk::{
+    self, DetectZeroes, Discard, DiskBus, DiskDevice, DiskType, ImageFormatName,
+};
 
 use super::super::storage::is_plain;
 use super::super::{Resolving, Surroundings};
@@ -106,10 +108,24 @@ pub(super) fn disk_at(
             .and_then(|driver| driver.discard)
             .map(|discard| discard.as_str().to_owned()),
         serial: stated.serial.as_ref().map(|serial| serial.0.clone()),
+        detect_zeroes: detect_zeroes(stated),
+        queues: driver.and_then(|driver| driver.queues),
+        queue_size: driver.and_then(|driver| driver.queue_size),
         limits: limits::limits(at, stated.iotune.as_ref(), &path),
         boot_order: stated.boot.as_ref().and_then(|boot| boot.order),
         address: address(at, &path, stated.address.as_ref()),
     })
+}
+
+/// What becomes of zeroes. Source: libvirt's domain format, "Hard drives, floppy disks, CDROMs": `unmap` without discards is `on`.
+fn detect_zeroes(stated: &disk::Disk) -> Option<String> {
+    let driver = stated.driver.as_ref()?;
+    let word = match (driver.detect_zeroes?, driver.discard) {
+        (DetectZeroes::Off, _) => return None,
+        (DetectZeroes::Unmap, Some(Discard::Unmap)) => "unmap",
+        (DetectZeroes::On | DetectZeroes::Unmap, _) => "on",
+    };
+    Some(word.to_owned())
 }
 
 /// The first target name of the bus that no disk states and no disk before this one gets.

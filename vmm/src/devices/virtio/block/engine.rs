@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use vm_memory::GuestMemoryMmap;
 
+use super::super::VirtioInterrupt;
 use super::super::ring::{Buffers, Chain, Ring};
 use super::super::worker::{Handler, Timer};
 use super::control::Shared;
@@ -17,6 +18,7 @@ use super::{
     ID, Image, MOST_DISCARD, MOST_RANGES, MOST_ZEROES, PIECE, SECTOR, T_DISCARD, T_FLUSH, T_GET_ID,
     T_IN, T_OUT, T_WRITE_ZEROES, UNMAP,
 };
+use crate::config::DetectZeroes;
 
 /// Longest that the timer is set to: it is looked at again then.
 const FAR: Duration = Duration::from_secs(3600);
@@ -37,11 +39,14 @@ pub(super) struct Engine {
     pub readonly: bool,
     /// Space that the guest does not need is given back.
     pub unmap: bool,
+    pub detect_zeroes: DetectZeroes,
     /// Each write of this activation is flushed before it is answered.
     pub writethrough: bool,
     pub id: [u8; ID],
     /// The queues that the guest set up.
     pub lanes: Vec<Lane>,
+    /// How the guest is told, while it drives the device.
+    pub interrupt: Option<Arc<dyn VirtioInterrupt>>,
     /// What of the disk changes from outside.
     pub shared: Arc<Shared>,
     /// When the next of those that wait may go.
@@ -152,6 +157,9 @@ impl Handler for Engine {
             self.reads.due = None;
             self.writes.due = None;
         }
+        if let Some(bytes) = self.shared.wanted() {
+            self.grow(bytes);
+        }
         let mut lanes = std::mem::take(&mut self.lanes);
         self.release(&mut lanes, Direction::Read);
         self.release(&mut lanes, Direction::Write);
@@ -172,6 +180,7 @@ impl Engine {
     /// Forgets the queues and what waits.
     pub(super) fn stop(&mut self) {
         self.lanes.clear();
+        self.interrupt = None;
         self.reads = Line::default();
         self.writes = Line::default();
         self.arm();
@@ -180,6 +189,22 @@ impl Engine {
     /// How many requests wait.
     pub(super) fn waits(&self) -> usize {
         self.reads.requests.len() + self.writes.requests.len()
+    }
+
+    /// Makes the disk larger, and tells the guest. What of the image cannot be made larger stays as it is, and is told to whoever asks.
+    fn grow(&mut self, bytes: u64) {
+        let grown = self.image.grow(bytes);
+        if let Err(error) = &grown {
+            tracing::warn!(%error, bytes, "could not make a disk larger");
+        }
+        let before = std::mem::replace(&mut self.capacity, self.image.len() / SECTOR);
+        let problem = grown.err().map(|error| error.to_string());
+        self.shared.grown(self.capacity * SECTOR, problem);
+        if self.capacity != before
+            && let Some(interrupt) = &self.interrupt
+        {
+            interrupt.config_changed();
+        }
     }
 
     fn line(&mut self, direction: Direction) -> &mut Line {
@@ -360,9 +385,16 @@ impl Engine {
         };
         while !from.is_empty() {
             let piece = from.take(PIECE);
-            let status = self.done("write", |engine| {
-                engine.image.write(at, &piece.slices(memory))
-            });
+            let status = if self.detect_zeroes != DetectZeroes::Off && piece.is_zero(memory) {
+                self.done("write zeroes", |engine| {
+                    let unmap = engine.unmap && engine.detect_zeroes == DetectZeroes::Unmap;
+                    engine.image.write_zeroes(at, piece.len(), unmap)
+                })
+            } else {
+                self.done("write", |engine| {
+                    engine.image.write(at, &piece.slices(memory))
+                })
+            };
             if status != Status::Ok {
                 return status;
             }

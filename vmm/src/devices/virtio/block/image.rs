@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use imago::file::File;
-use imago::format::Format;
 use imago::format::drivers::FormatDriverInstance;
 use imago::format::gate::ImplicitOpenGate;
+use imago::format::{Format, PreallocateMode};
 use imago::io_buffers::{IoVector, IoVectorMut};
 use imago::qcow2::Qcow2;
 use imago::raw::Raw;
@@ -41,8 +41,9 @@ pub struct OpenError {
 #[derive(Debug)]
 pub struct Image {
     access: FormatAccess<File>,
-    /// On the image and on every file behind it.
-    _locks: Vec<Lock>,
+    format: DiskFormat,
+    /// On the image and on every file behind it, in this order.
+    locks: Vec<Lock>,
 }
 
 impl Image {
@@ -69,7 +70,8 @@ impl Image {
         match opened {
             Ok(access) => Ok(Self {
                 access,
-                _locks: locks.take(),
+                format,
+                locks: locks.take(),
             }),
             Err(source) => Err(OpenError {
                 path: path.to_owned(),
@@ -86,6 +88,20 @@ impl Image {
     )]
     pub fn len(&self) -> u64 {
         self.access.size()
+    }
+
+    /// Makes the disk at least `len` bytes long, with zeroes. A raw file that somebody else has made longer is taken as it is: nothing is ever cut off.
+    pub fn grow(&self, len: u64) -> io::Result<()> {
+        let is = match (self.format, self.locks.first()) {
+            (DiskFormat::Raw, Some(lock)) => lock.len()?,
+            _ => self.len(),
+        };
+        // Below what is new there may be something in a file behind this one, which would show through.
+        let new = match self.locks.len() {
+            0 | 1 => PreallocateMode::None,
+            _ => PreallocateMode::Zero,
+        };
+        self.access.resize_grow(len.max(is), new)
     }
 
     /// Fills `to` from position `at`.

@@ -66,9 +66,14 @@ impl Usage {
 
 /// A lock on an image, for as long as it lives.
 #[derive(Debug)]
-pub(super) struct Lock(#[expect(dead_code, reason = "it is kept open")] File);
+pub(super) struct Lock(File);
 
 impl Lock {
+    /// Length of the locked file in bytes; 0 for a block device.
+    pub(super) fn len(&self) -> io::Result<u64> {
+        self.0.metadata().map(|metadata| metadata.len())
+    }
+
     /// Locks the image at `path`. Where its file system knows no locks, which is told, there is none.
     ///
     /// # Errors
