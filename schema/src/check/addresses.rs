@@ -1,9 +1,13 @@
 //! Rules on places: what numbers an address may have, which places are taken twice, and what may be on which bus.
 
-use super::devices::{is_i440fx, is_q35};
+use super::controllers::pci_place;
+use super::devices::is_qemu;
+use super::drives::bus_of;
 use super::one::Report;
-use crate::domain::address::{Address, AddressType};
-use crate::domain::controller::{Controller, ControllerModel, ControllerType};
+use crate::domain::address::{AcpiIndex, Address, AddressType, Alias};
+use crate::domain::controller::{ControllerModel, ControllerType};
+use crate::domain::disk::DiskBus;
+use crate::domain::hostdev::HostdevType;
 use crate::domain::{Devices, Domain};
 use crate::rule::Rule;
 use crate::scalar::Number;
@@ -14,19 +18,14 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
     let Some(devices) = &domain.devices else {
         return;
     };
+    let qemu = is_qemu(domain);
     let mut taken: HashMap<[u64; 4], String> = HashMap::new();
     for (path, address) in places(devices) {
         range(address, &format!("{path}/address"), r);
-        if address.kind != Some(AddressType::Pci) || address.slot.is_none() {
+        kind(domain, address, &path, r);
+        let Some(place) = pci_place(address).filter(|_| address.slot.is_some()) else {
             continue;
-        }
-        let number = |number: Option<Number>| number.map_or(0, Number::get);
-        let place = [
-            number(address.domain),
-            number(address.bus),
-            number(address.slot),
-            number(address.function),
-        ];
+        };
         match taken.get(&place) {
             Some(other) => r.add(
                 Rule::AddressInUse,
@@ -52,26 +51,207 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
             );
         }
     }
-    buses(domain, devices, r);
+    names(devices, r);
+    if qemu {
+        drives(devices, r);
+        acpi(devices, r);
+    }
+}
+
+/// What a device of any kind says of its place.
+struct Held<'d> {
+    path: String,
+    alias: Option<&'d Alias>,
+    acpi: Option<&'d AcpiIndex>,
+    address: Option<&'d Address>,
 }
 
 /// Each device's address with the device's path.
 pub(crate) fn places(devices: &Devices) -> Vec<(String, &Address)> {
+    let all = held(devices).into_iter();
+    all.filter_map(|one| Some((one.path, one.address?)))
+        .collect()
+}
+
+/// Every device that can have a place.
+fn held(devices: &Devices) -> Vec<Held<'_>> {
     let mut out = Vec::new();
     macro_rules! each {
         ($($name:literal $field:ident),*) => {$(
-            for (i, device) in devices.$field.iter().enumerate() {
-                out.extend(device.address.as_ref().map(|address| (format!(concat!("devices/", $name, "[{}]"), i + 1), address)));
-            }
+            out.extend(devices.$field.iter().enumerate().map(|(i, device)| Held {
+                path: format!(concat!("devices/", $name, "[{}]"), i + 1),
+                alias: device.alias.as_ref(),
+                acpi: device.acpi.as_ref(),
+                address: device.address.as_ref(),
+            }));
         )*};
     }
     each!(
         "disk" disks, "interface" interfaces, "controller" controllers, "filesystem" filesystems, "smartcard" smartcards, "serial" serials,
         "parallel" parallels, "console" consoles, "channel" channels, "input" inputs, "tpm" tpms, "sound" sounds, "video" videos, "hostdev" hostdevs,
         "redirdev" redirdevs, "hub" hubs, "watchdog" watchdogs, "rng" rngs, "panic" panics, "shmem" shmems, "memory" memory_devices, "crypto" cryptos,
-        "memballoon" memballoon, "iommu" iommu, "vsock" vsock, "pstore" pstore
+        "memballoon" memballoon, "iommu" iommu, "vsock" vsock, "pstore" pstore, "nvram" nvram
     );
     out
+}
+
+/// Names that people gave are each given once; a console may repeat its serial port's.
+fn names(devices: &Devices, r: &mut Report<'_>) {
+    let mut seen = HashMap::new();
+    for one in held(devices) {
+        let Some(name) = one.alias.and_then(|alias| alias.name.as_deref()) else {
+            continue;
+        };
+        if !name.starts_with("ua-") || one.path.starts_with("devices/console") {
+            continue;
+        }
+        if let Some(other) = seen.insert(name, one.path.clone()) {
+            r.report(
+                Rule::DuplicateAlias,
+                &format!("{}/alias/@name", one.path),
+                format!("{other} is called `{name}` too"),
+            );
+        }
+    }
+}
+
+/// Only PCI devices have a number in ACPI's tables.
+fn acpi(devices: &Devices, r: &mut Report<'_>) {
+    for one in held(devices) {
+        let kind = one.address.and_then(|address| address.kind);
+        let numbered = one.acpi.and_then(|acpi| acpi.index).is_some_and(|i| i > 0);
+        if numbered && let Some(kind) = kind.filter(|kind| *kind != AddressType::Pci) {
+            r.report(
+                Rule::AcpiIndex,
+                &format!("{}/acpi/@index", one.path),
+                format!("ACPI's tables number PCI devices, and this one has a {kind} address"),
+            );
+        }
+    }
+}
+
+/// Whether an address has a type, and one that the machine knows.
+fn kind(domain: &Domain, address: &Address, path: &str, r: &mut Report<'_>) {
+    let at = format!("{path}/address");
+    let Some(kind) = address.kind else {
+        r.report(Rule::AddressType, &at, "the address has no type");
+        return;
+    };
+    let numbers = [address.cssid, address.ssid, address.devno];
+    match kind {
+        AddressType::Unassigned if !path.starts_with("devices/hostdev[") => r.report(
+            Rule::AddressType,
+            &format!("{at}/@type"),
+            "only devices of the host's can be handed over without a place",
+        ),
+        AddressType::Ccw => {
+            let count = numbers.iter().flatten().count();
+            if !matches!(count, 0 | 3) {
+                r.report(
+                    Rule::AddressRange,
+                    &at,
+                    "a ccw address has `cssid`, `ssid` and `devno`, or none of them",
+                );
+            }
+            for ((name, most), number) in [("cssid", 0xfe), ("ssid", 3), ("devno", 0xffff)]
+                .iter()
+                .zip(numbers)
+            {
+                if number.is_some_and(|number| number.get() > *most) {
+                    r.report(
+                        Rule::AddressRange,
+                        &format!("{at}/@{name}"),
+                        format!("`{name}` is at most {most:#x}"),
+                    );
+                }
+            }
+            if is_qemu(domain) && !super::machine::arch(domain).starts_with("s390") {
+                r.report(
+                    Rule::AddressType,
+                    &format!("{at}/@type"),
+                    "ccw addresses are of s390's machines",
+                );
+            }
+        }
+        AddressType::VirtioS390 if is_qemu(domain) => r.add(
+            Rule::AddressType,
+            &format!("{at}/@type"),
+            "virtio-s390 addresses are no longer there",
+            Some("take type='ccw'"),
+        ),
+        AddressType::SpaprVio if address.reg.is_some_and(|reg| reg.get() > 0xffff_ffff) => r
+            .report(
+                Rule::AddressRange,
+                &format!("{at}/@reg"),
+                "`reg` is at most 0xffffffff",
+            ),
+        _ => {}
+    }
+    let uid = address.zpci.as_ref().and_then(|zpci| zpci.uid);
+    if uid.is_some_and(|uid| !(1..=0xffff).contains(&uid.get())) {
+        r.report(
+            Rule::AddressRange,
+            &format!("{at}/zpci/@uid"),
+            "`uid` is 1 to 0xffff",
+        );
+    }
+}
+
+/// Numbers of drives that their bus does not have.
+fn drives(devices: &Devices, r: &mut Report<'_>) {
+    let scsi = devices
+        .hostdevs
+        .iter()
+        .enumerate()
+        .filter(|(_, hostdev)| hostdev.kind == Some(HostdevType::Scsi))
+        .map(|(i, hostdev)| {
+            let path = format!("devices/hostdev[{}]/address", i + 1);
+            (path, Some(DiskBus::Scsi), hostdev.address.as_ref())
+        });
+    let disks = devices.disks.iter().enumerate().map(|(i, disk)| {
+        let path = format!("devices/disk[{}]/address", i + 1);
+        (path, bus_of(disk), disk.address.as_ref())
+    });
+    let simple: Vec<u64> = devices
+        .controllers
+        .iter()
+        .filter(|controller| {
+            controller.kind == Some(ControllerType::Scsi)
+                && controller.model == Some(ControllerModel::Lsilogic)
+        })
+        .filter_map(|controller| controller.index.map(u64::from))
+        .collect();
+    for (path, bus, address) in disks.chain(scsi) {
+        let (Some(bus), Some(address)) = (bus, address) else {
+            continue;
+        };
+        if address.kind != Some(AddressType::Drive) {
+            continue;
+        }
+        let controller = address.controller.map_or(0, Number::get);
+        let none: &[&str] = match bus {
+            DiskBus::Scsi if simple.contains(&controller) => &["bus", "target"],
+            DiskBus::Scsi => &["bus"],
+            DiskBus::Ide => &["controller", "target"],
+            DiskBus::Fdc => &["controller", "bus", "target"],
+            DiskBus::Sata => &["bus", "target"],
+            _ => &[],
+        };
+        let numbers = [
+            ("controller", address.controller),
+            ("bus", address.bus),
+            ("target", address.target),
+        ];
+        for (name, number) in numbers {
+            if none.contains(&name) && number.is_some_and(|number| number.get() > 0) {
+                r.report(
+                    Rule::AddressRange,
+                    &format!("{path}/@{name}"),
+                    format!("the only {name} of the {bus} bus is number 0"),
+                );
+            }
+        }
+    }
 }
 
 /// What the numbers of an address may be.
@@ -96,98 +276,5 @@ fn range(address: &Address, path: &str, r: &mut Report<'_>) {
                 None,
             );
         }
-    }
-}
-
-/// PCI controllers: the root that the machine has, expanders on the root, each number once.
-fn buses(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
-    let mut seen = HashMap::new();
-    let mut ports = 0;
-    for (i, controller) in devices.controllers.iter().enumerate() {
-        let path = format!("devices/controller[{}]", i + 1);
-        if let (Some(kind), Some(index)) = (controller.kind, controller.index)
-            && controller.master.is_none()
-            && seen
-                .insert((kind, index, companion(controller)), i)
-                .is_some()
-        {
-            r.report(
-                Rule::DuplicateController,
-                &format!("{path}/@index"),
-                format!("two {kind} controllers are number {index}"),
-            );
-        }
-        if controller.kind == Some(ControllerType::Pci) {
-            pci(domain, controller, &path, r);
-        }
-        if controller.model == Some(ControllerModel::PcieRootPort) {
-            ports += 1;
-            if ports == 240 {
-                r.report(
-                    Rule::RootPorts,
-                    &path,
-                    "more root ports than the root bus has places",
-                );
-            }
-        }
-    }
-}
-
-/// USB companions share a number: they are told apart by their model.
-fn companion(controller: &Controller) -> Option<ControllerModel> {
-    controller
-        .model
-        .filter(|_| controller.kind == Some(ControllerType::Usb))
-}
-
-fn pci(domain: &Domain, controller: &Controller, path: &str, r: &mut Report<'_>) {
-    let Some(model) = controller.model else {
-        return;
-    };
-    let root = matches!(model, ControllerModel::PciRoot | ControllerModel::PcieRoot);
-    if root && controller.address.is_some() {
-        r.add(
-            Rule::RootBusAddress,
-            &format!("{path}/address"),
-            "the root bus has no address",
-            None,
-        );
-    }
-    let wrong = match model {
-        ControllerModel::PcieRoot
-        | ControllerModel::PcieExpanderBus
-        | ControllerModel::PcieRootPort
-        | ControllerModel::DmiToPciBridge => is_i440fx(domain),
-        ControllerModel::PciRoot | ControllerModel::PciExpanderBus => is_q35(domain),
-        _ => false,
-    };
-    if wrong {
-        r.report(
-            Rule::ControllerMachine,
-            &format!("{path}/@model"),
-            format!(
-                "a machine `{}` has no {model}",
-                super::machine::machine(domain)
-            ),
-        );
-    }
-    let on_root = matches!(
-        model,
-        ControllerModel::PciExpanderBus
-            | ControllerModel::PcieExpanderBus
-            | ControllerModel::DmiToPciBridge
-    );
-    let bus = controller
-        .address
-        .as_ref()
-        .and_then(|address| address.bus)
-        .map_or(0, Number::get);
-    if on_root && bus != 0 {
-        r.add(
-            Rule::AddressBus,
-            &format!("{path}/address/@bus"),
-            format!("a {model} is on the root bus, which is number 0"),
-            None,
-        );
     }
 }

@@ -1,11 +1,11 @@
 //! Rules on disks.
 
+use super::drives::ejects;
 use super::one::Report;
+use super::sources::reference;
 use crate::domain::Domain;
 use crate::domain::address::AddressType;
-use crate::domain::disk::{
-    Disk, DiskBus, DiskDevice, DiskModel, DiskType, ImageFormatName, IoTune,
-};
+use crate::domain::disk::{Disk, DiskBus, DiskDevice, DiskModel, DiskType, ImageFormatName, SgIo};
 use crate::domain::security::DeviceSecLabel;
 use crate::domain::storage::{DiskSource, NetworkProtocol};
 use crate::rule::Rule;
@@ -33,9 +33,6 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
         device(disk, &path, r);
         secrets(disk, &path, r);
         bus(disk, &path, r);
-        if let Some(tune) = &disk.iotune {
-            limits(tune, &format!("{path}/iotune"), r);
-        }
         if let Some(source) = &disk.source {
             labels(domain, &source.seclabels, &format!("{path}/source"), r);
         }
@@ -45,10 +42,6 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
 
 fn bus_of(disk: &Disk) -> Option<DiskBus> {
     disk.target.as_ref().and_then(|target| target.bus)
-}
-
-fn removable(disk: &Disk) -> bool {
-    matches!(disk.device, Some(DiskDevice::Cdrom | DiskDevice::Floppy))
 }
 
 /// What the type of the disk needs of its source.
@@ -71,7 +64,7 @@ fn source(disk: &Disk, path: &str, r: &mut Report<'_>) {
         DiskType::VhostUser => source.path.is_none().then_some("`path`"),
     };
     if let Some(lacks) = lacks
-        && !(removable(disk)
+        && !(ejects(disk)
             && disk
                 .source
                 .as_ref()
@@ -119,7 +112,17 @@ fn source(disk: &Disk, path: &str, r: &mut Report<'_>) {
     if source.hosts.len() > 1
         && matches!(
             source.protocol,
-            Some(NetworkProtocol::Iscsi | NetworkProtocol::Nbd)
+            Some(
+                NetworkProtocol::Iscsi
+                    | NetworkProtocol::Nbd
+                    | NetworkProtocol::Nfs
+                    | NetworkProtocol::Http
+                    | NetworkProtocol::Https
+                    | NetworkProtocol::Ftp
+                    | NetworkProtocol::Ftps
+                    | NetworkProtocol::Tftp
+                    | NetworkProtocol::Ssh
+            )
         )
     {
         r.report(
@@ -175,7 +178,7 @@ fn device(disk: &Disk, path: &str, r: &mut Report<'_>) {
                 "device='lun' is always raw",
             );
         }
-    } else if disk.rawio == Some(YesNo::Yes) || disk.sgio.is_some() {
+    } else if disk.rawio.is_some() || disk.sgio.is_some() {
         let name = if disk.rawio.is_some() {
             "@rawio"
         } else {
@@ -187,12 +190,24 @@ fn device(disk: &Disk, path: &str, r: &mut Report<'_>) {
             "commands are handed through only for device='lun'",
         );
     }
+    if disk.sgio == Some(SgIo::Unfiltered) && lun {
+        r.report(
+            Rule::LunDisk,
+            &format!("{path}/@sgio"),
+            "kernels no longer hand commands through unfiltered",
+        );
+    }
     let reads_back = disk.driver.as_ref().and_then(|driver| driver.copy_on_read) == Some(OnOff::On);
-    if reads_back && disk.readonly {
+    if reads_back && (disk.readonly || lun || ejects(disk)) {
+        let what = if lun {
+            "a device that is handed through"
+        } else {
+            "a disk that is read-only, or on a drive's medium"
+        };
         r.report(
             Rule::CopyOnRead,
             &format!("{path}/driver/@copy_on_read"),
-            "what is read cannot be kept on a disk that is read-only",
+            format!("what is read cannot be kept on {what}"),
         );
     }
 }
@@ -234,13 +249,7 @@ fn secrets(disk: &Disk, path: &str, r: &mut Report<'_>) {
         ),
         _ => {}
     }
-    if secret.uuid.is_some() == secret.usage.is_some() {
-        r.report(
-            Rule::SecretReference,
-            &at,
-            "a secret is named by its uuid or by its usage, one of them",
-        );
-    }
+    reference(secret, &at, r);
 }
 
 /// What a bus can carry.
@@ -280,15 +289,14 @@ fn bus(disk: &Disk, path: &str, r: &mut Report<'_>) {
             format!("a drive on the {bus} bus cannot be empty"),
         );
     }
-    if (disk.device == Some(DiskDevice::Floppy)) != (bus == DiskBus::Fdc)
-        && disk.device.is_some()
-        && bus == DiskBus::Fdc
-    {
-        r.report(
-            Rule::FloppyBus,
-            &format!("{path}/target/@bus"),
-            "only a floppy drive is on the fdc bus",
-        );
+    let floppy = disk.device == Some(DiskDevice::Floppy);
+    if floppy != (bus == DiskBus::Fdc) {
+        let message = if floppy {
+            format!("a floppy drive is on the fdc bus, not on {bus}")
+        } else {
+            "only a floppy drive is on the fdc bus".to_owned()
+        };
+        r.report(Rule::FloppyBus, &format!("{path}/target/@bus"), message);
     }
     let Some(kind) = disk.address.as_ref().and_then(|address| address.kind) else {
         return;
@@ -318,47 +326,8 @@ fn bus(disk: &Disk, path: &str, r: &mut Report<'_>) {
     }
 }
 
-fn limits(tune: &IoTune, path: &str, r: &mut Report<'_>) {
-    let groups = [
-        (
-            "total_bytes_sec",
-            tune.total_bytes_sec,
-            tune.read_bytes_sec,
-            tune.write_bytes_sec,
-        ),
-        (
-            "total_iops_sec",
-            tune.total_iops_sec,
-            tune.read_iops_sec,
-            tune.write_iops_sec,
-        ),
-        (
-            "total_bytes_sec_max",
-            tune.total_bytes_sec_max,
-            tune.read_bytes_sec_max,
-            tune.write_bytes_sec_max,
-        ),
-        (
-            "total_iops_sec_max",
-            tune.total_iops_sec_max,
-            tune.read_iops_sec_max,
-            tune.write_iops_sec_max,
-        ),
-    ];
-    for (name, total, read, write) in groups {
-        let set = |limit: Option<u64>| limit.is_some_and(|limit| limit > 0);
-        if set(total) && (set(read) || set(write)) {
-            r.report(
-                Rule::IotuneTotal,
-                &format!("{path}/{name}"),
-                "a limit of all requests cannot stand beside limits of reads or writes",
-            );
-        }
-    }
-}
-
 /// Labels of one file: one a manner, and none where the guest's own says that nothing is labelled.
-fn labels(domain: &Domain, labels: &[DeviceSecLabel], path: &str, r: &mut Report<'_>) {
+pub(crate) fn labels(domain: &Domain, labels: &[DeviceSecLabel], path: &str, r: &mut Report<'_>) {
     let mut seen = HashSet::new();
     for (i, label) in labels.iter().enumerate() {
         let at = format!("{path}/seclabel[{}]", i + 1);

@@ -1,6 +1,6 @@
 //! Rules on one definition: which apply to its kind, and how they report.
 
-use super::{addresses, devices, disks, machine, record, storage};
+use super::{addresses, devices, disks, drives, machine, record, sources, storage};
 use crate::definition::Definition;
 use crate::diagnostic::Diagnostic;
 use crate::document::Located;
@@ -25,6 +25,8 @@ pub(crate) fn one(located: &Located) -> Vec<Diagnostic> {
         Definition::Domain(domain) => {
             machine::check(domain, &mut report);
             disks::check(domain, &mut report);
+            drives::check(domain, &mut report);
+            sources::check(domain, &mut report);
             devices::check(domain, &mut report);
             addresses::check(domain, &mut report);
         }

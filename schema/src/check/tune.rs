@@ -13,7 +13,8 @@ pub(crate) fn check(domain: &Domain, tune: &CpuTune, r: &mut Report<'_>) {
     shares(tune, r);
 }
 
-fn scheduling(domain: &Domain, tune: &CpuTune, r: &mut Report<'_>) {
+/// The numbers of the guest's threads for input and output: those stated, then the first free ones.
+pub(crate) fn threads(domain: &Domain) -> BTreeSet<u32> {
     let ids = domain
         .iothreadids
         .iter()
@@ -26,6 +27,11 @@ fn scheduling(domain: &Domain, tune: &CpuTune, r: &mut Report<'_>) {
         threads.insert(next);
         next += 1;
     }
+    threads
+}
+
+fn scheduling(domain: &Domain, tune: &CpuTune, r: &mut Report<'_>) {
+    let threads = threads(domain);
     let mut seen = BTreeSet::new();
     for (i, sched) in tune.iothreadscheds.iter().enumerate() {
         for id in sched.iothreads.iter().flat_map(CpuSet::cpus) {

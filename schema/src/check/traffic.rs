@@ -1,0 +1,198 @@
+//! Rules that interfaces and networks share: VLANs, rates, ports of switches, routes.
+
+use super::one::Report;
+use crate::common::{Bandwidth, VirtualPort, VirtualPortType, Vlan};
+use crate::network::{Family, Route};
+use crate::rule::Rule;
+use crate::scalar::YesNo;
+use std::net::IpAddr;
+
+/// Tags of VLANs: at least one, several only on a trunk, one that goes untagged.
+pub(crate) fn vlan(vlan: &Vlan, path: &str, r: &mut Report<'_>) {
+    if vlan.tags.is_empty() {
+        r.add(
+            Rule::VlanTags,
+            path,
+            "<vlan> has no tag",
+            Some("add <tag id='42'/>"),
+        );
+    }
+    if vlan.tags.len() > 1 && vlan.trunk == Some(YesNo::No) {
+        r.report(
+            Rule::VlanTags,
+            &format!("{path}/@trunk"),
+            "several tags need trunk='yes'",
+        );
+    }
+    let mut native = vlan
+        .tags
+        .iter()
+        .enumerate()
+        .filter(|(_, tag)| tag.native_mode.is_some());
+    if let Some((i, _)) = native.nth(1) {
+        r.report(
+            Rule::VlanTags,
+            &format!("{path}/tag[{}]/@nativeMode", i + 1),
+            "another tag is the native one already",
+        );
+    }
+    if vlan.tags.iter().any(|tag| tag.native_mode.is_some()) && vlan.trunk == Some(YesNo::No) {
+        r.report(
+            Rule::VlanTags,
+            &format!("{path}/@trunk"),
+            "a native VLAN needs trunk='yes'",
+        );
+    }
+}
+
+/// Rates: an average with its bursts; a floor only where a network shares what it has.
+pub(crate) fn bandwidth(bandwidth: &Bandwidth, path: &str, floor: bool, r: &mut Report<'_>) {
+    for (name, rate) in [
+        ("inbound", &bandwidth.inbound),
+        ("outbound", &bandwidth.outbound),
+    ] {
+        let Some(rate) = rate else { continue };
+        let at = format!("{path}/{name}");
+        if rate.average.is_none() && rate.floor.is_none() {
+            r.add(
+                Rule::BandwidthAverage,
+                &at,
+                format!("<{name}> has no `average`"),
+                Some("state the rate in KiB/s, such as average='1024'; peak and burst come on top of it"),
+            );
+        } else if rate.average.is_none() && (rate.peak.is_some() || rate.burst.is_some()) {
+            r.report(
+                Rule::BandwidthAverage,
+                &at,
+                "`peak` and `burst` need `average`",
+            );
+        }
+        if rate.floor.is_some() && (!floor || name == "outbound") {
+            let message = if name == "outbound" {
+                "a floor is for <inbound> only"
+            } else {
+                "a floor is for interfaces of type='network', whose network shares what it has"
+            };
+            r.report(Rule::BandwidthFloor, &format!("{at}/@floor"), message);
+        }
+    }
+}
+
+/// What the port of a switch is told: nothing that its type does not know, and, where `whole`, all that it needs.
+pub(crate) fn port(port: &VirtualPort, path: &str, whole: bool, r: &mut Report<'_>) {
+    let none = crate::common::VirtualPortParameters::default();
+    let told = port.parameters.as_ref().unwrap_or(&none);
+    let stated = [
+        ("managerid", told.managerid.is_some()),
+        ("typeid", told.typeid.is_some()),
+        ("typeidversion", told.typeidversion.is_some()),
+        ("instanceid", told.instanceid.is_some()),
+        ("profileid", told.profileid.is_some()),
+        ("interfaceid", told.interfaceid.is_some()),
+    ];
+    let (needed, taken): (&[&str], &[&str]) = match port.kind {
+        None => {
+            if whole {
+                r.report(Rule::VirtualPort, path, "<virtualport> has no type");
+            }
+            return;
+        }
+        Some(VirtualPortType::Qbg) => (
+            &["managerid", "typeid", "typeidversion"],
+            &["managerid", "typeid", "typeidversion", "instanceid"],
+        ),
+        Some(VirtualPortType::Qbh) => (&["profileid"], &["profileid"]),
+        Some(VirtualPortType::OpenVSwitch) => (&[], &["profileid", "interfaceid"]),
+        Some(VirtualPortType::MidoNet) => (&["interfaceid"], &["interfaceid"]),
+    };
+    let kind = port.kind.map_or("", |kind| kind.as_str());
+    if told.typeid.is_some_and(|typeid| typeid.get() > 0xff_ffff) {
+        r.report(
+            Rule::VirtualPort,
+            &format!("{path}/parameters/@typeid"),
+            "`typeid` is at most 0xffffff",
+        );
+    }
+    for (name, stated) in stated {
+        if stated && !taken.contains(&name) {
+            r.report(
+                Rule::VirtualPort,
+                &format!("{path}/parameters/@{name}"),
+                format!("a port of type {kind} takes no `{name}`"),
+            );
+        }
+        if !stated && whole && needed.contains(&name) {
+            r.report(
+                Rule::VirtualPort,
+                path,
+                format!("a port of type {kind} needs `{name}` in <parameters>"),
+            );
+        }
+    }
+}
+
+/// Whether an address is of the family that is stated.
+pub(crate) fn fits(family: Option<Family>, address: IpAddr) -> bool {
+    match family {
+        None => true,
+        Some(Family::Ipv4) => address.is_ipv4(),
+        Some(Family::Ipv6) => address.is_ipv6(),
+    }
+}
+
+/// An address with the number of its leading bits.
+pub(crate) fn address(
+    family: Option<Family>,
+    address: Option<IpAddr>,
+    prefix: Option<u8>,
+    path: &str,
+    r: &mut Report<'_>,
+) {
+    let Some(address) = address else { return };
+    if !fits(family, address) {
+        r.report(
+            Rule::IpFamily,
+            &format!("{path}/@family"),
+            format!("{address} is of the other family"),
+        );
+    }
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    if prefix.is_some_and(|prefix| prefix > most) {
+        r.report(
+            Rule::NetworkSize,
+            &format!("{path}/@prefix"),
+            format!("{address} has {most} bits"),
+        );
+    }
+}
+
+/// A route's parts are of one family, which is stated where it is IPv6, and its size is said once.
+pub(crate) fn route(route: &Route, path: &str, r: &mut Report<'_>) {
+    address(route.family, route.address, route.prefix, path, r);
+    if let (Some(to), Some(gateway)) = (route.address, route.gateway)
+        && to.is_ipv4() != gateway.is_ipv4()
+    {
+        r.report(
+            Rule::RouteGateway,
+            &format!("{path}/@gateway"),
+            format!("{gateway} and {to} are of two families"),
+        );
+    }
+    if route.family.is_none() && route.address.is_some_and(|to| to.is_ipv6()) {
+        r.add(
+            Rule::IpFamily,
+            path,
+            "a route is of IPv4 where it does not say otherwise",
+            Some("add family='ipv6'"),
+        );
+    }
+    if route.netmask.is_some()
+        && (route.prefix.is_some() || route.address.is_some_and(|to| to.is_ipv6()))
+    {
+        r.report(
+            Rule::NetworkSize,
+            &format!("{path}/@netmask"),
+            "the size of the network is its `prefix`, or with IPv4 its `netmask`, one of the two",
+        );
+    }
+}
