@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use vireo_tests::lab::{Outcome, ensure};
 
-use crate::{binary, guest_images, median, row, seconds};
+use crate::{beyond_guest, binary, guest_images, median, row, seconds};
 
 const GUEST_MIB: u64 = 256;
 const TURNS: usize = 5;
@@ -192,22 +192,6 @@ impl Bench {
         let mut running = self.start(monitor, "console=ttyS0 quiet")?;
         self.wait(&mut running, "GUEST READY")?;
         std::thread::sleep(Duration::from_secs(2));
-        let maps = fs::read_to_string(format!("/proc/{}/smaps", running.child.id()))?;
-        let mut sum = 0;
-        let mut size = 0;
-        for line in maps.lines() {
-            let mut words = line.split_whitespace();
-            match (
-                words.next(),
-                words.next().and_then(|word| word.parse::<u64>().ok()),
-            ) {
-                (Some("Size:"), Some(kib)) => size = kib,
-                // The guest's memory is the one mapping of about its size; no monitor has another as large.
-                (Some("Rss:"), Some(kib)) if size < GUEST_MIB * 1024 * 9 / 10 => sum += kib,
-                _ => {}
-            }
-        }
-        ensure(sum > 0, || "smaps shows nothing".into())?;
-        Ok(sum)
+        beyond_guest(running.child.id(), GUEST_MIB, "Rss:")
     }
 }

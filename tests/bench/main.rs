@@ -1,10 +1,11 @@
-//! Measurements, each beside its peer in one run: `tests/bench/run`. Planning and validating are measured on the machine itself, all else in the lab.
+//! Measurements, each beside its peer in one run: `tests/bench/run`. Planning, validating and a tiny guest's first word are measured on the machine itself, all else in the lab.
 //!
 //! The lab is emulated on machines without hardware virtualisation: its times compare with one another and with nothing else. Each figure is the median of
 //! several turns, the programs taking turns so that what else the machine does falls on all of them.
 
 mod boot;
 mod filter;
+mod first_word;
 mod plan;
 mod validate;
 
@@ -21,8 +22,9 @@ fn main() {
         Some("plan") => plan::bench(&words[1..]),
         Some("validate") => validate::bench(&words[1..]),
         Some("filter") => filter::bench(&words[1..]),
+        Some("first-word") => first_word::bench(&words[1..]),
         _ => Err(Failure::new(
-            "vireo-bench boot | plan [COUNT…] | validate [COUNT…] | filter [COUNT…]",
+            "vireo-bench boot | plan [COUNT…] | validate [COUNT…] | filter [COUNT…] | first-word MONITOR KERNEL DIRECTORY",
         )),
     };
     if let Err(failure) = outcome {
@@ -48,6 +50,28 @@ fn median<T: PartialOrd + Copy>(values: &mut [T]) -> Outcome<T> {
 
 fn seconds(time: Duration) -> String {
     format!("{:.3} s", time.as_secs_f64())
+}
+
+/// Memory of a process but for the mapping that is its guest's, in KiB, by this word of the kernel's: `Rss:` counts shared pages whole, `Pss:` by their share.
+fn beyond_guest(pid: u32, guest_mib: u64, word: &str) -> Outcome<u64> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/smaps"))?;
+    let (mut sum, mut size) = (0, 0);
+    for line in maps.lines() {
+        let mut words = line.split_whitespace();
+        let (name, kib) = (words.next(), words.next().and_then(|kib| kib.parse().ok()));
+        match (name, kib) {
+            (Some("Size:"), Some(kib)) => size = kib,
+            // The guest's memory is the one mapping of about its size; no monitor has another as large.
+            (Some(name), Some(kib)) if name == word && size < guest_mib * 1024 * 9 / 10 => {
+                sum += kib
+            }
+            _ => {}
+        }
+    }
+    if sum == 0 {
+        return Err(Failure::new("smaps shows nothing"));
+    }
+    Ok(sum)
 }
 
 /// The directory with the guests' `vmlinuz` and `initrd`: in the lab's own memory, so that the machine's disk has no part in what is measured.

@@ -204,8 +204,9 @@ impl Machine {
             kvm.create_vm()
                 .map_err(MachineError::kvm("make a machine"))?,
         );
-        let chips = Chips::create(&vm)?;
+        // Before the chips: they leave the kernel in the middle of something that the memory would have to wait for, for milliseconds.
         memory::register(&vm, &memory)?;
+        let chips = Chips::create(&vm)?;
 
         let ports = Arc::new(Bus::new());
         let mmio = Arc::new(Bus::new());
@@ -288,7 +289,7 @@ impl Machine {
         })
     }
 
-    /// Starts the vcpus' threads, at rest and inside the sandbox.
+    /// Starts the vcpus' threads, at rest and on their way into the sandbox.
     pub fn start(&mut self, sandbox: &Sandbox) -> Result<(), MachineError> {
         for core in std::mem::take(&mut self.cores) {
             let sandbox = sandbox.clone();
@@ -300,6 +301,9 @@ impl Machine {
 
     /// Loads what the guest boots into its memory, which must read as zeroes, and puts the vcpus where it begins. The guest must be at rest and stays so.
     pub fn load(&mut self) -> Result<(), MachineError> {
+        for vcpu in &mut self.vcpus {
+            vcpu.entered().map_err(VcpuError::from)?;
+        }
         let rsdp = self.places.write(&self.memory)?;
         let entry = self.images.load(&self.memory, rsdp)?;
         for vcpu in &self.vcpus {

@@ -42,22 +42,35 @@ const KINDS: [(Layer, UnshareFlags, &str, LinkNameSpaceType); 3] = [
     ),
 ];
 
-impl Enclosure {
-    /// Makes what this host lets the process make, and notes each.
+/// Namespaces that a thread is making, while the process goes on with something else.
+#[derive(Debug)]
+pub(super) struct Making(thread::JoinHandle<[Made; 3]>);
+
+type Made = (Layer, LinkNameSpaceType, io::Result<OwnedFd>);
+
+impl Making {
+    /// Begins to make what this host lets the process make.
     ///
     /// # Errors
     /// No thread can be started.
-    pub(super) fn make(layers: &mut Layers) -> io::Result<Self> {
-        let maker = thread::Builder::new()
+    pub(super) fn begin() -> io::Result<Self> {
+        thread::Builder::new()
             .name("enclosure".into())
             .stack_size(128 << 10)
-            .spawn(|| {
-                KINDS.map(|(layer, flag, link, kind)| (layer, kind, namespace(flag, link)))
-            })?;
-        let made = maker
+            .spawn(|| KINDS.map(|(layer, flag, link, kind)| (layer, kind, namespace(flag, link))))
+            .map(Self)
+    }
+
+    /// Waits until all is made, and notes each.
+    ///
+    /// # Errors
+    /// The thread ended before.
+    pub(super) fn wait(self, layers: &mut Layers) -> io::Result<Enclosure> {
+        let made = self
+            .0
             .join()
             .map_err(|_| io::Error::other("the thread that makes namespaces ended"))?;
-        let mut enclosure = Self(Vec::new());
+        let mut enclosure = Enclosure(Vec::new());
         for (layer, kind, outcome) in made {
             layers.note(
                 layer,
@@ -68,7 +81,9 @@ impl Enclosure {
         }
         Ok(enclosure)
     }
+}
 
+impl Enclosure {
     /// No namespaces.
     #[cfg(test)]
     pub(super) fn none() -> Self {

@@ -21,7 +21,7 @@ mod layers;
 
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
 use rustix::thread::{
@@ -31,8 +31,9 @@ use rustix::thread::{
 use seccompiler::BpfProgram;
 use thiserror::Error;
 
+use crate::bus::lock;
 use crate::config::{Containment, Guest};
-use enclosure::Enclosure;
+use enclosure::{Enclosure, Making};
 use identity::Identity;
 use landlock::Rules;
 
@@ -119,11 +120,26 @@ pub struct Sandbox(Option<Arc<Walls>>);
 
 #[derive(Debug)]
 struct Walls {
-    layers: Layers,
+    /// Until somebody needs what it makes: the kernel takes milliseconds for it, in which devices are opened.
+    making: Mutex<Option<Plan>>,
+    built: OnceLock<Built>,
     become_: Option<(Uid, Gid)>,
-    enclosure: Enclosure,
     rules: Rules,
     filters: Filters,
+}
+
+/// What the layers are built from.
+#[derive(Debug)]
+struct Plan {
+    own_user: Result<(), String>,
+    namespaces: Making,
+    landlock: Result<(), String>,
+}
+
+#[derive(Debug)]
+struct Built {
+    layers: Layers,
+    enclosure: Enclosure,
 }
 
 #[derive(Debug)]
@@ -173,30 +189,32 @@ impl Sandbox {
     /// # Errors
     /// A user that this process cannot become; a layer that is not there while the configuration is strict.
     pub fn new(guest: &Guest) -> Result<Self, SandboxError> {
-        let mut layers = Layers::default();
         let identity = Identity::choose(guest)?;
         enclosure::become_able()?;
-        layers.note(Identity::LAYER, identity.own);
-        let enclosure = Enclosure::make(&mut layers).map_err(|source| SandboxError::Refused {
-            what: "make namespaces",
-            source,
-        })?;
-        layers.note(Layer::Pid, alone());
-        let (rules, made) = match Rules::make() {
+        let namespaces = Making::begin().map_err(no_namespaces)?;
+        let (rules, landlock) = match Rules::make() {
             Ok(rules) => (rules, Ok(())),
             Err(reason) => (Rules::none(), Err(reason)),
         };
-        layers.note(Layer::Landlock, made);
-        if guest.sandbox == Containment::Strict && !layers.missing.is_empty() {
-            return Err(SandboxError::Incomplete(layers.missing));
-        }
-        Ok(Self(Some(Arc::new(Walls {
-            layers,
+        let plan = Plan {
+            own_user: identity.own,
+            namespaces,
+            landlock,
+        };
+        let walls = Walls {
+            making: Mutex::new(Some(plan)),
+            built: OnceLock::new(),
             become_: identity.become_,
-            enclosure,
             rules,
             filters: Filters::new()?,
-        }))))
+        };
+        if guest.sandbox == Containment::Strict {
+            let layers = &walls.built()?.layers;
+            if !layers.missing.is_empty() {
+                return Err(SandboxError::Incomplete(layers.missing.clone()));
+            }
+        }
+        Ok(Self(Some(Arc::new(walls))))
     }
 
     /// Gives nothing up: for debugging only.
@@ -204,9 +222,10 @@ impl Sandbox {
         Self(None)
     }
 
-    /// What holds the monitor, and what does not. `None` if nothing does.
+    /// What holds the monitor, and what does not, once [`Sandbox::limit`] has been called. `None` if nothing does.
     pub fn layers(&self) -> Option<&Layers> {
-        self.0.as_ref().map(|walls| &walls.layers)
+        let built = self.0.as_ref()?.built.get()?;
+        Some(&built.layers)
     }
 
     /// Gives up what belongs to the whole process. To be called once, when everything is open.
@@ -214,6 +233,8 @@ impl Sandbox {
         let Some(walls) = &self.0 else {
             return Ok(());
         };
+        // Nobody looks into a process that forbids it, not even the thread that makes its namespaces.
+        let layers = &walls.built()?.layers;
         let lower = |resource, to: u64| {
             let now = getrlimit(resource).maximum.unwrap_or(u64::MAX);
             let to = Some(to.min(now));
@@ -229,7 +250,7 @@ impl Sandbox {
         lower(Resource::Core, 0).map_err(refused("forbid core files"))?;
         lower(Resource::Nofile, DESCRIPTORS).map_err(refused("bound the number of descriptors"))?;
         lower(Resource::Memlock, LOCKED).map_err(refused("bound the locked memory"))?;
-        if walls.layers.held.contains(&Layer::User) {
+        if layers.held.contains(&Layer::User) {
             // Threads are counted by user: of one that is not the monitor's own, others' would count too.
             lower(Resource::Nproc, THREADS).map_err(refused("bound the number of threads"))?;
         }
@@ -265,12 +286,35 @@ impl Sandbox {
     }
 }
 
+fn no_namespaces(source: io::Error) -> SandboxError {
+    SandboxError::Refused {
+        what: "make namespaces",
+        source,
+    }
+}
+
 impl Walls {
+    /// What was made, once it is.
+    fn built(&self) -> Result<&Built, SandboxError> {
+        let mut making = lock(&self.making);
+        if let Some(plan) = making.take() {
+            let mut layers = Layers::default();
+            layers.note(Identity::LAYER, plan.own_user);
+            let enclosure = plan.namespaces.wait(&mut layers).map_err(no_namespaces)?;
+            layers.note(Layer::Pid, alone());
+            layers.note(Layer::Landlock, plan.landlock);
+            // Nobody else sets it: the plan was there to take.
+            let _ = self.built.set(Built { layers, enclosure });
+        }
+        self.built.get().ok_or(SandboxError::Ended)
+    }
+
     /// All but the filter.
     fn enter(&self, place: Option<&File>) -> Result<(), SandboxError> {
+        let enclosure = &self.built()?.enclosure;
         match place {
-            None => self.enclosure.enter(),
-            Some(place) => self.enclosure.enter_at(place),
+            None => enclosure.enter(),
+            Some(place) => enclosure.enter_at(place),
         }
         .map_err(refused("enter its own namespaces"))?;
         set_no_new_privs(true).map_err(refused("renounce new privileges"))?;
@@ -316,10 +360,14 @@ mod tests {
     const CHILD: &str = "VIREO_TEST_SANDBOX_CHILD";
 
     fn enter(role: Role) {
-        let sandbox = Sandbox(Some(Arc::new(Walls {
+        let built = Built {
             layers: Layers::default(),
-            become_: None,
             enclosure: Enclosure::none(),
+        };
+        let sandbox = Sandbox(Some(Arc::new(Walls {
+            making: Mutex::new(None),
+            built: OnceLock::from(built),
+            become_: None,
             rules: Rules::none(),
             filters: Filters::new().unwrap(),
         })));

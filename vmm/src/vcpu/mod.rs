@@ -91,6 +91,8 @@ impl Core {
 pub struct Vcpu {
     gate: Arc<Gate>,
     thread: Option<JoinHandle<()>>,
+    /// How the thread's preparation went, until somebody has asked.
+    entered: Option<mpsc::Receiver<Result<(), SandboxError>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,7 +172,7 @@ extern "C" fn on_kick(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_v
 }
 
 impl Vcpu {
-    /// Starts the thread, held. `prepare` runs in it first: this is where it gives up what it will not need.
+    /// Starts the thread, held. `prepare` runs in it first: this is where it gives up what it will not need; [`Vcpu::entered`] waits for that.
     pub fn start(
         core: Core,
         prepare: impl FnOnce() -> Result<(), SandboxError> + Send + 'static,
@@ -205,11 +207,19 @@ impl Vcpu {
                 }
             })
             .map_err(|source| VcpuError::Thread { id, source })?;
-        entered.recv().unwrap_or(Err(SandboxError::Ended))?;
         Ok(Self {
             gate,
             thread: Some(thread),
+            entered: Some(entered),
         })
+    }
+
+    /// Waits until the thread has given up what it will not need. Nothing is to be asked of the vcpu before.
+    pub fn entered(&mut self) -> Result<(), SandboxError> {
+        let Some(entered) = self.entered.take() else {
+            return Ok(());
+        };
+        entered.recv().unwrap_or(Err(SandboxError::Ended))
     }
 
     fn order(&self, order: Order) {
