@@ -2,6 +2,7 @@
 
 mod disk_boot;
 mod killed_agent;
+mod pressure;
 mod refusals;
 mod repair;
 mod story;
@@ -14,6 +15,7 @@ const SCENARIOS: &[Scenario] = &[
     refusals::SCENARIO,
     disk_boot::SCENARIO,
     twice::SCENARIO,
+    pressure::SCENARIO,
     story::SCENARIO,
     repair::SCENARIO,
     killed_agent::SCENARIO,

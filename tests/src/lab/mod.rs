@@ -54,14 +54,18 @@ impl Lab {
             Some(directory) => PathBuf::from(directory),
             None => binaries.with_file_name("lab"),
         };
-        for (image, suffix) in [("guest", ""), ("guest-full", "-full")] {
-            for file in ["vmlinuz", "initrd"] {
-                let from = images.join(image).join(file);
-                ensure(from.exists(), || {
-                    format!("{from:?} is missing: run tests/lab/build-guest")
-                })?;
-                fs::copy(&from, format!("{ROOT}/boot/{file}{suffix}"))?;
-            }
+        for (from, to) in [
+            ("guest/vmlinuz", "vmlinuz"),
+            ("guest/initrd", "initrd"),
+            ("guest-full/vmlinuz", "vmlinuz-full"),
+            ("guest-full/initrd", "initrd-full"),
+            ("testguest", "testguest"),
+        ] {
+            let from = images.join(from);
+            ensure(from.exists(), || {
+                format!("{from:?} is missing: run tests/lab/build-guest")
+            })?;
+            fs::copy(&from, format!("{ROOT}/boot/{to}"))?;
         }
         Ok(Self {
             vireo: binaries.join("vireo"),

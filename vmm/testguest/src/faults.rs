@@ -100,3 +100,11 @@ pub fn pour() -> Verdict {
     }
     need(device.status() & crate::NEEDS_RESET == 0, "broken by a lost link")
 }
+
+/// Touches 64 MiB of memory, which the machine must have above the first 32.
+pub fn eat() -> Verdict {
+    say!("eating");
+    (32 << 20..96 << 20).step_by(4096).for_each(|page| write(page, 1u8));
+    say!("full");
+    Ok(())
+}

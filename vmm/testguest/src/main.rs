@@ -19,7 +19,7 @@ use virtio::{Device, NEEDS_RESET, Queue, VERSION_1, pages};
 type Verdict = Result<(), &'static str>;
 
 /// The tests by name.
-const TESTS: [(&str, fn() -> Verdict); 17] = [
+const TESTS: [(&str, fn() -> Verdict); 18] = [
     ("boot", || Ok(())),
     ("processor", processor),
     ("scan", scan),
@@ -37,6 +37,7 @@ const TESTS: [(&str, fn() -> Verdict); 17] = [
     ("shrink", faults::shrink),
     ("wreck", faults::wreck),
     ("pour", faults::pour),
+    ("eat", faults::eat),
 ];
 
 /// Called with the address of PVH's start information.
