@@ -41,7 +41,7 @@ pub use cpu::{Cpu, CpuFeature, CpuMode, FeaturePolicy, Topology};
 pub use disk::{Cache, DetectZeroes, Discard, Disk, DiskFormat};
 pub use guards::{Panic, PanicModel, Watchdog, WatchdogAction};
 pub use limits::{Limit, Limits};
-pub use net::{Interface, LinkState, Mac, MacError};
+pub use net::{Interface, LinkState, Mac, MacError, Offload};
 pub use port::{MOST_PORTS, Port};
 pub use smbios::Smbios;
 pub use vsock::Vsock;

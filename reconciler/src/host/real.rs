@@ -82,7 +82,10 @@ impl RealHost {
             .interfaces
             .iter()
             .filter(|it| it.source != InterfaceSource::User);
-        let taps: Vec<&str> = interfaces.map(|it| it.tap.as_str()).collect();
+        let queues = |queues: Option<u32>| queues.map_or(1, |queues| queues.max(1) as usize);
+        let taps: Vec<(&str, usize)> = interfaces
+            .map(|it| (it.tap.as_str(), queues(it.queues)))
+            .collect();
         let merges = domain.driver == Driver::Builtin
             || domain
                 .interfaces

@@ -13,27 +13,31 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 use super::process::Identity;
 use super::tap::{Attachment, attach};
 
-/// Attaches the tap to the first descriptor of the process that has lost its own, counted as the guest's interfaces are: of `taps`, those that the process still
+/// Attaches the tap to the first descriptors of the process that have lost their own, as many as it has queues, counted as the guest's interfaces are: of `taps`, those that the process still
 /// has open are passed over, and so are those that other descriptors are for. `false` where the process has no such descriptor.
 ///
 /// # Errors
 /// The process is gone, or the kernel refuses.
 pub fn reattach(
     monitor: Identity,
-    taps: &[&str],
+    taps: &[(&str, usize)],
     tap: &str,
     attachment: Attachment,
 ) -> io::Result<bool> {
     let open = tun_descriptors(monitor.pid)?;
-    let attached = |name: &&&str| open.iter().any(|(_, held)| held == **name);
-    let lost = taps.iter().filter(|name| !attached(name));
+    // Of one that is there, a monitor may have laid some queues aside.
+    let attached = |name: &str| open.iter().any(|(_, held)| held == name);
+    let lost = taps.iter().filter(|(name, _)| !attached(name));
+    let lost = lost.flat_map(|(name, queues)| std::iter::repeat_n(*name, *queues));
     let free = open
         .iter()
         .filter(|(_, held)| held.is_empty())
         .map(|(number, _)| *number);
-    let Some((_, descriptor)) = lost.zip(free).find(|(name, _)| **name == tap) else {
+    let descriptors = lost.zip(free).filter(|(name, _)| *name == tap);
+    let descriptors: Vec<_> = descriptors.map(|(_, number)| number).collect();
+    if descriptors.is_empty() {
         return Ok(false);
-    };
+    }
     let gone = || io::Error::from(io::ErrorKind::NotFound);
     let pid = i32::try_from(monitor.pid)
         .ok()
@@ -44,12 +48,14 @@ pub fn reattach(
     if !monitor.alive() {
         return Err(gone());
     }
-    let borrowed = File::from(rustix::process::pidfd_getfd(
-        &handle,
-        descriptor,
-        PidfdGetfdFlags::empty(),
-    )?);
-    attach(&borrowed, tap, attachment)?;
+    for descriptor in descriptors {
+        let borrowed = File::from(rustix::process::pidfd_getfd(
+            &handle,
+            descriptor,
+            PidfdGetfdFlags::empty(),
+        )?);
+        attach(&borrowed, tap, attachment)?;
+    }
     Ok(true)
 }
 
@@ -112,10 +118,10 @@ mod tests {
             .unwrap();
         attach(&held, "t0", PLAIN).unwrap();
         let me = Identity::of(std::process::id()).unwrap();
-        assert!(!reattach(me, &["t0"], "t0", PLAIN).unwrap());
+        assert!(!reattach(me, &[("t0", 1)], "t0", PLAIN).unwrap());
         ip("link delete t0");
         NewTap::create("t0", false).unwrap().persist().unwrap();
-        assert!(reattach(me, &["t0"], "t0", PLAIN).unwrap());
+        assert!(reattach(me, &[("t0", 1)], "t0", PLAIN).unwrap());
         ip("link set t0 up");
         // The kernel greets its neighbours on a link that comes up.
         ip("address add 10.9.0.1/24 dev t0");
@@ -124,5 +130,31 @@ mod tests {
             .output();
         let mut frame = [0; 2048];
         assert!(held.read(&mut frame).unwrap() > 10);
+    }
+
+    #[test]
+    fn a_tap_of_several_queues_is_given_back_with_all_of_them() {
+        in_namespace!(a_tap_of_several_queues_is_given_back_with_all_of_them);
+        let several = Attachment {
+            multi_queue: true,
+            ..PLAIN
+        };
+        let make = || NewTap::create("t0", true).unwrap().persist().unwrap();
+        make();
+        let mut options = File::options();
+        options.read(true).write(true);
+        let held: Vec<File> = (0..3)
+            .map(|_| options.open("/dev/net/tun").unwrap())
+            .collect();
+        for file in &held {
+            attach(file, "t0", several).unwrap();
+        }
+        let me = Identity::of(std::process::id()).unwrap();
+        ip("link delete t0");
+        make();
+        assert!(reattach(me, &[("t0", 3)], "t0", several).unwrap());
+        let open = tun_descriptors(me.pid).unwrap();
+        assert_eq!(open.iter().filter(|(_, link)| link == "t0").count(), 3);
+        assert!(!reattach(me, &[("t0", 3)], "t0", several).unwrap());
     }
 }

@@ -229,6 +229,15 @@ pub struct Interface {
     pub boot_order: Option<u32>,
     /// `<driver queues>`.
     pub queues: Option<u32>,
+    /// `<driver><host/><guest/>`: what one side may leave to the other or not, where stated, by `host-csum`, `guest-tso4` and such.
+    #[serde(default)]
+    pub offloads: BTreeMap<String, bool>,
+    /// `<driver rx_queue_size>`: buffers that each queue to the guest holds.
+    #[serde(default)]
+    pub rx_queue_size: Option<u32>,
+    /// `<driver tx_queue_size>`: the same of queues from the guest.
+    #[serde(default)]
+    pub tx_queue_size: Option<u32>,
     /// `<driver name>`: whether the kernel's vhost moves the packets; `None` is where the host has it.
     #[serde(default)]
     pub vhost: Option<bool>,

@@ -27,7 +27,16 @@ pub struct Interface {
     /// left out, which comes to 1500.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
-    /// Pairs of queues: one, which is also what it is if left out.
+    /// What is left to neither side although both could: everything may be, if left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<Offload>,
+    /// Buffers that the queue to the guest holds, a power of two from [`Interface::LEAST_QUEUE_SIZE`] to [`Interface::MOST_QUEUE_SIZE`]: 256 if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rx_queue_size: Option<u16>,
+    /// The same of the queue from the guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tx_queue_size: Option<u16>,
+    /// Pairs of queues, 1 to [`Interface::MOST_PAIRS`], each with a thread and a queue of the tap: one if left out. With more than one the tap is one of several queues.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queues: Option<u16>,
     /// PCI slot, 1 to 31; the first free one if left out.
@@ -38,6 +47,36 @@ pub struct Interface {
 impl Interface {
     /// The least packet that every IPv4 link carries whole (RFC 791); Linux takes no network device with less.
     pub const LEAST_MTU: u16 = 68;
+    /// Most pairs of queues: a PCI device has 63 interrupts for its queues, of which one is for commands.
+    pub const MOST_PAIRS: u16 = 31;
+    /// The shortest queue. Source: libvirt's domain format, "Setting NIC driver-specific options".
+    pub const LEAST_QUEUE_SIZE: u16 = 256;
+    /// The longest queue.
+    pub const MOST_QUEUE_SIZE: u16 = 1024;
+}
+
+/// Work on frames that one side may leave to the other (virtio 1.2, section 5.1.3). `Host…` is what the guest leaves to the host, `Guest…` the other way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Offload {
+    /// Checksums.
+    HostCsum,
+    /// TCP segments over IPv4.
+    HostTso4,
+    /// TCP segments over IPv6.
+    HostTso6,
+    /// TCP segments with congestion bits.
+    HostEcn,
+    /// Checksums.
+    GuestCsum,
+    /// TCP segments over IPv4.
+    GuestTso4,
+    /// TCP segments over IPv6.
+    GuestTso6,
+    /// TCP segments with congestion bits.
+    GuestEcn,
+    /// Buffers of the guest that are joined for a long frame.
+    MrgRxbuf,
 }
 
 /// Whether an interface's cable is in.
@@ -151,12 +190,24 @@ pub(super) fn check<'a>(interfaces: &'a [Interface], ids: &mut HashSet<&'a str>,
                 format!("{mtu} is less than {least}"),
             );
         }
+        let (least, most) = (Interface::LEAST_QUEUE_SIZE, Interface::MOST_QUEUE_SIZE);
+        for (name, size) in [
+            ("rx-queue-size", interface.rx_queue_size),
+            ("tx-queue-size", interface.tx_queue_size),
+        ] {
+            let fits = |size: u16| size.is_power_of_two() && (least..=most).contains(&size);
+            p.require(
+                format!("interfaces[{i}].{name}"),
+                size.is_none_or(fits),
+                format!("a power of two from {least} to {most} is wanted"),
+            );
+        }
         if let Some(queues) = interface.queues {
             let field = format!("interfaces[{i}].queues");
             p.require(
                 field,
-                queues == 1,
-                format!("{queues} pairs of queues are not possible yet, only 1"),
+                (1..=Interface::MOST_PAIRS).contains(&queues),
+                format!("1 to {} pairs are possible", Interface::MOST_PAIRS),
             );
         }
     }

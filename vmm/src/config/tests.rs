@@ -337,3 +337,34 @@ fn a_disk_has_as_many_queues_as_interrupts_and_each_holds_a_power_of_two() {
         assert_eq!(fields(&guest).len(), wrong, "{queues:?} {size:?}");
     }
 }
+
+#[test]
+fn an_interfaces_queues_hold_a_power_of_two() {
+    let mut guest = Guest::parse(WHOLE).expect("sound");
+    for (rx, tx, wrong) in [
+        (Some(256), Some(1024), 0),
+        (Some(512), None, 0),
+        (Some(128), None, 1),
+        (None, Some(2048), 1),
+        (Some(0), Some(300), 2),
+    ] {
+        let interface = &mut guest.interfaces[0];
+        (interface.rx_queue_size, interface.tx_queue_size) = (rx, tx);
+        assert_eq!(fields(&guest).len(), wrong, "{rx:?} {tx:?}");
+    }
+}
+
+#[test]
+fn an_interface_has_as_many_pairs_as_interrupts() {
+    let mut guest = Guest::parse(WHOLE).expect("sound");
+    for (queues, wrong) in [
+        (None, 0),
+        (Some(1), 0),
+        (Some(31), 0),
+        (Some(0), 1),
+        (Some(32), 1),
+    ] {
+        guest.interfaces[0].queues = queues;
+        assert_eq!(fields(&guest).len(), wrong, "{queues:?}");
+    }
+}

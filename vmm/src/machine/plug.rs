@@ -170,7 +170,10 @@ pub(super) fn plug(
     let mut links = Vec::new();
     for interface in &guest.interfaces {
         let name = format!("interface {}", interface.id);
-        let device = open_interface(interface, start_worker(&interface.id, &name, sandbox)?)?;
+        let workers = (0..interface.queues.unwrap_or(1))
+            .map(|_| start_worker(&interface.id, &name, sandbox))
+            .collect::<Result<_, _>>()?;
+        let device = open_interface(interface, workers)?;
         links.push((interface.id.clone(), device.link()));
         plugger.insert(&name, interface.slot, Box::new(device))?;
     }
@@ -268,14 +271,21 @@ fn open_disk(disk: &config::Disk, worker: Arc<Worker>) -> Result<Block, PlugErro
     })
 }
 
-fn open_interface(interface: &config::Interface, worker: Arc<Worker>) -> Result<Net, PlugError> {
+fn open_interface(
+    interface: &config::Interface,
+    workers: Vec<Arc<Worker>>,
+) -> Result<Net, PlugError> {
     let spec = net::Spec {
         tap: interface.tap.clone(),
         mac: interface.mac.0,
         link: interface.link,
         mtu: interface.mtu,
+        without: interface.without.clone(),
+        queue_sizes: [interface.rx_queue_size, interface.tx_queue_size]
+            .map(|size| size.unwrap_or(256)),
+        pairs: interface.queues.unwrap_or(1),
     };
-    Net::new(&spec, worker).map_err(|source| PlugError::Interface {
+    Net::new(&spec, workers).map_err(|source| PlugError::Interface {
         id: interface.id.clone(),
         source,
     })

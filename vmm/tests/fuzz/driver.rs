@@ -376,7 +376,7 @@ impl Guest {
                     ],
                 )
             }
-            Kind::Net => self.ask(1, &[(data, 12 + 60, false)]),
+            Kind::Net | Kind::ManyNet => self.ask(1, &[(data, 12 + 60, false)]),
             Kind::Watchdog | Kind::Panic => false,
         };
         if answered {

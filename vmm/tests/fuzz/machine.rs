@@ -44,6 +44,7 @@ pub enum Kind {
     Block,
     SlowBlock,
     Net,
+    ManyNet,
     Console,
     Vsock,
     Watchdog,
@@ -265,17 +266,28 @@ fn device(kind: Kind, disk: &std::path::Path, worker: Arc<Worker>) -> Box<dyn Vi
             let _ = std::fs::remove_file(&spec.socket);
             Box::new(vsock)
         }
-        Kind::Net => {
-            let (near, far) = UnixDatagram::pair().unwrap();
-            near.set_nonblocking(true).unwrap();
-            far.set_nonblocking(true).unwrap();
+        Kind::Net | Kind::ManyNet => {
+            let pairs = if kind == Kind::Net { 1 } else { 3 };
+            let ports = (0..pairs).map(|_| {
+                let (near, far) = UnixDatagram::pair().unwrap();
+                near.set_nonblocking(true).unwrap();
+                far.set_nonblocking(true).unwrap();
+                (
+                    Arc::new(Echo(near, far)) as Arc<dyn Cable>,
+                    Arc::clone(&worker),
+                )
+            });
+            let ports = ports.collect();
             let spec = net::Spec {
                 tap: "fuzz0".into(),
                 mac: [0x52, 0x54, 0, 0, 0, 1],
                 link: LinkState::Up,
                 mtu: Some(1400),
+                without: Vec::new(),
+                queue_sizes: [256; 2],
+                pairs,
             };
-            Box::new(Net::with_port(&spec, Arc::new(Echo(near, far)), worker).unwrap())
+            Box::new(Net::with_ports(&spec, ports).unwrap())
         }
     }
 }

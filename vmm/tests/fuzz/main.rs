@@ -98,6 +98,11 @@ fn a_network_interface_survives_any_guest() {
 }
 
 #[test]
+fn an_interface_of_several_pairs_survives_any_guest() {
+    fuzz(Kind::ManyNet);
+}
+
+#[test]
 fn the_watchdog_survives_any_guest() {
     fuzz(Kind::Watchdog);
 }

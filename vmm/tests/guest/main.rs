@@ -359,8 +359,22 @@ fn frames_pass_both_ways_between_guest_and_tap() {
     let Some(namespace) = tap::Namespace::new() else {
         return;
     };
-    let more = "interfaces: [{id: net0, tap: vtest0, mac: '52:54:00:12:34:56'}]";
-    let mut monitor = Monitor::start("test=net", more, &namespace.prefix());
+    pass_frames(&namespace, "");
+}
+
+#[test]
+fn a_guest_that_knows_one_pair_gets_all_frames_of_a_tap_of_several_queues() {
+    if !kvm() {
+        return;
+    }
+    if let Some(namespace) = tap::Namespace::new() {
+        pass_frames(&namespace, ", queues: 4");
+    }
+}
+
+fn pass_frames(namespace: &tap::Namespace, more: &str) {
+    let more = format!("interfaces: [{{id: net0, tap: vtest0, mac: '52:54:00:12:34:56'{more}}}]");
+    let mut monitor = Monitor::start("test=net", &more, &namespace.prefix());
     let pong = namespace.answer_ping("vtest0", PATIENCE);
     let ran = monitor.wait();
     assert_eq!(

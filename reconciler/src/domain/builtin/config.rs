@@ -135,6 +135,14 @@ struct InterfaceConfig {
     link: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mtu: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queues: Option<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    without: Vec<&'static str>,
+    #[serde(rename = "rx-queue-size", skip_serializing_if = "Option::is_none")]
+    rx_queue_size: Option<u32>,
+    #[serde(rename = "tx-queue-size", skip_serializing_if = "Option::is_none")]
+    tx_queue_size: Option<u32>,
 }
 
 #[derive(Debug, Serialize)]
@@ -340,8 +348,10 @@ fn interface(interface: &Interface) -> Result<InterfaceConfig, DriverError> {
     if interface.vhost == Some(true) {
         return Err(unsupported(format!("vhost of interface {name}")));
     }
-    if let Some(queues) = interface.queues.filter(|queues| *queues != 1) {
-        let what = format!("{queues} pairs of queues of interface {name}: it has one");
+    if let Some(queues) = interface.queues.filter(|queues| !PAIRS.contains(queues)) {
+        let (least, most) = (PAIRS.start(), PAIRS.end());
+        let what =
+            format!("{queues} pairs of queues of interface {name}: {least} to {most} are possible");
         return Err(unsupported(what));
     }
     if let Some(mtu) = interface.mtu.filter(|mtu| !MTU.contains(mtu)) {
@@ -355,8 +365,68 @@ fn interface(interface: &Interface) -> Result<InterfaceConfig, DriverError> {
         mac: mac(interface.mac),
         link: (!interface.link_up).then_some("down"),
         mtu: interface.mtu,
+        queues: interface.queues,
+        without: without(interface)?,
+        rx_queue_size: queue_size(interface, "to", interface.rx_queue_size)?,
+        tx_queue_size: queue_size(interface, "from", interface.tx_queue_size)?,
     })
 }
+
+/// What of the work on frames is not left to the other side. All of it is where nothing is said, but fragments of UDP, which the monitor never leaves to anybody.
+fn without(interface: &Interface) -> Result<Vec<&'static str>, DriverError> {
+    const SWITCHES: [(&str, &[&str]); 11] = [
+        ("guest-csum", &["guest-csum"]),
+        ("guest-ecn", &["guest-ecn"]),
+        ("guest-tso4", &["guest-tso4"]),
+        ("guest-tso6", &["guest-tso6"]),
+        ("host-csum", &["host-csum"]),
+        ("host-ecn", &["host-ecn"]),
+        ("host-gso", &["host-tso4", "host-tso6"]),
+        ("host-mrg-rxbuf", &["mrg-rxbuf"]),
+        ("host-tso4", &["host-tso4"]),
+        ("host-tso6", &["host-tso6"]),
+        ("ufo", &[]),
+    ];
+    let mut without = Vec::new();
+    for (name, on) in &interface.offloads {
+        let name = if name.ends_with("-ufo") { "ufo" } else { name };
+        let known = SWITCHES.iter().find(|(known, _)| *known == name);
+        match (known, on) {
+            (Some(("ufo", _)), false) => {}
+            (Some((name, _)), true) if *name != "ufo" => {}
+            (Some((_, missing)), false) => without.extend(*missing),
+            _ => {
+                let interface = interface_name(interface.index);
+                return Err(unsupported(format!("{name} of interface {interface}")));
+            }
+        }
+    }
+    Ok(without)
+}
+
+/// The size of the queue to or from the guest.
+fn queue_size(
+    interface: &Interface,
+    direction: &str,
+    size: Option<u32>,
+) -> Result<Option<u32>, DriverError> {
+    let fits = |size: u32| size.is_power_of_two() && NET_QUEUE_SIZE.contains(&size);
+    match size.filter(|size| !fits(*size)) {
+        None => Ok(size),
+        Some(size) => Err(unsupported(format!(
+            "a queue of {size} buffers {direction} the guest on interface {}: powers of two from {} to {} are possible",
+            interface_name(interface.index),
+            NET_QUEUE_SIZE.start(),
+            NET_QUEUE_SIZE.end()
+        ))),
+    }
+}
+
+/// How many pairs of queues an interface can have.
+const PAIRS: std::ops::RangeInclusive<u32> = 1..=31;
+
+/// How many buffers a queue of an interface can hold.
+const NET_QUEUE_SIZE: std::ops::RangeInclusive<u32> = 256..=1024;
 
 /// How many queues the monitor can give a disk.
 const QUEUES: std::ops::RangeInclusive<u32> = 1..=63;
@@ -587,6 +657,68 @@ mod tests {
     }
 
     #[test]
+    fn what_an_interface_leaves_to_neither_side_reaches_the_monitor() {
+        use vireo_vmm::config::Offload as O;
+        let dir = GuestDir::new(std::path::Path::new("/run/vireo/guests"), uuid::Uuid::nil());
+        let told = |switch: &str, on: bool| {
+            let mut domain = testing::domain();
+            domain.interfaces[0].offloads.insert(switch.to_owned(), on);
+            let config = translate(&domain, &dir).ok()?;
+            let text = serde_json::to_string(&config).unwrap();
+            let mut read = vireo_vmm::config::Guest::parse(&text).unwrap();
+            Some(read.interfaces.remove(0).without)
+        };
+        for (switch, missing) in [
+            ("host-csum", &[O::HostCsum][..]),
+            ("host-gso", &[O::HostTso4, O::HostTso6]),
+            ("host-tso4", &[O::HostTso4]),
+            ("host-tso6", &[O::HostTso6]),
+            ("host-ecn", &[O::HostEcn]),
+            ("host-mrg-rxbuf", &[O::MrgRxbuf]),
+            ("guest-csum", &[O::GuestCsum]),
+            ("guest-tso4", &[O::GuestTso4]),
+            ("guest-tso6", &[O::GuestTso6]),
+            ("guest-ecn", &[O::GuestEcn]),
+        ] {
+            assert_eq!(told(switch, false).as_deref(), Some(missing), "{switch}");
+            assert_eq!(told(switch, true), Some(Vec::new()), "{switch}");
+        }
+        for switch in ["host-ufo", "guest-ufo"] {
+            assert_eq!(told(switch, false), Some(Vec::new()));
+            assert_eq!(
+                told(switch, true),
+                None,
+                "{switch} is never left to anybody"
+            );
+        }
+        assert_eq!(told("guest-gso", true), None);
+    }
+
+    #[test]
+    fn an_interfaces_queues_are_as_long_as_the_monitor_can_make_them_or_refused() {
+        let dir = GuestDir::new(std::path::Path::new("/run/vireo/guests"), uuid::Uuid::nil());
+        for (queues, possible) in [(1, true), (31, true), (0, false), (32, false)] {
+            let mut domain = testing::domain();
+            domain.interfaces[0].queues = Some(queues);
+            assert_eq!(translate(&domain, &dir).is_ok(), possible, "{queues}");
+        }
+        for (size, possible) in [
+            (256, true),
+            (1024, true),
+            (128, false),
+            (300, false),
+            (2048, false),
+        ] {
+            let mut domain = testing::domain();
+            domain.interfaces[0].rx_queue_size = Some(size);
+            assert_eq!(translate(&domain, &dir).is_ok(), possible, "{size}");
+            domain.interfaces[0].rx_queue_size = None;
+            domain.interfaces[0].tx_queue_size = Some(size);
+            assert_eq!(translate(&domain, &dir).is_ok(), possible, "{size}");
+        }
+    }
+
+    #[test]
     fn an_interface_reaches_the_monitor_with_its_link_and_its_largest_packet() {
         use vireo_vmm::config::LinkState;
         let dir = GuestDir::new(std::path::Path::new("/run/vireo/guests"), uuid::Uuid::nil());
@@ -770,8 +902,8 @@ mod tests {
         };
         let said = refused(|interface| interface.vhost = Some(true));
         assert!(said.ends_with("vhost of interface net0"), "{said}");
-        let said = refused(|interface| interface.queues = Some(4));
-        assert!(said.contains("4 pairs of queues"), "{said}");
+        let said = refused(|interface| interface.queues = Some(40));
+        assert!(said.contains("40 pairs of queues"), "{said}");
         for mtu in [67, 65536] {
             let mut domain = testing::domain();
             domain.interfaces[0].mtu = Some(mtu);

@@ -500,6 +500,20 @@ fn interface(
             "queues or vhost of an interface of model {driver}"
         )));
     }
+    let sized = interface.rx_queue_size.or(interface.tx_queue_size);
+    if !virtio && (sized.is_some() || !interface.offloads.is_empty()) {
+        return Err(unsupported(format!(
+            "sizes of queues, or <host> and <guest>, of an interface of model {driver}"
+        )));
+    }
+    let fits = |size: u32| size.is_power_of_two() && (256..=1024).contains(&size);
+    if let Some(size) = interface.rx_queue_size.filter(|size| !fits(*size)) {
+        return Err(unsupported(format!("rx_queue_size {size}")));
+    }
+    // Only a switch outside of the kernel takes longer ones.
+    if let Some(size) = interface.tx_queue_size.filter(|size| *size != 256) {
+        return Err(unsupported(format!("tx_queue_size {size}")));
+    }
     let vhost = virtio && interface.vhost.unwrap_or(host.kvm && host.vhost);
     if vhost && !host.vhost {
         return Err(DriverError::NotInstalled {
@@ -525,14 +539,29 @@ fn interface(
     }
     line.option("-netdev", netdev);
     let [a, b, c, d, e, f] = interface.mac;
-    let device = json!({
+    let mut device = json!({
         "driver": driver, "id": format!("nic{index}"), "netdev": format!("net{index}"),
         "mac": format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}"), "bootindex": order,
         "mq": queues.map(|_| true), "vectors": queues.map(|queues| 2 * queues + 2),
         "host_mtu": interface.mtu.filter(|_| virtio),
+        "rx_queue_size": interface.rx_queue_size, "tx_queue_size": interface.tx_queue_size,
     });
+    if let Some(device) = device.as_object_mut() {
+        let switches = interface.offloads.iter();
+        device.extend(switches.map(|(name, on)| (offload(name), json!(on))));
+    }
     line.device(pci(domain, device, interface.address.as_ref())?);
     Ok(())
+}
+
+/// QEMU's name of what one side may leave to the other.
+fn offload(name: &str) -> String {
+    let bare = ["host-csum", "host-gso", "host-mrg-rxbuf"];
+    let name = match name.strip_prefix("host-") {
+        Some(rest) if bare.contains(&name) => rest,
+        _ => name,
+    };
+    name.replace('-', "_")
 }
 
 #[cfg(test)]

@@ -180,3 +180,22 @@ fn a_comma_in_a_name_starts_no_option() {
         "guest=a,,debug-threads=on,process=a,,debug-threads=on"
     );
 }
+
+#[test]
+fn what_an_interface_leaves_to_neither_side_is_said_in_qemus_words() {
+    let mut domain = guest();
+    for (name, told) in [
+        ("host-csum", "csum"),
+        ("host-gso", "gso"),
+        ("host-mrg-rxbuf", "mrg_rxbuf"),
+        ("host-tso4", "host_tso4"),
+        ("guest-csum", "guest_csum"),
+        ("guest-ufo", "guest_ufo"),
+    ] {
+        domain.interfaces[0].offloads = BTreeMap::from([(name.to_owned(), false)]);
+        let shown = shown(&domain);
+        assert!(shown.contains(&format!("\"{told}\":false")), "{shown}");
+    }
+    domain.interfaces[0].model = "e1000".to_owned();
+    assert!(built(&domain).is_err());
+}

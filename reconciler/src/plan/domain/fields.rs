@@ -195,6 +195,9 @@ const INTERFACE: &[Row] = &[
     live("/bandwidth", "bandwidth", "the tap's queue is exchanged"),
     restart("/boot_order", "boot/@order", "a guest boots once"),
     restart("/queues", "driver/@queues", BUILT_IN),
+    restart("/offloads", "driver", BUILT_IN),
+    restart("/rx_queue_size", "driver/@rx_queue_size", BUILT_IN),
+    restart("/tx_queue_size", "driver/@tx_queue_size", BUILT_IN),
     restart("/vhost", "driver/@name", BUILT_IN),
     restart("/address", "address", BUILT_IN),
 ];

@@ -120,6 +120,9 @@ pub fn interface(owner: Uuid, index: usize) -> Interface {
         bandwidth: Bandwidth::default(),
         boot_order: None,
         queues: None,
+        offloads: BTreeMap::new(),
+        rx_queue_size: None,
+        tx_queue_size: None,
         vhost: None,
         address: None,
     }

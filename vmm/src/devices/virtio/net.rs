@@ -1,4 +1,4 @@
-//! Virtio network device (virtio 1.2, section 5.1): a queue of frames to the guest and one from it, on a tap.
+//! Virtio network device (virtio 1.2, section 5.1): pairs of queues, of frames to the guest and from it, on a tap.
 //!
 //! In come frames of the tap and of the guest's transmit queue, each after the 12 bytes of `struct virtio_net_hdr_v1`; out they go on the
 //! other side. Checksums and segmentation are left to whoever can do them best: what the guest and the tap agree on passes
@@ -7,6 +7,8 @@
 //!
 //! Frames pass through one buffer each way: the guest cannot change a header between the check and the kernel's use of it. A kernel thread
 //! that skips this copy (vhost-net) would take the queues over in [`VirtioDevice::activate`].
+//!
+//! Each pair has a queue of the tap and a worker of its own; how many the guest uses is what it says by [`steering`].
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -20,12 +22,14 @@ use super::ring::{Chain, Ring};
 use super::worker::{Handler, Watch, Worker};
 use super::{ActivateError, Activation, DeviceType, VirtioDevice, read_config_bytes};
 use crate::bus::lock;
-use crate::config::LinkState;
+use crate::config::{self, LinkState};
 
 mod link;
+mod steering;
 mod tap;
 
 pub use link::LinkControl;
+use steering::{Line, Steering};
 pub use tap::{Tap, TapError};
 
 /// Bytes before each frame (`struct virtio_net_hdr_v1`).
@@ -48,6 +52,8 @@ const F_HOST_TSO4: u64 = 1 << 11;
 const F_HOST_TSO6: u64 = 1 << 12;
 const F_HOST_ECN: u64 = 1 << 13;
 const F_MRG_RXBUF: u64 = 1 << 15;
+const F_CTRL_VQ: u64 = 1 << 17;
+const F_MQ: u64 = 1 << 22;
 const F_STATUS: u64 = 1 << 16;
 const FEATURES: u64 = F_CSUM
     | F_GUEST_CSUM
@@ -65,6 +71,8 @@ const FEATURES: u64 = F_CSUM
 const CONFIG: usize = 12;
 /// Where the configuration tells the link's status.
 const STATUS_AT: std::ops::Range<usize> = 6..8;
+/// Where the configuration tells the most pairs of queues.
+const PAIRS_AT: std::ops::Range<usize> = 8..10;
 /// Where the configuration tells the largest packet.
 const MTU_AT: std::ops::Range<usize> = 10..12;
 
@@ -88,6 +96,42 @@ pub struct Spec {
     /// The largest packet that the guest is to send, in bytes; not told if left out.
     #[serde(default)]
     pub mtu: Option<u16>,
+    /// What is not offered to the guest.
+    #[serde(default)]
+    pub without: Vec<config::Offload>,
+    /// The largest sizes of the queues to the guest and from it: powers of two.
+    pub queue_sizes: [u16; 2],
+    /// Pairs of queues, at least one.
+    pub pairs: u16,
+}
+
+/// What is offered to a guest without some of it. What needs something that is missing is missing too (virtio 1.2, section 5.1.3.1).
+fn features_without(without: &[config::Offload]) -> u64 {
+    use config::Offload as O;
+    let bit = |offload: &O| match offload {
+        O::HostCsum => F_CSUM,
+        O::HostTso4 => F_HOST_TSO4,
+        O::HostTso6 => F_HOST_TSO6,
+        O::HostEcn => F_HOST_ECN,
+        O::GuestCsum => F_GUEST_CSUM,
+        O::GuestTso4 => F_GUEST_TSO4,
+        O::GuestTso6 => F_GUEST_TSO6,
+        O::GuestEcn => F_GUEST_ECN,
+        O::MrgRxbuf => F_MRG_RXBUF,
+    };
+    let mut features = without.iter().fold(FEATURES, |all, one| all & !bit(one));
+    for (checksums, segments, congestion) in [
+        (F_CSUM, F_HOST_TSO4 | F_HOST_TSO6, F_HOST_ECN),
+        (F_GUEST_CSUM, F_GUEST_TSO4 | F_GUEST_TSO6, F_GUEST_ECN),
+    ] {
+        if features & checksums == 0 {
+            features &= !segments;
+        }
+        if features & segments == 0 {
+            features &= !congestion;
+        }
+    }
+    features
 }
 
 /// What the host can do for the guest with the frames it sends there.
@@ -131,16 +175,22 @@ pub trait Port: AsRawFd + Send + Sync {
 pub struct Net {
     mac: [u8; 6],
     mtu: Option<u16>,
+    features: u64,
+    queue_sizes: Vec<u16>,
     link: LinkControl,
-    port: Arc<dyn Port>,
-    engine: Arc<Mutex<Engine>>,
-    worker: Arc<Worker>,
+    lines: Vec<Line>,
+    steering: Arc<Mutex<Steering>>,
     watches: Vec<Watch>,
 }
 
-/// What the worker works on.
+/// What the worker of a pair works on.
 struct Engine {
+    /// Where the guest's frames go.
     port: Arc<dyn Port>,
+    /// Where frames for the guest come from: its own, those of pairs that are not used, or nowhere.
+    sources: Vec<Arc<dyn Port>>,
+    /// The source whose turn is first.
+    first: usize,
     link: LinkControl,
     again: Arc<EventFd>,
     merge: bool,
@@ -157,37 +207,59 @@ struct Rings {
 }
 
 impl Net {
-    /// Opens the tap.
-    pub fn new(spec: &Spec, worker: Arc<Worker>) -> Result<Self, TapError> {
-        let tap = Tap::open(&spec.tap)?;
-        Self::with_port(spec, Arc::new(tap), worker).map_err(|source| TapError {
+    /// Opens the tap, once for each worker: as many as there are pairs of queues.
+    pub fn new(spec: &Spec, workers: Vec<Arc<Worker>>) -> Result<Self, TapError> {
+        let mut ports = Vec::new();
+        for worker in workers {
+            let tap = Tap::open(&spec.tap, spec.pairs > 1)?;
+            ports.push((Arc::new(tap) as Arc<dyn Port>, worker));
+        }
+        Self::with_ports(spec, ports).map_err(|source| TapError {
             tap: spec.tap.clone(),
             what: "prepare",
             source,
         })
     }
 
-    /// A device on any port: the tap that `spec` names is left alone.
-    pub fn with_port(spec: &Spec, port: Arc<dyn Port>, worker: Arc<Worker>) -> io::Result<Self> {
+    /// A device on any ports, one for each pair of queues with the worker that serves it: the tap that `spec` names is left alone.
+    pub fn with_ports(spec: &Spec, ports: Vec<(Arc<dyn Port>, Arc<Worker>)>) -> io::Result<Self> {
         let link = LinkControl::new(spec.link);
-        let again = Arc::new(EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?);
-        let engine = Engine {
-            port: Arc::clone(&port),
-            link: link.clone(),
-            again,
-            merge: false,
-            rings: None,
-            incoming: Box::default(),
-            waiting: 0,
-            outgoing: Box::default(),
-        };
+        let mut lines = Vec::new();
+        for (port, worker) in ports {
+            let again = Arc::new(EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?);
+            let engine = Engine {
+                port: Arc::clone(&port),
+                sources: Vec::new(),
+                first: 0,
+                link: link.clone(),
+                again: Arc::clone(&again),
+                merge: false,
+                rings: None,
+                incoming: Box::default(),
+                waiting: 0,
+                outgoing: Box::default(),
+            };
+            lines.push(Line {
+                port,
+                worker,
+                again,
+                engine: Arc::new(Mutex::new(engine)),
+            });
+        }
+        let mut features = features_without(&spec.without);
+        let mut queue_sizes = spec.queue_sizes.repeat(lines.len());
+        if lines.len() > 1 {
+            features |= F_MQ | F_CTRL_VQ;
+            queue_sizes.push(steering::QUEUE_SIZE);
+        }
         Ok(Self {
             mac: spec.mac,
             mtu: spec.mtu,
+            features,
+            queue_sizes,
             link,
-            port,
-            engine: Arc::new(Mutex::new(engine)),
-            worker,
+            steering: Arc::new(Mutex::new(Steering::new(lines.clone()))),
+            lines,
             watches: Vec::new(),
         })
     }
@@ -201,32 +273,41 @@ impl Net {
         let mut config = [0; CONFIG];
         config[..6].copy_from_slice(&self.mac);
         config[STATUS_AT].copy_from_slice(&self.link.status().to_le_bytes());
+        let pairs = u16::try_from(self.lines.len()).unwrap_or(u16::MAX);
+        config[PAIRS_AT].copy_from_slice(&pairs.to_le_bytes());
         config[MTU_AT].copy_from_slice(&self.mtu.unwrap_or(0).to_le_bytes());
         config
     }
 
-    fn watch(&mut self, kicks: [Arc<EventFd>; 2]) -> io::Result<()> {
-        for kick in kicks {
-            self.watches.push(self.worker.watch(
-                kick,
+    /// Has the workers look at the queues of these pairs, and at the ports that are theirs.
+    fn watch(&mut self, kicks: Vec<[Arc<EventFd>; 2]>) -> io::Result<()> {
+        for (line, [receive, transmit]) in self.lines.iter().zip(kicks) {
+            let watch = |source, token| {
+                let engine = line.engine.clone();
+                line.worker.watch(source, EventSet::IN, engine, token)
+            };
+            self.watches.push(watch(receive, TOKEN_QUEUE)?);
+            self.watches.push(watch(transmit, TOKEN_QUEUE)?);
+            self.watches.push(watch(line.again.clone(), TOKEN_AGAIN)?);
+            self.watches.push(line.worker.watch(
+                line.port.clone(),
                 EventSet::IN,
-                self.engine.clone(),
-                TOKEN_QUEUE,
+                line.engine.clone(),
+                TOKEN_PORT,
             )?);
         }
-        let again = Arc::clone(&lock(&self.engine).again);
-        self.watches.push(self.worker.watch(
-            again,
-            EventSet::IN,
-            self.engine.clone(),
-            TOKEN_AGAIN,
-        )?);
-        self.watches.push(self.worker.watch(
-            self.port.clone(),
-            EventSet::IN,
-            self.engine.clone(),
-            TOKEN_PORT,
-        )?);
+        Ok(())
+    }
+
+    /// Has the first worker take the guest's commands from this queue.
+    fn command_by(&mut self, ring: Ring, pairs: usize) -> io::Result<()> {
+        let kick = ring.kick();
+        lock(&self.steering).begin(Some(ring), pairs)?;
+        if let Some(line) = self.lines.first() {
+            let steering = self.steering.clone();
+            let watch = line.worker.watch(kick, EventSet::IN, steering, 0)?;
+            self.watches.push(watch);
+        }
         Ok(())
     }
 }
@@ -237,11 +318,11 @@ impl VirtioDevice for Net {
     }
 
     fn features(&self) -> u64 {
-        FEATURES | if self.mtu.is_some() { F_MTU } else { 0 }
+        self.features | if self.mtu.is_some() { F_MTU } else { 0 }
     }
 
     fn queue_sizes(&self) -> &[u16] {
-        &[256, 256]
+        &self.queue_sizes
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {
@@ -257,46 +338,72 @@ impl VirtioDevice for Net {
             interrupt,
             features,
         } = activation;
-        let mut rings = [None, None];
+        let mut rings: Vec<Option<Ring>> = Vec::new();
+        rings.resize_with(self.queue_sizes.len(), || None);
         for queue in queues {
             if let Some(place) = rings.get_mut(usize::from(queue.index)) {
                 *place = Some(Ring::new(queue, memory.clone(), Arc::clone(&interrupt)));
             }
         }
-        let [receive, transmit] = rings;
-        let receive = receive.ok_or(ActivateError::MissingQueue(RECEIVE))?;
-        let transmit = transmit.ok_or(ActivateError::MissingQueue(TRANSMIT))?;
-        let offload = Offload::from_features(features);
-        self.port
-            .set_offload(offload)
-            .map_err(|source| ActivateError::Io {
-                what: "set the tap's offloads",
-                source,
-            })?;
-        self.link.activate(interrupt);
-        let kicks = [receive.kick(), transmit.kick()];
+        // Without the feature there is one pair, and commands come right after it (virtio 1.2, section 5.1.2).
+        let pairs = match features & F_MQ {
+            0 => 1,
+            _ => self.lines.len(),
+        };
+        let commands = (features & F_CTRL_VQ != 0)
+            .then(|| rings.get_mut(2 * pairs)?.take())
+            .flatten();
+        let mut rings = rings.into_iter();
+        let mut usable = Vec::new();
+        while usable.len() < pairs
+            && let (Some(receive), Some(transmit)) = (rings.next(), rings.next())
         {
-            let mut engine = lock(&self.engine);
+            match (receive, transmit) {
+                (Some(receive), Some(transmit)) => usable.push(Rings { receive, transmit }),
+                (None, _) if usable.is_empty() => return Err(ActivateError::MissingQueue(RECEIVE)),
+                _ if usable.is_empty() => return Err(ActivateError::MissingQueue(TRANSMIT)),
+                _ => break,
+            }
+        }
+        let failed = |what| move |source| ActivateError::Io { what, source };
+        if let Some(line) = self.lines.first() {
+            line.port
+                .set_offload(Offload::from_features(features))
+                .map_err(failed("set the tap's offloads"))?;
+        }
+        self.link.activate(interrupt);
+        let kicks: Vec<_> = usable
+            .iter()
+            .map(|rings| [rings.receive.kick(), rings.transmit.kick()])
+            .collect();
+        let pairs = usable.len();
+        for (line, rings) in self.lines.iter().zip(usable) {
+            let mut engine = lock(&line.engine);
             engine.merge = features & F_MRG_RXBUF != 0;
             engine.incoming = vec![0; MOST_FRAME].into();
             engine.outgoing = vec![0; MOST_FRAME].into();
             engine.waiting = 0;
-            engine.rings = Some(Rings { receive, transmit });
+            engine.rings = Some(rings);
         }
-        self.watch(kicks).map_err(|source| ActivateError::Io {
-            what: "watch the queues of a network device",
-            source,
-        })
+        let what = "watch the queues of a network device";
+        let begun = match commands {
+            Some(ring) => self.command_by(ring, pairs),
+            None => lock(&self.steering).begin(None, pairs),
+        };
+        begun.and_then(|()| self.watch(kicks)).map_err(failed(what))
     }
 
     fn reset(&mut self) {
         self.watches.clear();
         self.link.reset();
-        let mut engine = lock(&self.engine);
-        engine.rings = None;
-        engine.incoming = Box::default();
-        engine.outgoing = Box::default();
-        engine.waiting = 0;
+        lock(&self.steering).end();
+        for line in &self.lines {
+            let mut engine = lock(&line.engine);
+            engine.rings = None;
+            engine.incoming = Box::default();
+            engine.outgoing = Box::default();
+            engine.waiting = 0;
+        }
     }
 }
 
@@ -321,18 +428,28 @@ impl Engine {
     /// Moves frames to the guest; says whether there may be more now.
     fn receive(&mut self, ring: &mut Ring) -> bool {
         let mut moved = 0;
+        let mut empty = 0;
         let more = loop {
             if moved == TURN {
                 break true;
             }
             if self.waiting == 0 {
-                match self.port.receive(&mut self.incoming) {
+                if empty == self.sources.len() {
+                    break false;
+                }
+                let source = (self.first + empty) % self.sources.len();
+                let Some(port) = self.sources.get(source) else {
+                    break false;
+                };
+                match port.receive(&mut self.incoming) {
                     Ok(len) => self.waiting = len,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break false,
                     Err(error) => {
-                        tracing::debug!(%error, "could not take a frame from the tap");
-                        break false;
+                        if error.kind() != io::ErrorKind::WouldBlock {
+                            tracing::debug!(%error, "could not take a frame from the tap");
+                        }
+                        empty += 1;
+                        continue;
                     }
                 }
             }
@@ -349,6 +466,7 @@ impl Engine {
             self.waiting = 0;
             moved += 1;
         };
+        self.first = self.first.wrapping_add(1);
         if moved > 0 {
             ring.notify();
         }

@@ -42,6 +42,9 @@ fn spec() -> Spec {
         mac: MAC,
         link: LinkState::Up,
         mtu: None,
+        without: Vec::new(),
+        queue_sizes: [256, 512],
+        pairs: 1,
     }
 }
 
@@ -55,7 +58,7 @@ fn rig_of(spec: &Spec, features: u64) -> (Rig<Net>, UnixDatagram, Arc<Wire>) {
         socket: here,
         offload: Mutex::new(None),
     });
-    let device = Net::with_port(spec, wire.clone(), worker()).unwrap();
+    let device = Net::with_ports(spec, vec![(wire.clone(), worker())]).unwrap();
     (Rig::new(device, features), there, wire)
 }
 
@@ -70,7 +73,7 @@ fn the_configuration_tells_address_and_link() {
     let (rig, ..) = rig(0);
     let mut config = [0; 10];
     rig.device.read_config(0, &mut config);
-    assert_eq!(config, [0x52, 0x54, 0, 1, 2, 3, 1, 0, 0, 0]);
+    assert_eq!(config, [0x52, 0x54, 0, 1, 2, 3, 1, 0, 1, 0]);
 }
 
 fn changes(rig: &Rig<Net>) -> u32 {
@@ -255,6 +258,174 @@ fn the_tap_is_told_only_what_the_guest_takes() {
 }
 
 #[test]
+fn what_is_switched_off_is_not_offered_nor_is_what_needs_it() {
+    use crate::config::Offload as O;
+    let offered = |without: &[O]| {
+        let spec = Spec {
+            without: without.to_vec(),
+            ..spec()
+        };
+        rig_of(&spec, 0).0.device.features()
+    };
+    assert_eq!(offered(&[]), FEATURES);
+    let host = F_HOST_TSO4 | F_HOST_TSO6 | F_HOST_ECN;
+    let guest = F_GUEST_TSO4 | F_GUEST_TSO6 | F_GUEST_ECN;
+    for (without, missing) in [
+        (&[O::MrgRxbuf][..], F_MRG_RXBUF),
+        (&[O::HostTso4], F_HOST_TSO4),
+        (&[O::HostTso4, O::HostTso6], host),
+        (&[O::HostEcn], F_HOST_ECN),
+        (&[O::HostCsum], F_CSUM | host),
+        (&[O::GuestTso6], F_GUEST_TSO6),
+        (&[O::GuestTso6, O::GuestTso4], guest),
+        (&[O::GuestEcn], F_GUEST_ECN),
+        (&[O::GuestCsum], F_GUEST_CSUM | guest),
+    ] {
+        assert_eq!(offered(without), FEATURES & !missing, "{without:?}");
+    }
+}
+
+#[test]
+fn each_queue_is_as_long_as_it_is_configured() {
+    let (rig, ..) = rig(0);
+    assert_eq!(rig.device.queue_sizes(), [256, 512]);
+}
+
+/// A device of several pairs, and the other ends of its wires. The queue of commands is the last.
+fn pairs(count: u16, features: u64) -> (Rig<Net>, Vec<UnixDatagram>) {
+    let mut far = Vec::new();
+    let mut ports: Vec<(Arc<dyn Port>, _)> = Vec::new();
+    for _ in 0..count {
+        let (here, there) = UnixDatagram::pair().unwrap();
+        here.set_nonblocking(true).unwrap();
+        there.set_nonblocking(true).unwrap();
+        let offload = Mutex::new(None);
+        let socket = here;
+        ports.push((Arc::new(Wire { socket, offload }), worker()));
+        far.push(there);
+    }
+    let spec = Spec {
+        pairs: count,
+        ..spec()
+    };
+    (
+        Rig::new(Net::with_ports(&spec, ports).unwrap(), features),
+        far,
+    )
+}
+
+/// Sends a command and returns the answer.
+fn command(rig: &mut Rig<Net>, queue: usize, bytes: &[u8]) -> u8 {
+    let (at, answer) = (0x40000, 0x41000);
+    rig.write(at, bytes);
+    rig.write(answer, &[0xee]);
+    rig.queues[queue].add(&[(at, bytes.len() as u32, false), (answer, 1, true)]);
+    assert_eq!(rig.queues[queue].run(1)[0].1, 1);
+    rig.read(answer, 1)[0]
+}
+
+fn use_pairs(count: u16) -> Vec<u8> {
+    [&[4, 0][..], &count.to_le_bytes()].concat()
+}
+
+#[test]
+fn several_pairs_are_offered_where_they_are_configured_and_only_there() {
+    let told = |count| {
+        let (rig, _far) = pairs(count, 0);
+        let mut config = [0; 2];
+        rig.device.read_config(8, &mut config);
+        let features = rig.device.features() & (F_MQ | F_CTRL_VQ);
+        (
+            features,
+            u16::from_le_bytes(config),
+            rig.device.queue_sizes().len(),
+        )
+    };
+    assert_eq!(told(1), (0, 1, 2));
+    assert_eq!(told(3), (F_MQ | F_CTRL_VQ, 3, 7));
+}
+
+#[test]
+fn frames_of_pairs_that_the_guest_does_not_use_come_by_the_first() {
+    let (mut rig, far) = pairs(3, F_MQ | F_CTRL_VQ);
+    for (n, far) in far.iter().enumerate() {
+        rig.queues[0].add(&[(BUFFER, 2000, true)]);
+        far.send(&frame(40 + n)).unwrap();
+        assert_eq!(rig.queues[0].run(1)[0].1, (HEADER + 40 + n) as u32);
+    }
+}
+
+#[test]
+fn each_pair_that_the_guest_uses_has_its_own_frames_both_ways() {
+    let (mut rig, far) = pairs(3, F_MQ | F_CTRL_VQ);
+    assert_eq!(command(&mut rig, 6, &use_pairs(2)), 0);
+    // The third is not used: its frames come by the first.
+    for (from, queue) in [(0, 0), (1, 2), (2, 0)] {
+        rig.queues[queue].add(&[(BUFFER, 2000, true)]);
+        far[from].send(&frame(40)).unwrap();
+        assert_eq!(rig.queues[queue].run(1)[0].1, 52, "from {from}");
+    }
+    for (queue, to) in [(1, 0), (3, 1)] {
+        rig.write(BUFFER, &frame(60));
+        rig.queues[queue].add(&[(BUFFER, 72, false)]);
+        rig.queues[queue].run(1);
+        let mut got = [0; 100];
+        assert_eq!(far[to].recv(&mut got).unwrap(), 72);
+    }
+    assert_eq!(command(&mut rig, 6, &use_pairs(1)), 0);
+    rig.queues[0].add(&[(BUFFER, 2000, true)]);
+    far[1].send(&frame(70)).unwrap();
+    assert_eq!(rig.queues[0].run(1)[0].1, 82, "back to the first");
+}
+
+#[test]
+fn commands_that_make_no_sense_are_answered_with_an_error_and_change_nothing() {
+    let (mut rig, far) = pairs(2, F_MQ | F_CTRL_VQ);
+    for wrong in [
+        use_pairs(0),
+        use_pairs(3),
+        use_pairs(0x8000),
+        vec![4, 0, 1],
+        vec![4, 1, 1, 0],
+        vec![0, 0, 1, 0],
+        vec![9],
+    ] {
+        assert_eq!(command(&mut rig, 4, &wrong), 1, "{wrong:?}");
+    }
+    rig.queues[0].add(&[(BUFFER, 2000, true)]);
+    far[1].send(&frame(40)).unwrap();
+    assert_eq!(rig.queues[0].run(1).len(), 1);
+    rig.queues[4].add(&[(BUFFER, 4, false)]);
+    rig.queues[4].kick();
+    rig.wait_broken();
+}
+
+#[test]
+fn without_several_pairs_agreed_on_commands_come_after_the_first_and_there_is_one() {
+    let (mut rig, _far) = pairs(3, F_CTRL_VQ);
+    assert_eq!(command(&mut rig, 2, &use_pairs(2)), 1);
+    assert_eq!(command(&mut rig, 2, &use_pairs(1)), 0);
+}
+
+#[test]
+fn pairs_that_the_guest_has_not_set_up_cannot_be_used() {
+    let (mut rig, _far) = pairs(3, F_MQ | F_CTRL_VQ);
+    rig.device.reset();
+    let told = rig.told.clone();
+    // The second pair lacks its queue from the guest.
+    let queues = [0, 1, 2, 4, 5, 6].map(|index| rig.queues[index].active(index as u16));
+    rig.device
+        .activate(Activation {
+            memory: rig.memory.clone(),
+            queues: queues.into(),
+            interrupt: told,
+            features: F_MQ | F_CTRL_VQ,
+        })
+        .unwrap();
+    assert_eq!(command(&mut rig, 6, &use_pairs(2)), 1);
+}
+
+#[test]
 fn a_device_without_a_queue_does_not_begin() {
     let (mut rig, ..) = rig(0);
     rig.device.reset();
@@ -272,7 +443,7 @@ fn a_device_without_a_queue_does_not_begin() {
 #[test]
 fn a_name_that_no_interface_can_have_is_refused() {
     for name in ["", "sixteen-bytes-xx", "a\0b"] {
-        let error = Tap::open(name).unwrap_err();
+        let error = Tap::open(name, false).unwrap_err();
         assert!(
             error.what == "attach to" || error.what.starts_with("open"),
             "{error}"

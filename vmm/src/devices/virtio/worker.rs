@@ -185,7 +185,9 @@ impl Drop for Watch {
         let Some(shared) = self.shared.upgrade() else {
             return;
         };
-        lock(&shared.watched).1.remove(&self.number);
+        // With the handler may go watches that it has itself: not under this lock.
+        let handler = lock(&shared.watched).1.remove(&self.number);
+        drop(handler);
         // The descriptor is still open here, so this fails only if it was never added.
         let _ = shared
             .epoll

@@ -166,10 +166,11 @@ const AS_BUILTIN_IS: &[&str] = &[
     "devices/disk/@device",
     "devices/disk/target/@bus",
     "devices/interface/model",
-    // It moves all packets itself, through one pair of queues.
-    "devices/interface/driver",
+    // It moves all packets itself, and fragments no UDP.
     "devices/interface/driver/@name",
-    "devices/interface/driver/@queues",
+    "devices/interface/driver/@tx_queue_size",
+    "devices/interface/driver/host/@ufo",
+    "devices/interface/driver/guest/@ufo",
     "devices/serial/@type",
     "devices/serial/target",
     "devices/serial/target/@type",

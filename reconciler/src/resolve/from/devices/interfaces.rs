@@ -1,7 +1,10 @@
 //! Network interfaces.
 
+use std::collections::BTreeMap;
+
 use vireo_schema::domain::devices::Devices;
 use vireo_schema::domain::interface::{self, InterfaceType, LinkState, NetDriverName};
+use vireo_schema::scalar::OnOff;
 
 use super::super::network::is_link_name;
 use super::super::{Resolving, Surroundings};
@@ -64,6 +67,15 @@ pub(super) fn interface_at(
         },
         boot_order: stated.boot.as_ref().and_then(|boot| boot.order),
         queues: stated.driver.as_ref().and_then(|driver| driver.queues),
+        offloads: offloads(stated),
+        rx_queue_size: stated
+            .driver
+            .as_ref()
+            .and_then(|driver| driver.rx_queue_size),
+        tx_queue_size: stated
+            .driver
+            .as_ref()
+            .and_then(|driver| driver.tx_queue_size),
         vhost: vhost(at, stated, &path),
         address: address(at, &path, stated.address.as_ref()),
     })
@@ -162,6 +174,31 @@ fn rate(rate: Option<&vireo_schema::common::Rate>) -> Option<Rate> {
         peak: rate.peak,
         burst: rate.burst,
     })
+}
+
+/// What is stated of work that one side may leave to the other. The sides are libvirt's: `host` is what the guest may leave to the host.
+fn offloads(stated: &interface::Interface) -> BTreeMap<String, bool> {
+    let driver = stated.driver.as_ref();
+    let sides = [
+        ("host", driver.and_then(|driver| driver.host.as_ref())),
+        ("guest", driver.and_then(|driver| driver.guest.as_ref())),
+    ];
+    let sides = sides.into_iter().filter_map(|(side, of)| Some((side, of?)));
+    let switches = sides.flat_map(|(side, of)| {
+        [
+            ("csum", of.csum),
+            ("gso", of.gso),
+            ("tso4", of.tso4),
+            ("tso6", of.tso6),
+            ("ecn", of.ecn),
+            ("ufo", of.ufo),
+            ("mrg-rxbuf", of.mrg_rxbuf),
+        ]
+        .map(|(name, switch)| (format!("{side}-{name}"), switch))
+    });
+    switches
+        .filter_map(|(name, switch)| Some((name, switch? == OnOff::On)))
+        .collect()
 }
 
 /// Whether the kernel moves the packets: `None` is as the host can.

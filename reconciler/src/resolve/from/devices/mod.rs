@@ -77,10 +77,10 @@ pub(super) fn builtin_obstacle(devices: &Devices) -> Option<(String, String)> {
                 "it has an interface of driver vhost".to_owned(),
             ));
         }
-        if driver.is_some_and(|driver| driver.queues.is_some_and(|queues| queues > 1)) {
+        if driver.is_some_and(|driver| driver.queues.is_some_and(|queues| queues > MOST_PAIRS)) {
             return Some((
                 path("interface", number),
-                "it has an interface with several queues".to_owned(),
+                format!("it has an interface with more than {MOST_PAIRS} pairs of queues"),
             ));
         }
         if interface.kind == Some(InterfaceType::User) {
@@ -154,6 +154,9 @@ fn port_obstacle(devices: &Devices) -> Option<(String, String)> {
         ("devices".to_owned(), why)
     })
 }
+
+/// Most pairs of queues of the monitor's interfaces.
+const MOST_PAIRS: u32 = 31;
 
 /// Most ports of the monitor's virtio console.
 const MOST_PORTS: usize = 29;

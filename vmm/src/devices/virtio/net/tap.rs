@@ -29,8 +29,8 @@ pub struct TapError {
 pub struct Tap(File);
 
 impl Tap {
-    /// Attaches to the tap `name`.
-    pub fn open(name: &str) -> Result<Self, TapError> {
+    /// Attaches to the tap `name`, which is one of several queues or not.
+    pub fn open(name: &str, multi_queue: bool) -> Result<Self, TapError> {
         let failed = |what| {
             move |source| TapError {
                 tap: name.to_owned(),
@@ -44,7 +44,7 @@ impl Tap {
             .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
             .open("/dev/net/tun")
             .map_err(failed("open /dev/net/tun for"))?;
-        attach(&file, name).map_err(failed("attach to"))?;
+        attach(&file, name, multi_queue).map_err(failed("attach to"))?;
         let header = HEADER as libc::c_int;
         // SAFETY: TUNSETVNETHDRSZ reads one int from the pointer, which is to a live local.
         let done = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETVNETHDRSZ, &header) };
@@ -53,7 +53,7 @@ impl Tap {
     }
 }
 
-fn attach(file: &File, name: &str) -> io::Result<()> {
+fn attach(file: &File, name: &str, multi_queue: bool) -> io::Result<()> {
     // A longer name would lose its zero byte and name another interface.
     if name.is_empty() || name.len() >= libc::IFNAMSIZ || name.contains('\0') {
         return Err(io::Error::new(
@@ -66,8 +66,11 @@ fn attach(file: &File, name: &str) -> io::Result<()> {
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *to = from as libc::c_char;
     }
-    request.ifr_ifru.ifru_flags =
-        (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
+    let mut flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+    if multi_queue {
+        flags |= libc::IFF_MULTI_QUEUE;
+    }
+    request.ifr_ifru.ifru_flags = flags as libc::c_short;
     // SAFETY: TUNSETIFF reads and writes one ifreq at the pointer, which is to a live local.
     checked(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &mut request) })
 }
