@@ -197,7 +197,7 @@ rules! {
     // Domains: interfaces.
     InterfaceType = "interface-type": "An interface has no type.", "<interface><model type='virtio'/></interface>";
     InterfaceSource = "interface-source": "An interface's source lacks what its type needs.", "<interface type='network'/>";
-    MulticastMac = "multicast-mac": "An interface's address is a group's.", "<interface type='user'><mac address='53:54:00:12:34:56'/></interface>";
+    MulticastMac = "multicast-mac": "The address of an interface or a bridge is a group's.", "<interface type='user'><mac address='53:54:00:12:34:56'/></interface>";
     LinkName = "link-name": "A name is none that the kernel takes for a link.", "<network><name>a</name><bridge name='a-very-long-bridge-name'/></network>";
     MtuRange = "mtu-range": "The largest packet is not between 68 and 65535 bytes.", "<interface type='ethernet'><mtu size='40'/></interface>";
     DuplicateTap = "duplicate-tap": "Two interfaces of a guest have one device on the host.", "<devices><interface type='ethernet'><target dev='tap7'/></interface><interface type='ethernet'><target dev='tap7'/></interface></devices>";
@@ -271,12 +271,12 @@ rules! {
     SharedMemory = "shared-memory": "Another process serves a device in memory that is not shared with it.", "<filesystem type='mount'><driver type='virtiofs'/><source dir='/a'/><target dir='a'/></filesystem>";
     SoundModel = "sound-model": "A sound card is of a model that the guest cannot have.", "<sound model='ich7'/>";
     // Networks.
-    ForwardMode = "forward-mode": "A network says what its mode does not do.", "<network><name>a</name><forward mode='route'><nat><port start='1024' end='2048'/></nat></forward><bridge name='b'/></network>";
+    ForwardMode = "forward-mode": "A network says what its mode does not do.", "<network><name>a</name><forward mode='route'><nat><port start='1024' end='2048'/></nat></forward><ip address='10.0.0.1' prefix='24'/></network>";
     DuplicateForwardDevice = "duplicate-forward-device": "A network's device is stated twice.", "<network><name>a</name><forward mode='passthrough'><interface dev='eth0'/><interface dev='eth0'/></forward></network>";
     PhysicalFunctions = "physical-functions": "A network has more than one physical function.", "<network><name>a</name><forward mode='hostdev'><pf dev='eth0'/><pf dev='eth1'/></forward></network>";
-    PortRange = "port-range": "A range of ports ends before it begins.", "<network><name>a</name><forward mode='nat'><nat><port start='2048' end='1024'/></nat></forward></network>";
-    NatRange = "nat-range": "A range of addresses to translate to ends before it begins, or is of two families.", "<network><name>a</name><forward mode='nat'><nat><address start='10.0.0.9' end='10.0.0.1'/></nat></forward></network>";
-    NetworkAddress = "network-address": "A network's <ip> has no address.", "<network><name>a</name><ip prefix='24'/></network>";
+    PortRange = "port-range": "A range of ports ends before it begins.", "<network><name>a</name><forward mode='nat'><nat><port start='2048' end='1024'/></nat></forward><ip address='10.0.0.1' prefix='24'/></network>";
+    NatRange = "nat-range": "A range of addresses to translate to ends before it begins, is not IPv4's, or is not the only one.", "<network><name>a</name><forward mode='nat'><nat><address start='10.0.0.9' end='10.0.0.1'/></nat></forward><ip address='10.0.0.1' prefix='24'/></network>";
+    NetworkAddress = "network-address": "A network that reaches outside, or one of its <ip>, has no address.", "<network><name>a</name><ip prefix='24'/></network>";
     NetworkSize = "network-size": "A network's size is stated twice, or is none for its address.", "<network><name>a</name><ip address='10.0.0.1' prefix='40'/></network>";
     IpFamily = "ip-family": "An address is of the other family than stated.", "<network><name>a</name><ip family='ipv6' address='10.0.0.1' prefix='24'/></network>";
     DhcpRangeOrder = "dhcp-range-order": "A range of DHCP ends before it begins.", "<network><name>a</name><ip address='10.0.0.1' prefix='24'><dhcp><range start='10.0.0.9' end='10.0.0.2'/></dhcp></ip></network>";
@@ -287,6 +287,19 @@ rules! {
     DhcpTwice = "dhcp-twice": "A network gives addresses of one family from two places.", "<network><name>a</name><ip address='10.0.0.1' prefix='24'><dhcp><range start='10.0.0.2' end='10.0.0.9'/></dhcp></ip><ip address='10.0.1.1' prefix='24'><dhcp><range start='10.0.1.2' end='10.0.1.9'/></dhcp></ip></network>";
     DuplicatePortgroup = "duplicate-portgroup": "Two port groups have one name.", "<network><name>a</name><portgroup name='x'/><portgroup name='x'/></network>";
     DefaultPortgroup = "default-portgroup": "Two port groups are the default.", "<network><name>a</name><portgroup name='x' default='yes'/><portgroup name='y' default='yes'/></network>";
+    ForwardDevice = "forward-device": "A network's devices are not named, or not in one way.", "<network><name>a</name><forward mode='hostdev'><pf dev='eth0'/><address type='pci' bus='1' slot='0' function='0'/></forward></network>";
+    Title = "title": "A title has more than one line.", "<network><name>a</name><title>one\ntwo</title></network>";
+    TftpFamily = "tftp-family": "Files to boot from are served over IPv6.", "<network><name>a</name><ip family='ipv6' address='fd00::1' prefix='64'><tftp root='/a'/></ip></network>";
+    DhcpRangeSize = "dhcp-range-size": "A range of DHCP has the network's own address or its address for all, or more than 65536.", "<network><name>a</name><ip address='10.0.0.1' prefix='24'><dhcp><range start='10.0.0.2' end='10.0.0.255'/></dhcp></ip></network>";
+    DhcpLease = "dhcp-lease": "Addresses are given for less than two minutes.", "<network><name>a</name><ip address='10.0.0.1' prefix='24'><dhcp><range start='10.0.0.2' end='10.0.0.9'><lease expiry='1'/></range></dhcp></ip></network>";
+    DnsDisabled = "dns-disabled": "A network without a name server says what it answers.", "<network><name>a</name><dns enable='no'><forwarder addr='192.0.2.1'/></dns></network>";
+    DnsRecord = "dns-record": "A record of a name server lacks a part, or has one that DNS does not take.", "<network><name>a</name><dns><srv service='ldap' protocol='tcp' port='389'/></dns></network>";
+    RouteAddress = "route-address": "A route does not lead to a network, or its size is stated twice.", "<network><name>a</name><ip address='10.0.0.1' prefix='24'/><route address='10.1.0.7' prefix='16' gateway='10.0.0.2'/></network>";
+    RouteGateway = "route-gateway": "A route's gateway is in no network that is stated.", "<network><name>a</name><ip address='10.0.0.1' prefix='24'/><route address='10.1.0.0' prefix='16' gateway='10.2.0.2'/></network>";
+    RouteMetric = "route-metric": "A route's metric is 0.", "<network><name>a</name><ip address='10.0.0.1' prefix='24'/><route address='10.1.0.0' prefix='16' gateway='10.0.0.2' metric='0'/></network>";
+    Bandwidth = "bandwidth": "A limit of what is carried lacks its average, or guarantees what cannot be.", "<network><name>a</name><bandwidth><inbound peak='100'/></bandwidth></network>";
+    VlanTags = "vlan-tags": "A VLAN has no tag, or several without being a trunk.", "<network><name>a</name><vlan trunk='no'><tag id='1'/><tag id='2'/></vlan></network>";
+    VirtualPort = "virtual-port": "A port of a switch is told what its kind does not know.", "<network><name>a</name><forward mode='bridge'/><bridge name='br0'/><virtualport type='midonet'><parameters profileid='x' interfaceid='09b11c53-8b5c-4eeb-8f00-d84eaa0aaa4f'/></virtualport></network>";
     // Packet filters, storage, secrets.
     FilterLoop = "filter-loop": "A packet filter refers to itself, or to one that leads back to it.", "<filter name='a'><filterref filter='a'/></filter>";
     PoolTarget = "pool-target": "A pool has no place on the host.", "<pool type='dir'><name>a</name></pool>";

@@ -1,12 +1,14 @@
 //! Rules on networks.
 
+use super::across::makes_bridge;
 use super::devices::is_link_name;
 use super::one::Report;
-use crate::network::{Family, Forward, ForwardAddress, ForwardMode, Network, NetworkIp};
+use super::shared;
+use crate::domain::address::AddressType;
+use crate::network::{Bridge, Forward, ForwardAddress, ForwardMode, Nat, Network};
 use crate::rule::Rule;
-use crate::scalar::Number;
-use std::collections::{BTreeSet, HashSet};
-use std::net::IpAddr;
+use crate::scalar::{Number, Text};
+use std::collections::HashSet;
 
 /// Every rule on networks.
 pub(crate) fn check(network: &Network, r: &mut Report<'_>) {
@@ -38,22 +40,45 @@ pub(crate) fn check(network: &Network, r: &mut Report<'_>) {
             None,
         );
     }
+    one_line(network.title.as_ref(), r);
+    let mac = network.mac.as_ref().and_then(|mac| mac.address);
+    if mac.is_some_and(crate::scalar::MacAddr::is_multicast) {
+        r.report(
+            Rule::MulticastMac,
+            "mac/@address",
+            "the address is a group's: the first octet must be even",
+        );
+    }
     if let Some(forward) = &network.forward {
         self::forward(network, forward, r);
     }
-    for (i, ip) in network.ips.iter().enumerate() {
-        self::ip(ip, &format!("ip[{}]", i + 1), r);
+    super::network_ip::check(network, r);
+    if let Some(dns) = &network.dns {
+        super::dns::check(dns, r);
     }
-    one_dhcp_a_family(network, r);
+    if let Some(bandwidth) = &network.bandwidth {
+        shared::bandwidth(bandwidth, false, "bandwidth", r);
+    }
+    if let Some(vlan) = &network.vlan {
+        shared::vlan(vlan, "vlan", r);
+    }
+    if let Some(port) = &network.virtualport {
+        shared::virtual_port(port, "virtualport", r);
+        if port.kind.is_none() {
+            r.report(
+                Rule::VirtualPort,
+                "virtualport",
+                "a network's <virtualport> needs `type`: 802.1Qbg, 802.1Qbh, openvswitch or midonet",
+            );
+        }
+    }
     groups(network, r);
 }
 
+/// What a network's mode does not do; none of it is done silently otherwise.
 fn forward(network: &Network, forward: &Forward, r: &mut Report<'_>) {
     let mode = forward.mode.unwrap_or(ForwardMode::Nat);
-    let ours = matches!(
-        mode,
-        ForwardMode::Nat | ForwardMode::Route | ForwardMode::Open
-    );
+    let ours = makes_bridge(network);
     if mode == ForwardMode::Open && (forward.dev.is_some() || !forward.interfaces.is_empty()) {
         r.report(
             Rule::ForwardMode,
@@ -61,11 +86,12 @@ fn forward(network: &Network, forward: &Forward, r: &mut Report<'_>) {
             "an open network has no rules, so none that are bound to a device",
         );
     }
-    if !ours && !network.ips.is_empty() {
-        r.report(
-            Rule::ForwardMode,
-            "ip[1]",
-            format!("a network with mode='{mode}' has no addresses of its own"),
+    if ours && network.ips.is_empty() {
+        r.add(
+            Rule::NetworkAddress,
+            "forward",
+            format!("a network with mode='{mode}' needs an address"),
+            Some("state <ip address='192.168.100.1' prefix='24'/>, or leave <forward> out for a network of guests alone"),
         );
     }
     if mode != ForwardMode::Nat && forward.nat.is_some() {
@@ -75,19 +101,108 @@ fn forward(network: &Network, forward: &Forward, r: &mut Report<'_>) {
             format!("a network with mode='{mode}' does not translate addresses"),
         );
     }
-    let mut devices = HashSet::new();
-    for (i, interface) in forward.interfaces.iter().enumerate() {
-        if interface
-            .dev
-            .as_deref()
-            .is_some_and(|dev| !devices.insert(dev))
-        {
+    if !ours {
+        foreign(network, forward, mode, r);
+    }
+    devices(forward, ours, r);
+    if let Some(nat) = &forward.nat {
+        self::nat(nat, r);
+    }
+}
+
+/// What has no place in a network whose bridge or devices are not made for it.
+fn foreign(network: &Network, forward: &Forward, mode: ForwardMode, r: &mut Report<'_>) {
+    let none = Bridge::default();
+    let bridge = network.bridge.as_ref().unwrap_or(&none);
+    let attached = mode != ForwardMode::Bridge;
+    let dns = network
+        .dns
+        .as_ref()
+        .is_some_and(|dns| !dns.txts.is_empty() || !dns.hosts.is_empty() || !dns.srvs.is_empty());
+    let stated = [
+        ("ip[1]", !network.ips.is_empty(), "addresses of its own"),
+        ("mtu", network.mtu.is_some(), "largest packet of its own"),
+        (
+            "bridge/@stp",
+            bridge.stp.is_some(),
+            "spanning tree of its own",
+        ),
+        (
+            "bridge/@delay",
+            bridge.delay.is_some_and(|delay| delay > 0),
+            "delay of its own",
+        ),
+        ("bridge/@zone", bridge.zone.is_some(), "zone of its own"),
+        ("bridge/@name", attached && bridge.name.is_some(), "bridge"),
+        (
+            "bridge/@macTableManager",
+            attached && bridge.mac_table_manager.is_some(),
+            "bridge",
+        ),
+        ("mac", attached && network.mac.is_some(), "bridge"),
+        (
+            "domain",
+            attached && network.domain.is_some(),
+            "name server",
+        ),
+        ("dns", attached && dns, "name server"),
+    ];
+    for (path, is, what) in stated {
+        if is {
             r.report(
-                Rule::DuplicateForwardDevice,
-                &format!("forward/interface[{}]", i + 1),
-                "the device is stated twice",
+                Rule::ForwardMode,
+                path,
+                format!("a network with mode='{mode}' has no {what}"),
             );
         }
+    }
+    let outer = forward.dev.is_some() || !forward.interfaces.is_empty() || !forward.pfs.is_empty();
+    if !attached && bridge.name.is_some() && outer {
+        r.report(
+            Rule::ForwardMode,
+            "forward",
+            "guests join a bridge, or are attached to devices: leave out <bridge name='…'/> or the devices",
+        );
+    }
+}
+
+/// The devices that a network reaches the outside through.
+fn devices(forward: &Forward, ours: bool, r: &mut Report<'_>) {
+    let mut seen = HashSet::new();
+    for (i, interface) in forward.interfaces.iter().enumerate() {
+        let path = format!("forward/interface[{}]", i + 1);
+        match interface.dev.as_deref() {
+            None => r.report(
+                Rule::ForwardDevice,
+                &path,
+                "the device is not named: state `dev`",
+            ),
+            Some(dev) if !seen.insert(dev) => r.report(
+                Rule::DuplicateForwardDevice,
+                &path,
+                format!("{dev} is stated twice"),
+            ),
+            Some(dev) => {
+                let first = forward
+                    .dev
+                    .as_deref()
+                    .filter(|first| i == 0 && *first != dev);
+                if let Some(first) = first {
+                    r.report(
+                        Rule::ForwardDevice,
+                        &path,
+                        format!("the first device is {dev} here and {first} in <forward dev='…'>"),
+                    );
+                }
+            }
+        }
+    }
+    if ours && forward.interfaces.len() > 1 {
+        r.report(
+            Rule::ForwardDevice,
+            "forward/interface[2]",
+            "packets are forwarded through one device, or through all where none is stated",
+        );
     }
     let mut addresses = HashSet::new();
     let numbers = |address: &ForwardAddress| {
@@ -95,13 +210,27 @@ fn forward(network: &Network, forward: &Forward, r: &mut Report<'_>) {
             .map(|number| number.map_or(0, Number::get))
     };
     for (i, address) in forward.addresses.iter().enumerate() {
-        if !addresses.insert(numbers(address)) {
+        let path = format!("forward/address[{}]", i + 1);
+        if address.kind != Some(AddressType::Pci) {
+            r.report(
+                Rule::ForwardDevice,
+                &path,
+                "a device of the host's is stated with type='pci'",
+            );
+        } else if !addresses.insert(numbers(address)) {
             r.report(
                 Rule::DuplicateForwardDevice,
-                &format!("forward/address[{}]", i + 1),
+                &path,
                 "the device is stated twice",
             );
         }
+    }
+    if let Some(unnamed) = forward.pfs.iter().position(|pf| pf.dev.is_none()) {
+        r.report(
+            Rule::ForwardDevice,
+            &format!("forward/pf[{}]", unnamed + 1),
+            "the device is not named: state `dev`",
+        );
     }
     if forward.pfs.len() > 1 {
         r.report(
@@ -110,137 +239,72 @@ fn forward(network: &Network, forward: &Forward, r: &mut Report<'_>) {
             "a network has one physical function",
         );
     }
-    if let Some(nat) = &forward.nat {
-        for (i, ports) in nat.ports.iter().enumerate() {
-            if ports.start > ports.end {
-                r.report(
-                    Rule::PortRange,
-                    &format!("forward/nat/port[{}]", i + 1),
-                    "the first port is above the last",
-                );
-            }
-        }
-        for (i, range) in nat.addresses.iter().enumerate() {
-            if range.start > range.end {
-                r.report(
-                    Rule::NatRange,
-                    &format!("forward/nat/address[{}]", i + 1),
-                    "the first address is above the last",
-                );
-            }
-        }
+    let kinds = [
+        forward.dev.is_some() || !forward.interfaces.is_empty(),
+        !forward.addresses.is_empty(),
+        !forward.pfs.is_empty(),
+    ];
+    if kinds.iter().filter(|stated| **stated).count() > 1 {
+        r.report(
+            Rule::ForwardDevice,
+            "forward",
+            "devices are stated in one way: by name (`dev`, <interface>), as <address>, or as <pf>",
+        );
     }
 }
 
-fn ip(ip: &NetworkIp, path: &str, r: &mut Report<'_>) {
-    let Some(address) = ip.address else {
-        r.report(
-            Rule::NetworkAddress,
-            path,
-            "the network's address is not stated",
-        );
-        return;
-    };
-    family(ip.family, address, &format!("{path}/@family"), r);
-    if ip.netmask.is_some() && ip.prefix.is_some() {
-        r.report(
-            Rule::NetworkSize,
-            &format!("{path}/@prefix"),
-            "the network's size is stated twice, as `netmask` and as `prefix`",
-        );
+fn nat(nat: &Nat, r: &mut Report<'_>) {
+    for (what, path, number) in [
+        ("range of ports", "forward/nat/port[2]", nat.ports.len()),
+        (
+            "range of addresses",
+            "forward/nat/address[2]",
+            nat.addresses.len(),
+        ),
+    ] {
+        if number > 1 {
+            r.report(
+                Rule::NatRange,
+                path,
+                format!("addresses are translated to one {what}"),
+            );
+        }
     }
-    let Some(subnet) = ip.subnet() else {
-        let name = if ip.netmask.is_some() {
-            "netmask"
-        } else {
-            "prefix"
-        };
-        r.add(
-            Rule::NetworkSize,
-            &format!("{path}/@{name}"),
-            "this is no size of a network with that address",
-            None,
-        );
-        return;
-    };
-    let Some(dhcp) = &ip.dhcp else { return };
-    for (i, range) in dhcp.ranges.iter().enumerate() {
+    for (i, ports) in nat.ports.iter().enumerate() {
+        if ports.start > ports.end {
+            r.report(
+                Rule::PortRange,
+                &format!("forward/nat/port[{}]", i + 1),
+                "the first port is above the last",
+            );
+        }
+    }
+    for (i, range) in nat.addresses.iter().enumerate() {
         let (Some(start), Some(end)) = (range.start, range.end) else {
             continue;
         };
-        let at = format!("{path}/dhcp/range[{}]", i + 1);
-        if start > end {
+        let path = format!("forward/nat/address[{}]", i + 1);
+        if start.is_ipv6() || end.is_ipv6() {
             r.report(
-                Rule::DhcpRangeOrder,
-                &at,
-                "the first address is above the last",
+                Rule::NatRange,
+                &path,
+                "the addresses to translate to are IPv4's",
             );
-        } else if !subnet.contains(&start) || !subnet.contains(&end) {
-            r.report(
-                Rule::DhcpRangeOutsideNetwork,
-                &at,
-                format!("the range is not within {}", subnet.trunc()),
-            );
-        }
-    }
-    let mut addresses = BTreeSet::new();
-    for (i, host) in dhcp.hosts.iter().enumerate() {
-        let at = format!("{path}/dhcp/host[{}]", i + 1);
-        if host.mac.is_none() && host.id.is_none() && host.name.is_none() {
-            r.report(
-                Rule::DhcpHost,
-                &at,
-                "a fixed address needs `mac`, `id` or `name`",
-            );
-        }
-        let Some(fixed) = host.ip else { continue };
-        if !subnet.contains(&fixed) {
-            r.report(
-                Rule::DhcpHostOutsideNetwork,
-                &format!("{at}/@ip"),
-                format!("the address is not within {}", subnet.trunc()),
-            );
-        }
-        if !addresses.insert(fixed) {
-            r.report(
-                Rule::DuplicateDhcpHost,
-                &format!("{at}/@ip"),
-                "two guests have this address",
-            );
+        } else if start > end {
+            r.report(Rule::NatRange, &path, "the first address is above the last");
         }
     }
 }
 
-fn family(stated: Option<Family>, address: IpAddr, path: &str, r: &mut Report<'_>) {
-    let fits = match stated {
-        None => true,
-        Some(Family::Ipv4) => address.is_ipv4(),
-        Some(Family::Ipv6) => address.is_ipv6(),
-    };
-    if !fits {
-        r.report(
-            Rule::IpFamily,
-            path,
-            format!("{address} is of the other family"),
+/// A title is one line, as lists show it.
+pub(super) fn one_line(title: Option<&Text>, r: &mut Report<'_>) {
+    if title.is_some_and(|title| title.0.contains('\n')) {
+        r.add(
+            Rule::Title,
+            "title",
+            "the title has more than one line",
+            Some("put the rest into <description>"),
         );
-    }
-}
-
-fn one_dhcp_a_family(network: &Network, r: &mut Report<'_>) {
-    let mut seen = [false, false];
-    for (i, ip) in network.ips.iter().enumerate() {
-        let (Some(address), Some(_)) = (ip.address, &ip.dhcp) else {
-            continue;
-        };
-        let [v4, v6] = &mut seen;
-        let taken = if address.is_ipv4() { v4 } else { v6 };
-        if std::mem::replace(taken, true) {
-            r.report(
-                Rule::DhcpTwice,
-                &format!("ip[{}]/dhcp", i + 1),
-                "a network gives addresses of each family from one place only",
-            );
-        }
     }
 }
 
@@ -258,6 +322,16 @@ fn groups(network: &Network, r: &mut Report<'_>) {
                 &format!("portgroup[{}]/@name", i + 1),
                 "two port groups have one name",
             );
+        }
+        let path = format!("portgroup[{}]", i + 1);
+        if let Some(bandwidth) = &group.bandwidth {
+            shared::bandwidth(bandwidth, false, &format!("{path}/bandwidth"), r);
+        }
+        if let Some(vlan) = &group.vlan {
+            shared::vlan(vlan, &format!("{path}/vlan"), r);
+        }
+        if let Some(port) = &group.virtualport {
+            shared::virtual_port(port, &format!("{path}/virtualport"), r);
         }
         if group.default.is_some_and(crate::scalar::YesNo::is_yes)
             && std::mem::replace(&mut default, true)

@@ -1,0 +1,295 @@
+//! Rules on a network's addresses: sizes, what DHCP gives, and routes.
+
+use super::one::Report;
+use crate::network::{Dhcp, DhcpHost, DhcpLease, Family, LeaseUnit, Network, NetworkIp, Route};
+use crate::rule::Rule;
+use ipnet::IpNet;
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// The most addresses that a range of DHCP may have.
+const RANGE: u128 = 65_536;
+
+/// Every rule on addresses and routes.
+pub(super) fn check(network: &Network, r: &mut Report<'_>) {
+    for (i, ip) in network.ips.iter().enumerate() {
+        self::ip(ip, &format!("ip[{}]", i + 1), r);
+    }
+    one_dhcp_a_family(network, r);
+    let subnets: Vec<IpNet> = network.ips.iter().filter_map(NetworkIp::subnet).collect();
+    for (i, route) in network.routes.iter().enumerate() {
+        self::route(route, &subnets, &format!("route[{}]", i + 1), r);
+    }
+}
+
+fn ip(ip: &NetworkIp, path: &str, r: &mut Report<'_>) {
+    let Some(address) = ip.address else {
+        r.report(
+            Rule::NetworkAddress,
+            path,
+            "the network's address is not stated",
+        );
+        return;
+    };
+    family(ip.family, address, &format!("{path}/@family"), r);
+    if ip.netmask.is_some() && ip.prefix.is_some() {
+        r.report(
+            Rule::NetworkSize,
+            &format!("{path}/@prefix"),
+            "the network's size is stated twice, as `netmask` and as `prefix`",
+        );
+    }
+    if address.is_ipv6() && ip.netmask.is_some() {
+        r.report(
+            Rule::NetworkSize,
+            &format!("{path}/@netmask"),
+            "the size of an IPv6 network is stated as `prefix`",
+        );
+        return;
+    }
+    if address.is_ipv6() && ip.tftp.is_some() {
+        r.report(
+            Rule::TftpFamily,
+            &format!("{path}/tftp"),
+            "files to boot from are served over IPv4 only",
+        );
+    }
+    let Some(subnet) = ip.subnet() else {
+        let name = if ip.netmask.is_some() {
+            "netmask"
+        } else {
+            "prefix"
+        };
+        r.add(
+            Rule::NetworkSize,
+            &format!("{path}/@{name}"),
+            "this is no size of a network with that address",
+            None,
+        );
+        return;
+    };
+    if let Some(dhcp) = &ip.dhcp {
+        ranges(dhcp, subnet, path, r);
+        hosts(dhcp, subnet, path, r);
+    }
+}
+
+fn ranges(dhcp: &Dhcp, subnet: IpNet, path: &str, r: &mut Report<'_>) {
+    for (i, range) in dhcp.ranges.iter().enumerate() {
+        let (Some(start), Some(end)) = (range.start, range.end) else {
+            continue;
+        };
+        let at = format!("{path}/dhcp/range[{}]", i + 1);
+        lease(range.lease.as_ref(), &at, r);
+        if start > end {
+            r.report(
+                Rule::DhcpRangeOrder,
+                &at,
+                "the first address is above the last",
+            );
+        } else if !subnet.contains(&start) || !subnet.contains(&end) {
+            r.report(
+                Rule::DhcpRangeOutsideNetwork,
+                &at,
+                format!("the range is not within {}", subnet.trunc()),
+            );
+        } else if start.is_ipv4() && start == subnet.network() {
+            r.report(
+                Rule::DhcpRangeSize,
+                &format!("{at}/@start"),
+                format!("{start} is the address of the network itself"),
+            );
+        } else if end.is_ipv4() && end == subnet.broadcast() {
+            r.report(
+                Rule::DhcpRangeSize,
+                &format!("{at}/@end"),
+                format!("{end} is the network's address for all, which no guest can have"),
+            );
+        } else if between(start, end).is_none_or(|number| number >= RANGE) {
+            r.report(
+                Rule::DhcpRangeSize,
+                &at,
+                format!("the range has more than {RANGE} addresses"),
+            );
+        }
+    }
+}
+
+/// The addresses from one to the other, but one.
+fn between(start: IpAddr, end: IpAddr) -> Option<u128> {
+    match (start, end) {
+        (IpAddr::V4(start), IpAddr::V4(end)) => {
+            u128::from(end.to_bits()).checked_sub(start.to_bits().into())
+        }
+        (IpAddr::V6(start), IpAddr::V6(end)) => end.to_bits().checked_sub(start.to_bits()),
+        _ => None,
+    }
+}
+
+fn hosts(dhcp: &Dhcp, subnet: IpNet, path: &str, r: &mut Report<'_>) {
+    let mut addresses = HashMap::new();
+    for (i, host) in dhcp.hosts.iter().enumerate() {
+        let at = format!("{path}/dhcp/host[{}]", i + 1);
+        lease(host.lease.as_ref(), &at, r);
+        whose(host, subnet.addr().is_ipv6(), &at, r);
+        let Some(fixed) = host.ip else {
+            r.report(Rule::DhcpHost, &at, "the entry has no address: state `ip`");
+            continue;
+        };
+        if !subnet.contains(&fixed) {
+            r.report(
+                Rule::DhcpHostOutsideNetwork,
+                &format!("{at}/@ip"),
+                format!("the address is not within {}", subnet.trunc()),
+            );
+        }
+        if let Some(first) = addresses.insert(fixed, i + 1) {
+            r.report(
+                Rule::DuplicateDhcpHost,
+                &format!("{at}/@ip"),
+                format!("entry {first} has this address too"),
+            );
+        }
+    }
+}
+
+/// By what DHCP knows a guest: of IPv6 there is no MAC.
+fn whose(host: &DhcpHost, v6: bool, at: &str, r: &mut Report<'_>) {
+    if host.mac.is_none() && host.id.is_none() && host.name.is_none() {
+        r.report(
+            Rule::DhcpHost,
+            at,
+            "a fixed address needs `mac`, `id` or `name`",
+        );
+    }
+    if v6 && host.mac.is_some() {
+        r.report(
+            Rule::DhcpHost,
+            &format!("{at}/@mac"),
+            "DHCP of IPv6 does not know guests by their MAC: state `id` or `name`",
+        );
+    } else if host.mac.is_some_and(crate::scalar::MacAddr::is_multicast) {
+        r.report(
+            Rule::MulticastMac,
+            &format!("{at}/@mac"),
+            "the address is a group's: the first octet must be even",
+        );
+    }
+    let odd = |c: char| !c.is_ascii_hexdigit() && c != ':';
+    if v6 && host.id.as_deref().is_some_and(|id| id.contains(odd)) {
+        r.report(
+            Rule::DhcpHost,
+            &format!("{at}/@id"),
+            "an identifier is hexadecimal digits with colons between them",
+        );
+    }
+}
+
+/// dnsmasq gives no address for less than two minutes.
+fn lease(lease: Option<&DhcpLease>, at: &str, r: &mut Report<'_>) {
+    let Some(lease) = lease else { return };
+    let Some(expiry) = lease.expiry else {
+        return r.report(
+            Rule::DhcpLease,
+            &format!("{at}/lease"),
+            "the lease has no length: state `expiry`",
+        );
+    };
+    let least = match lease.unit.unwrap_or(LeaseUnit::Minutes) {
+        LeaseUnit::Seconds => 120,
+        LeaseUnit::Minutes => 2,
+        LeaseUnit::Hours => 1,
+    };
+    if expiry > 0 && expiry < least {
+        r.report(
+            Rule::DhcpLease,
+            &format!("{at}/lease/@expiry"),
+            "an address is given for at least two minutes; 0 is for ever",
+        );
+    }
+}
+
+fn route(route: &Route, subnets: &[IpNet], path: &str, r: &mut Report<'_>) {
+    let (Some(address), Some(gateway)) = (route.address, route.gateway) else {
+        return;
+    };
+    family(route.family, address, &format!("{path}/@family"), r);
+    if route.netmask.is_some() && (route.prefix.is_some() || address.is_ipv6()) {
+        r.report(
+            Rule::RouteAddress,
+            &format!("{path}/@netmask"),
+            "the size is stated as `prefix` or, of IPv4, as `netmask`: once",
+        );
+    } else if let Some(net) = route
+        .prefix_len()
+        .and_then(|prefix| IpNet::new(address, prefix).ok())
+    {
+        let sized = route.netmask.is_some() || route.prefix.is_some_and(|prefix| prefix > 0);
+        if sized && net.network() != address {
+            r.report(
+                Rule::RouteAddress,
+                &format!("{path}/@address"),
+                format!("a route leads to a network, such as {}", net.trunc()),
+            );
+        }
+    } else {
+        r.report(
+            Rule::RouteAddress,
+            path,
+            "this is no size of a network with that address",
+        );
+    }
+    if route.metric.is_some_and(|metric| metric.get() == 0) {
+        r.report(
+            Rule::RouteMetric,
+            &format!("{path}/@metric"),
+            "a metric is at least 1",
+        );
+    }
+    if gateway.is_ipv4() != address.is_ipv4() {
+        r.report(
+            Rule::IpFamily,
+            &format!("{path}/@gateway"),
+            format!("{gateway} is of the other family than {address}"),
+        );
+    } else if !subnets.iter().any(|subnet| subnet.contains(&gateway)) {
+        r.report(
+            Rule::RouteGateway,
+            &format!("{path}/@gateway"),
+            format!("{gateway} is in no network that <ip> states"),
+        );
+    }
+}
+
+fn family(stated: Option<Family>, address: IpAddr, path: &str, r: &mut Report<'_>) {
+    let fits = match stated {
+        None => true,
+        Some(Family::Ipv4) => address.is_ipv4(),
+        Some(Family::Ipv6) => address.is_ipv6(),
+    };
+    if !fits {
+        r.report(
+            Rule::IpFamily,
+            path,
+            format!("{address} is of the other family"),
+        );
+    }
+}
+
+fn one_dhcp_a_family(network: &Network, r: &mut Report<'_>) {
+    let mut seen = [false, false];
+    for (i, ip) in network.ips.iter().enumerate() {
+        let (Some(address), Some(_)) = (ip.address, &ip.dhcp) else {
+            continue;
+        };
+        let [v4, v6] = &mut seen;
+        let taken = if address.is_ipv4() { v4 } else { v6 };
+        if std::mem::replace(taken, true) {
+            r.report(
+                Rule::DhcpTwice,
+                &format!("ip[{}]/dhcp", i + 1),
+                "a network gives addresses of each family from one place only",
+            );
+        }
+    }
+}
