@@ -334,7 +334,7 @@ fn firmware_drives_and_the_network_are_not_what_builtin_boots_from() {
             "which builtin does not have",
         ),
         (
-            "<nvram>/fw/vars.fd</nvram>",
+            "<loader type='pflash'>/fw/code.fd</loader><nvram>/fw/vars.fd</nvram>",
             DISK,
             "which builtin does not have",
         ),

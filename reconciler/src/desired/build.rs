@@ -171,8 +171,23 @@ impl Build<'_> {
             contested.extend(id.clone());
             self.desired.problems.push(refusal(&source, &problem, id));
         }
+        let broken = documents
+            .iter()
+            .map(Borrow::borrow)
+            .flat_map(|document| document.broken.iter().map(move |broken| (document, broken)));
+        for (document, broken) in broken {
+            if let (Some(of), Some(name)) = (broken.kind.and_then(kind), &broken.name) {
+                let place = place(&document.source, broken.span.start).to_string();
+                self.around.refused.insert((of, name.clone()), place);
+            }
+        }
         let mut claims = BTreeMap::new();
         for (id, located) in all {
+            if contested.contains(&id) {
+                let place = place(&located.source, located.span.start).to_string();
+                let name = (id.kind, id.name.clone());
+                self.around.refused.entry(name).or_insert(place);
+            }
             let held = contested
                 .contains(&id)
                 .then(|| format!("{} has a problem", located.source.path.display()));
@@ -231,10 +246,10 @@ impl Build<'_> {
                     .first()
                     .and_then(|first| first.location.as_ref())
                     .map(ToString::to_string);
-                why = Some(format!(
-                    "its definition has a problem at {}",
-                    place.unwrap_or_default()
-                ));
+                let place = place.unwrap_or_default();
+                why = Some(format!("its definition has a problem at {place}"));
+                let name = (claim.id.kind, claim.id.name.clone());
+                self.around.refused.insert(name, place);
                 self.desired.problems.extend(refusals);
             }
             None => {}
@@ -409,11 +424,19 @@ impl Build<'_> {
                         .keys()
                         .filter(|(known, _)| Some(*known) == of)
                         .map(|(_, name)| name);
-                    let help = super::nearest(&need.name, known);
+                    let refused =
+                        of.and_then(|of| self.around.refused.get(&(of, need.name.clone())));
+                    let (what, help) = match refused {
+                        Some(place) => (
+                            "has a problem of its own",
+                            format!("mend it first, at {place}"),
+                        ),
+                        None => ("is not defined", super::nearest(&need.name, known)),
+                    };
                     at.refuse(
                         "unknown-reference",
                         "",
-                        format!("it depends on {need}, which is not defined"),
+                        format!("it depends on {need}, which {what}"),
                         help,
                     );
                 }

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-/// Two interfaces with one MAC address. A pair that is bonded in the guest (`<teaming>`) has one on purpose.
+/// Two interfaces with one MAC address. A pair that is bonded in the guest (`<teaming>`) has one on purpose, and one guest defined twice is told as that.
 pub(super) fn macs(all: &[&Located], problems: &mut Problems) {
     let mut first: HashMap<MacAddr, (&Located, usize)> = HashMap::new();
     for located in all {
@@ -27,7 +27,9 @@ pub(super) fn macs(all: &[&Located], problems: &mut Problems) {
                 continue;
             };
             let one_guest = std::ptr::eq(*other, *located);
-            if one_guest && interface.teaming.is_some() {
+            if one_guest && interface.teaming.is_some()
+                || !one_guest && other.name() == located.name()
+            {
                 continue;
             }
             let place = |number: usize| format!("devices/interface[{}]/mac/@address", number + 1);
@@ -84,7 +86,8 @@ pub(super) fn subnets(all: &[&Located], problems: &mut Problems) {
         if let Some((outer, other, at)) = around
             && outer.contains(&net)
         {
-            if !std::ptr::eq(other, located) {
+            // One network defined twice is told as that.
+            if !std::ptr::eq(other, located) && other.name() != located.name() {
                 let place = |number: usize| format!("ip[{}]/@address", number + 1);
                 let message = |of: &Located, theirs: IpNet| {
                     format!(

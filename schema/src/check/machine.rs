@@ -1,39 +1,34 @@
-//! Rules on a guest's machine: memory, processors, cells, firmware, places of memory.
+//! Rules on a guest as a whole: what it is called, when it ends, where it stands on the host; and what machine it has, for the rules of the files beside this one.
 
 use super::one::Report;
-use crate::domain::cpu::{CacheMode, Cpu, CpuMode, MaxPhysAddrMode};
-use crate::domain::os::{Firmware, LoaderType, Os, SysInfo};
-use crate::domain::tune::NumaTune;
-use crate::domain::{Domain, DomainType, LifecycleAction, Placement};
+use crate::domain::{Domain, DomainType, IdRange, LifecycleAction};
 use crate::rule::Rule;
-use crate::scalar::{Bytes, CpuSet, OnOff, YesNo};
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 /// Every rule on the machine.
 pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
-    memory(domain, r);
-    processors(domain, r);
-    if let Some(cpu) = &domain.cpu {
-        model(cpu, r);
-        cells(domain, cpu, r);
-    }
-    if let Some(numatune) = &domain.numatune {
-        numa_places(domain, numatune, r);
-    }
+    identity(domain, r);
+    super::memory::check(domain, r);
+    super::cpu::check(domain, r);
+    super::numa::check(domain, r);
+    super::threads::check(domain, r);
     if let Some(cputune) = &domain.cputune {
         super::tune::check(domain, cputune, r);
     }
-    if let Some(os) = &domain.os {
-        firmware(os, r);
-    }
-    for (i, sysinfo) in domain.sysinfos.iter().enumerate() {
-        tables(domain, sysinfo, i + 1, r);
-    }
-    features(domain, r);
+    super::os::check(domain, r);
+    super::features::check(domain, r);
+    super::clock::check(domain, r);
+    super::security::check(domain, r);
+    super::memory_devices::check(domain, r);
+    users(domain, r);
+    counters(domain, r);
+    arguments(domain, r);
+    throttling(domain, r);
     lifecycle(domain, r);
 }
 
-fn cell_count(domain: &Domain) -> usize {
+/// The number of NUMA cells.
+pub(super) fn cell_count(domain: &Domain) -> usize {
     domain
         .cpu
         .as_ref()
@@ -41,13 +36,14 @@ fn cell_count(domain: &Domain) -> usize {
         .map_or(0, |numa| numa.cells.len())
 }
 
-/// The processor's family; that of the host is not known here.
+/// The processor's family, if it is stated: that of the host is not known here.
+pub(super) fn stated_arch(domain: &Domain) -> Option<&str> {
+    domain.os.as_ref()?.kind.as_ref()?.arch.as_deref()
+}
+
+/// The processor's family; x86_64 where not stated.
 pub(crate) fn arch(domain: &Domain) -> &str {
-    domain
-        .os
-        .as_ref()
-        .and_then(|os| os.kind.as_ref()?.arch.as_deref())
-        .unwrap_or("x86_64")
+    stated_arch(domain).unwrap_or("x86_64")
 }
 
 /// The machine's name; empty where not stated.
@@ -59,414 +55,124 @@ pub(crate) fn machine(domain: &Domain) -> &str {
         .unwrap_or("")
 }
 
-fn memory(domain: &Domain, r: &mut Report<'_>) {
-    let stated = domain.memory_bytes().unwrap_or(Bytes(0));
-    if cell_count(domain) == 0 && stated == Bytes(0) {
-        let path = if domain.memory.is_some() {
-            "memory"
-        } else {
-            ""
-        };
-        r.add(
-            Rule::NoMemory,
-            path,
-            "the guest has no memory",
-            Some("state <memory unit='MiB'>512</memory>, in YAML `memory: 512 MiB`"),
-        );
-    }
-    let max = domain
-        .max_memory
-        .as_ref()
-        .and_then(|max| max.value.as_ref());
-    if max.is_some_and(|max| max.bytes() < stated) {
+/// Whether a family of processors is Intel's.
+pub(super) fn is_x86(arch: &str) -> bool {
+    matches!(arch, "x86_64" | "i686")
+}
+
+/// Whether the machine is POWER's of PAPR.
+pub(super) fn is_pseries(domain: &Domain) -> bool {
+    arch(domain).starts_with("ppc64") && machine(domain).starts_with("pseries")
+}
+
+/// Whether the machine is, as far as it is stated, none of ARM's `virt`.
+pub(super) fn is_no_arm_virt(domain: &Domain) -> bool {
+    let arm = |arch: &str| matches!(arch, "aarch64" | "armv7l" | "armv6l");
+    let virt =
+        |machine: &str| machine.is_empty() || machine == "virt" || machine.starts_with("virt-");
+    stated_arch(domain).is_some_and(|arch| !arm(arch)) || !virt(machine(domain))
+}
+
+/// Whether a guest is run by QEMU or, as vireo does, by a monitor that takes the same definitions.
+pub(super) fn is_qemu(domain: &Domain) -> bool {
+    matches!(
+        domain.kind,
+        None | Some(DomainType::Kvm | DomainType::Qemu | DomainType::Kqemu | DomainType::Hvf)
+    )
+}
+
+fn identity(domain: &Domain, r: &mut Report<'_>) {
+    super::network::one_line(domain.title.as_ref(), r);
+    let genid = domain.genid.as_ref().and_then(|genid| genid.value.as_ref());
+    let genid = genid.map_or("", |value| value.0.trim());
+    if !genid.is_empty() && genid.parse::<uuid::Uuid>().is_err() {
         r.report(
-            Rule::MaxMemory,
-            "maxMemory",
-            "the memory that the guest may grow to is less than the memory it begins with",
+            Rule::GenId,
+            "genid",
+            format!("`{genid}` is no uuid; leave it empty to have one made"),
         );
     }
-    let slots = domain.max_memory.as_ref().and_then(|max| max.slots);
-    if slots.is_some() && cell_count(domain) == 0 && !arch(domain).starts_with("ppc") {
-        r.add(
-            Rule::MaxMemoryWithoutNuma,
-            "maxMemory",
-            "memory can be added only to a guest with NUMA cells",
-            Some("state <cpu><numa><cell …/></numa></cpu>"),
-        );
-    }
-    let pages = domain
-        .memory_backing
+    let appid = domain
+        .resource
         .as_ref()
-        .and_then(|backing| backing.hugepages.as_ref());
-    for (i, page) in pages.iter().flat_map(|pages| &pages.pages).enumerate() {
-        let last = page
-            .nodeset
-            .as_ref()
-            .and_then(|nodes| nodes.cpus().last().copied())
-            .unwrap_or(0) as usize;
-        if last > 0 && last >= cell_count(domain) {
+        .and_then(|resource| resource.fibrechannel.as_ref()?.appid.as_deref());
+    let prints = |text: &str| text.chars().all(|c| c.is_ascii_graphic() || c == ' ');
+    if appid.is_some_and(|appid| appid.len() > 128 || !prints(appid)) {
+        r.report(
+            Rule::FibreChannelId,
+            "resource/fibrechannel/@appid",
+            "the identity is 1 to 128 letters that can be printed",
+        );
+    }
+}
+
+/// Numbers of users and groups go together, and root is one of them.
+fn users(domain: &Domain, r: &mut Report<'_>) {
+    let Some(map) = &domain.idmap else { return };
+    if map.uids.is_empty() != map.gids.is_empty() {
+        r.report(
+            Rule::IdMap,
+            "idmap",
+            "<uid> and <gid> are stated both or not at all",
+        );
+    }
+    for (name, ranges) in [("uid", &map.uids), ("gid", &map.gids)] {
+        let root = |range: &IdRange| range.start == Some(0);
+        if !ranges.is_empty() && !ranges.iter().any(root) {
             r.report(
-                Rule::HugepageCell,
-                &format!("memoryBacking/hugepages/page[{}]/@nodeset", i + 1),
-                format!("the guest has no NUMA cell {last}"),
+                Rule::IdMap,
+                &format!("idmap/{name}[1]"),
+                "the container's root is nobody outside: a range must start='0'",
             );
         }
     }
 }
 
-fn processors(domain: &Domain, r: &mut Report<'_>) {
-    let Some(vcpu) = &domain.vcpu else { return };
-    let most = vcpu.value.unwrap_or(1);
-    if most == 0 {
-        r.add(
-            Rule::VcpuCount,
-            "vcpu",
-            "a guest needs at least one processor",
-            None,
-        );
-    }
-    if vcpu
-        .current
-        .is_some_and(|current| current > most || current == 0)
-    {
-        r.report(
-            Rule::VcpuCurrent,
-            "vcpu/@current",
-            format!("the number of processors there are now is not between 1 and {most}"),
-        );
-    }
-    let topology = domain.cpu.as_ref().and_then(|cpu| cpu.topology.as_ref());
-    if let Some(t) = topology {
-        let product = [t.sockets, t.dies, t.clusters, t.cores, t.threads]
-            .iter()
-            .map(|n| u64::from(n.unwrap_or(1)))
-            .try_fold(1_u64, u64::checked_mul);
-        if product != Some(u64::from(most)) {
+fn counters(domain: &Domain, r: &mut Report<'_>) {
+    let mut seen = HashSet::new();
+    for (i, event) in domain.perf.iter().flat_map(|perf| &perf.events).enumerate() {
+        if event.name.is_some_and(|name| !seen.insert(name)) {
             r.report(
-                Rule::TopologyProduct,
-                "cpu/topology",
-                format!("the topology's product is not the number of processors, which is {most}"),
+                Rule::DuplicatePerfEvent,
+                &format!("perf/event[{}]/@name", i + 1),
+                "the event is stated twice",
             );
         }
     }
-    for (i, state) in domain
-        .vcpus
+}
+
+/// The environment that QEMU is handed: names as a shell takes them.
+fn arguments(domain: &Domain, r: &mut Report<'_>) {
+    let envs = domain.qemu_commandline.iter().flat_map(|line| &line.envs);
+    for (i, env) in envs.enumerate() {
+        let name = env.name.as_deref().unwrap_or_default();
+        let odd = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+        if name.starts_with(|c: char| c.is_ascii_digit()) || name.contains(odd) {
+            r.report(
+                Rule::EnvironmentName,
+                &format!("qemu:commandline/qemu:env[{}]/@name", i + 1),
+                format!("`{name}` is no name of a variable: letters, digits and _, no digit first"),
+            );
+        }
+    }
+}
+
+fn throttling(domain: &Domain, r: &mut Report<'_>) {
+    let mut names = HashSet::new();
+    let groups = domain
+        .throttlegroups
         .iter()
-        .flat_map(|vcpus| &vcpus.vcpus)
-        .enumerate()
-    {
-        if state.id.is_some_and(|id| id >= most) {
-            r.report(
-                Rule::VcpuId,
-                &format!("vcpus/vcpu[{}]/@id", i + 1),
-                format!(
-                    "the guest's processors are numbered 0 to {}",
-                    most.saturating_sub(1)
-                ),
-            );
-        }
-    }
-}
-
-fn model(cpu: &Cpu, r: &mut Report<'_>) {
-    if let Some(cache) = &cpu.cache {
-        let level = cache.level.map(crate::scalar::Within::get);
-        match cache.mode {
-            Some(CacheMode::Emulate) if level.is_some_and(|level| level != 3) => {
-                r.report(
-                    Rule::CpuCache,
-                    "cpu/cache",
-                    "only the cache of level 3 can be emulated",
-                );
-            }
-            Some(CacheMode::Passthrough | CacheMode::Disable) if level.is_some() => {
-                r.report(
-                    Rule::CpuCache,
-                    "cpu/cache/@level",
-                    "this mode concerns all levels: leave the level out",
-                );
-            }
-            Some(CacheMode::Passthrough)
-                if !matches!(cpu.mode, Some(CpuMode::HostPassthrough | CpuMode::Maximum)) =>
-            {
-                r.report(Rule::CpuCache, "cpu/cache/@mode", "the host's caches can be shown only with the host's own processor (mode='host-passthrough')");
-            }
-            _ => {}
-        }
-    }
-    if let Some(bits) = &cpu.maxphysaddr
-        && bits.mode == Some(MaxPhysAddrMode::Passthrough)
-        && bits.bits.is_some()
-    {
-        r.report(
-            Rule::CpuAddressWidth,
-            "cpu/maxphysaddr/@bits",
-            "the width is the host's in this mode: leave `bits` out, or set `limit`",
-        );
-    }
-    let mut seen = BTreeSet::new();
-    for (i, feature) in cpu.features.iter().enumerate() {
-        if feature
-            .name
-            .as_deref()
-            .is_some_and(|name| !seen.insert(name))
-        {
-            r.report(
-                Rule::DuplicateCpuFeature,
-                &format!("cpu/feature[{}]", i + 1),
-                "the feature is stated twice",
-            );
-        }
-    }
-}
-
-fn cells(domain: &Domain, cpu: &Cpu, r: &mut Report<'_>) {
-    let Some(numa) = &cpu.numa else { return };
-    let most = domain
-        .vcpu
-        .as_ref()
-        .and_then(|vcpu| vcpu.value)
-        .unwrap_or(1);
-    let mut taken = BTreeSet::new();
-    let mut ids = BTreeSet::new();
-    for (i, cell) in numa.cells.iter().enumerate() {
-        let path = format!("cpu/numa/cell[{}]", i + 1);
-        if cell.id.is_some_and(|id| !ids.insert(id)) {
-            r.report(
-                Rule::DuplicateNumaCell,
-                &format!("{path}/@id"),
-                "two cells have one number",
-            );
-        }
-        if cell.id.is_some_and(|id| id as usize >= numa.cells.len()) {
-            r.report(
-                Rule::NumaCellNumber,
-                &format!("{path}/@id"),
-                format!("cells are numbered 0 to {}", numa.cells.len() - 1),
-            );
-        }
-        if cell.memory.is_none() {
-            r.report(Rule::NumaCellMemory, &path, "the cell has no memory");
-        }
-        for cpu in cell.cpus.iter().flat_map(CpuSet::cpus) {
-            if !taken.insert(*cpu) {
-                r.report(
-                    Rule::NumaCellCpus,
-                    &format!("{path}/@cpus"),
-                    format!("processor {cpu} is in two cells"),
-                );
-                break;
-            }
-        }
-    }
-    if taken.len() > most as usize {
-        r.report(
-            Rule::NumaCellCpus,
-            "cpu/numa",
-            format!(
-                "the cells hold {} processors, the guest has {most}",
-                taken.len()
+        .flat_map(|groups| &groups.groups);
+    for (i, group) in groups.enumerate() {
+        let path = format!("throttlegroups/throttlegroup[{}]", i + 1);
+        match group.group_name.as_deref() {
+            None => r.report(Rule::ThrottleGroup, &path, "the group has no <group_name>"),
+            Some(name) if !names.insert(name) => r.report(
+                Rule::ThrottleGroup,
+                &format!("{path}/group_name"),
+                format!("two groups are called {name}"),
             ),
-        );
-    }
-}
-
-fn numa_places(domain: &Domain, tune: &NumaTune, r: &mut Report<'_>) {
-    let memory = tune.memory.as_ref();
-    if memory.is_some_and(|memory| {
-        memory.placement == Some(Placement::Static) && memory.nodeset.is_none()
-    }) {
-        r.report(
-            Rule::NumatuneNodeset,
-            "numatune/memory",
-            "placement='static' needs a nodeset",
-        );
-    }
-    let auto = memory.is_some_and(|memory| memory.placement == Some(Placement::Auto));
-    let mut seen = BTreeSet::new();
-    for (i, node) in tune.memnodes.iter().enumerate() {
-        let path = format!("numatune/memnode[{}]", i + 1);
-        if auto {
-            r.report(
-                Rule::NumatunePlacement,
-                &path,
-                "places of single cells cannot be stated where placement='auto'",
-            );
-        }
-        let Some(cell) = node.cellid else { continue };
-        if cell as usize >= cell_count(domain) {
-            r.report(
-                Rule::NumatuneCell,
-                &format!("{path}/@cellid"),
-                format!("the guest has no NUMA cell {cell}"),
-            );
-        }
-        if !seen.insert(cell) {
-            r.report(
-                Rule::DuplicateNumatuneCell,
-                &format!("{path}/@cellid"),
-                format!("cell {cell} is placed twice"),
-            );
-        }
-    }
-}
-
-fn firmware(os: &Os, r: &mut Report<'_>) {
-    let loader = os.loader.as_ref();
-    let path = loader
-        .and_then(|loader| loader.value.as_ref())
-        .map_or("", |path| path.0.trim());
-    let stateless = loader.and_then(|loader| loader.stateless);
-    if loader.is_some() && path.is_empty() && os.firmware.is_none() {
-        r.add(
-            Rule::LoaderPath,
-            "os/loader",
-            "the loader has no path",
-            Some("state its path, or let it be chosen with <os firmware='efi'>"),
-        );
-    }
-    let rom = loader.is_some_and(|loader| {
-        !matches!(loader.kind, Some(LoaderType::Pflash)) && os.firmware.is_none()
-    });
-    if (os.firmware == Some(Firmware::Bios) || rom) && stateless == Some(YesNo::No) {
-        r.report(
-            Rule::LoaderStateless,
-            "os/loader/@stateless",
-            "a BIOS keeps no variables: it cannot be other than stateless",
-        );
-    }
-    if stateless == Some(YesNo::Yes) && os.nvram.is_some() {
-        r.report(
-            Rule::LoaderStateless,
-            "os/nvram",
-            "firmware that is stateless keeps no variables",
-        );
-    }
-    let formats = (
-        loader.and_then(|loader| loader.format.as_deref()),
-        os.nvram.as_ref().and_then(|nvram| nvram.format.as_deref()),
-    );
-    if let (Some(code), Some(variables)) = formats
-        && code != variables
-    {
-        r.report(
-            Rule::FirmwareFormat,
-            "os/nvram/@format",
-            format!("the firmware's format is {code}, its variables' {variables}"),
-        );
-    }
-}
-
-fn tables(domain: &Domain, sysinfo: &SysInfo, number: usize, r: &mut Report<'_>) {
-    let path = if number > 1 {
-        format!("sysinfo[{number}]")
-    } else {
-        "sysinfo".to_owned()
-    };
-    for (i, entry) in sysinfo
-        .bios
-        .iter()
-        .flat_map(|block| &block.entries)
-        .enumerate()
-    {
-        let value = entry.value.as_ref().map_or("", |value| value.0.as_str());
-        if entry.name.as_deref() == Some("date") && !is_date(value) {
-            r.add(
-                Rule::SysinfoDate,
-                &format!("{path}/bios/entry[{}]", i + 1),
-                format!("`{value}` is not a date such as 12/31/2026"),
-                None,
-            );
-        }
-    }
-    for (i, entry) in sysinfo
-        .system
-        .iter()
-        .flat_map(|block| &block.entries)
-        .enumerate()
-    {
-        if entry.name.as_deref() != Some("uuid") {
-            continue;
-        }
-        let stated = entry
-            .value
-            .as_ref()
-            .and_then(|value| value.0.trim().parse::<uuid::Uuid>().ok());
-        if stated.is_none() || domain.uuid.is_some_and(|uuid| stated != Some(uuid)) {
-            r.report(
-                Rule::SysinfoUuid,
-                &format!("{path}/system/entry[{}]", i + 1),
-                "the uuid in the firmware's tables is not the guest's",
-            );
-        }
-    }
-}
-
-fn is_date(text: &str) -> bool {
-    let mut parts = text.split('/').map(str::parse::<u32>);
-    let (Some(Ok(month)), Some(Ok(day)), Some(Ok(year)), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return false;
-    };
-    (1..=12).contains(&month)
-        && (1..=31).contains(&day)
-        && (year < 100 || (1900..10_000).contains(&year))
-}
-
-fn features(domain: &Domain, r: &mut Report<'_>) {
-    let Some(features) = &domain.features else {
-        return;
-    };
-    let tseg = features
-        .smm
-        .as_ref()
-        .and_then(|smm| smm.tseg.as_ref()?.value.as_ref());
-    if tseg.is_some_and(|size| size.bytes().0 % (1 << 20) != 0) {
-        r.add(
-            Rule::TsegSize,
-            "features/smm/tseg",
-            "the memory of system management mode comes in whole MiB",
-            None,
-        );
-    }
-    let off = features
-        .ps2
-        .as_ref()
-        .is_some_and(|ps2| ps2.state == Some(OnOff::Off));
-    for (i, input) in domain
-        .devices
-        .iter()
-        .flat_map(|devices| &devices.inputs)
-        .enumerate()
-    {
-        if off && input.bus == Some(crate::domain::misc::InputBus::Ps2) {
-            r.report(
-                Rule::Ps2Off,
-                &format!("devices/input[{}]/@bus", i + 1),
-                "the PS/2 controller is switched off",
-            );
-        }
-    }
-    let power = [
-        ("hpt", features.hpt.is_some()),
-        ("htm", features.htm.is_some()),
-        ("nested-hv", features.nested_hv.is_some()),
-        ("ccf-assist", features.ccf_assist.is_some()),
-        ("cfpc", features.cfpc.is_some()),
-        ("sbbc", features.sbbc.is_some()),
-        ("ibs", features.ibs.is_some()),
-    ];
-    for (name, stated) in power {
-        if stated && !arch(domain).starts_with("ppc") {
-            r.report(
-                Rule::OtherMachine,
-                &format!("features/{name}"),
-                format!(
-                    "this feature is of POWER's machines, and the guest's is {}",
-                    arch(domain)
-                ),
-            );
+            Some(_) => {}
         }
     }
 }
@@ -481,20 +187,27 @@ fn lifecycle(domain: &Domain, r: &mut Report<'_>) {
             "a guest cannot restart on power-off and stay off on reboot",
         );
     }
-    let emulated = matches!(
-        domain.kind,
-        None | Some(DomainType::Kvm | DomainType::Qemu | DomainType::Hvf)
-    );
     for (name, action) in [
         ("on_poweroff", domain.on_poweroff),
         ("on_reboot", domain.on_reboot),
         ("on_crash", domain.on_crash),
     ] {
-        if emulated && action == Some(LifecycleAction::RenameRestart) {
+        if is_qemu(domain) && action == Some(LifecycleAction::RenameRestart) {
             r.report(
                 Rule::Lifecycle,
                 name,
                 "rename-restart is not for guests of KVM and QEMU",
+            );
+        }
+        let dumps = matches!(
+            action,
+            Some(LifecycleAction::CoredumpDestroy | LifecycleAction::CoredumpRestart)
+        );
+        if dumps && name != "on_crash" {
+            r.report(
+                Rule::Lifecycle,
+                name,
+                "memory is written to a file when a guest crashes, not otherwise",
             );
         }
     }

@@ -3,7 +3,7 @@
 use super::across::makes_bridge;
 use super::devices::is_link_name;
 use super::one::Report;
-use super::shared;
+use super::traffic;
 use crate::domain::address::AddressType;
 use crate::network::{Bridge, Forward, ForwardAddress, ForwardMode, Nat, Network};
 use crate::rule::Rule;
@@ -57,13 +57,13 @@ pub(crate) fn check(network: &Network, r: &mut Report<'_>) {
         super::dns::check(dns, r);
     }
     if let Some(bandwidth) = &network.bandwidth {
-        shared::bandwidth(bandwidth, false, "bandwidth", r);
+        traffic::bandwidth(bandwidth, "bandwidth", false, r);
     }
     if let Some(vlan) = &network.vlan {
-        shared::vlan(vlan, "vlan", r);
+        traffic::vlan(vlan, "vlan", r);
     }
     if let Some(port) = &network.virtualport {
-        shared::virtual_port(port, "virtualport", r);
+        traffic::port(port, "virtualport", false, r);
         if port.kind.is_none() {
             r.report(
                 Rule::VirtualPort,
@@ -325,13 +325,13 @@ fn groups(network: &Network, r: &mut Report<'_>) {
         }
         let path = format!("portgroup[{}]", i + 1);
         if let Some(bandwidth) = &group.bandwidth {
-            shared::bandwidth(bandwidth, false, &format!("{path}/bandwidth"), r);
+            traffic::bandwidth(bandwidth, &format!("{path}/bandwidth"), false, r);
         }
         if let Some(vlan) = &group.vlan {
-            shared::vlan(vlan, &format!("{path}/vlan"), r);
+            traffic::vlan(vlan, &format!("{path}/vlan"), r);
         }
         if let Some(port) = &group.virtualport {
-            shared::virtual_port(port, &format!("{path}/virtualport"), r);
+            traffic::port(port, &format!("{path}/virtualport"), false, r);
         }
         if group.default.is_some_and(crate::scalar::YesNo::is_yes)
             && std::mem::replace(&mut default, true)

@@ -6,6 +6,7 @@ use crate::document::Located;
 use crate::networkport::{NetworkPort, Plug, PlugType};
 use crate::policy::Policy;
 use crate::rule::Rule;
+use crate::scalar::YesNo;
 use crate::snapshot::{DomainSnapshot, MemorySnapshot, SnapshotDisk, SnapshotDisks, SnapshotPlace};
 use std::collections::HashSet;
 
@@ -46,6 +47,14 @@ pub(crate) fn policy(located: &Located, r: &mut Report<'_>) {
 
 /// Every rule on snapshots. The guest inside is not judged: it was what it was.
 pub(crate) fn snapshot(snapshot: &DomainSnapshot, r: &mut Report<'_>) {
+    let name = snapshot.name.as_ref().map_or("", |name| name.as_str());
+    if name.starts_with('.') {
+        r.report(
+            Rule::RecordName,
+            "name",
+            format!("`{name}` begins with a dot, and a snapshot's name becomes that of a file"),
+        );
+    }
     if let Some(memory) = &snapshot.memory {
         let external = memory.snapshot.unwrap_or(MemorySnapshot::External);
         match (external == MemorySnapshot::External, &memory.file) {
@@ -58,6 +67,11 @@ pub(crate) fn snapshot(snapshot: &DomainSnapshot, r: &mut Report<'_>) {
                 Rule::RecordConflict,
                 "memory/@file",
                 format!("memory that is kept `{external}` takes no file"),
+            ),
+            (true, Some(file)) if !file.starts_with('/') => r.report(
+                Rule::RecordSource,
+                "memory/@file",
+                format!("`{file}` is no absolute path"),
             ),
             _ => {}
         }
@@ -120,6 +134,24 @@ fn one_disk(path: &str, disk: &SnapshotDisk, r: &mut Report<'_>) {
             &at,
             "a new image is made, and cannot be missing at start",
         );
+    }
+    let mut models = HashSet::new();
+    for (i, label) in source.seclabels.iter().enumerate() {
+        let at = format!("{path}/source/seclabel[{}]", i + 1);
+        if !models.insert(label.model.as_deref()) {
+            r.report(
+                Rule::RecordConflict,
+                &at,
+                "two labels are of one model, or of none",
+            );
+        }
+        if label.label.is_some() && label.relabel == Some(YesNo::No) {
+            r.report(
+                Rule::RecordConflict,
+                &at,
+                "a label is stated, and relabel='no' says that none is set",
+            );
+        }
     }
     if kind == "network" && !source.seclabels.is_empty() {
         let at = format!("{path}/source/seclabel");

@@ -2,7 +2,7 @@
 
 use super::one::Report;
 use crate::domain::Domain;
-use crate::domain::tune::{CacheType, CpuTune};
+use crate::domain::tune::{CacheType, CpuTune, Scheduler};
 use crate::rule::Rule;
 use crate::scalar::CpuSet;
 use std::collections::BTreeSet;
@@ -60,6 +60,18 @@ fn scheduling(domain: &Domain, tune: &CpuTune, r: &mut Report<'_>) {
             );
         }
     }
+    vcpus(domain, tune, r);
+    priorities(tune, r);
+    let mut pinned = BTreeSet::new();
+    for (i, pin) in tune.iothreadpins.iter().enumerate() {
+        if pin.iothread.is_some_and(|thread| !pinned.insert(thread)) {
+            r.report(
+                Rule::PinnedTwice,
+                &format!("cputune/iothreadpin[{}]/@iothread", i + 1),
+                "the thread is placed twice",
+            );
+        }
+    }
     let mut pinned = BTreeSet::new();
     for (i, pin) in tune.vcpupins.iter().enumerate() {
         if pin.vcpu.is_some_and(|vcpu| !pinned.insert(vcpu)) {
@@ -104,6 +116,52 @@ fn scheduling(domain: &Domain, tune: &CpuTune, r: &mut Report<'_>) {
     }
 }
 
+fn vcpus(domain: &Domain, tune: &CpuTune, r: &mut Report<'_>) {
+    let most = super::cpu::most(domain);
+    let mut seen = BTreeSet::new();
+    for (i, sched) in tune.vcpuscheds.iter().enumerate() {
+        let path = format!("cputune/vcpusched[{}]/@vcpus", i + 1);
+        for vcpu in sched.vcpus.iter().flat_map(CpuSet::cpus) {
+            if *vcpu >= most {
+                r.report(
+                    Rule::VcpuId,
+                    &path,
+                    format!("the guest has no processor {vcpu}"),
+                );
+            } else if !seen.insert(*vcpu) {
+                r.report(
+                    Rule::ScheduledTwice,
+                    &path,
+                    format!("processor {vcpu} is scheduled twice"),
+                );
+            }
+        }
+    }
+}
+
+/// What runs before all else says how far before.
+fn priorities(tune: &CpuTune, r: &mut Report<'_>) {
+    let vcpus = tune.vcpuscheds.iter().enumerate();
+    let vcpus = vcpus.map(|(i, s)| (format!("vcpusched[{}]", i + 1), s.scheduler, s.priority));
+    let threads = tune.iothreadscheds.iter().enumerate();
+    let threads =
+        threads.map(|(i, s)| (format!("iothreadsched[{}]", i + 1), s.scheduler, s.priority));
+    let emulator = tune.emulatorsched.iter();
+    let emulator = emulator.map(|s| ("emulatorsched".to_owned(), s.scheduler, s.priority));
+    for (path, scheduler, priority) in vcpus.chain(threads).chain(emulator) {
+        let Some(scheduler @ (Scheduler::Fifo | Scheduler::Rr)) = scheduler else {
+            continue;
+        };
+        if priority.is_none() {
+            r.report(
+                Rule::SchedulerPriority,
+                &format!("cputune/{path}"),
+                format!("{scheduler} needs a `priority`, 1 to 99"),
+            );
+        }
+    }
+}
+
 /// Shares of caches and of memory's speed are given to groups of processors, which are equal or apart.
 fn shares(tune: &CpuTune, r: &mut Report<'_>) {
     let mut groups: Vec<&CpuSet> = Vec::new();
@@ -138,6 +196,13 @@ fn shares(tune: &CpuTune, r: &mut Report<'_>) {
             seen.push((id, level, kind));
         }
         for (j, monitor) in group.monitors.iter().enumerate() {
+            if monitor.level.is_some_and(|level| level != 3) {
+                r.report(
+                    Rule::CacheMonitor,
+                    &format!("{path}/monitor[{}]/@level", j + 1),
+                    "only the cache of level 3 is measured",
+                );
+            }
             if monitor
                 .vcpus
                 .as_ref()
@@ -170,6 +235,13 @@ fn shares(tune: &CpuTune, r: &mut Report<'_>) {
         speeds.push(vcpus);
         let mut nodes = BTreeSet::new();
         for (j, node) in group.nodes.iter().enumerate() {
+            if node.bandwidth.is_some_and(|share| share > 100) {
+                r.report(
+                    Rule::MemoryShare,
+                    &format!("{path}/node[{}]/@bandwidth", j + 1),
+                    "a share is at most 100 per cent",
+                );
+            }
             if node.id.is_some_and(|id| !nodes.insert(id)) {
                 r.report(
                     Rule::DuplicateMemoryShare,

@@ -232,11 +232,16 @@ choice! {
     pub enum XenPassthroughMode { SyncPt = "sync_pt", SharePt = "share_pt" }
 }
 
+choice! {
+    /// A version of ARM's interrupt controller; the host's own where not said.
+    pub enum GicVersion { V2 = "2", V3 = "3", Host = "host" }
+}
+
 element! {
     /// The interrupt controller of ARM.
     pub struct Gic main "version" {
-        /// Its version: `2`, `3` or `host`.
-        attr "version" version: String,
+        /// Its version.
+        attr "version" version: GicVersion,
     }
 }
 

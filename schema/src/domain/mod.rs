@@ -379,11 +379,39 @@ element! {
     }
 }
 
+choice! {
+    /// A counter of the kernel's.
+    pub enum PerfEventName {
+        Cmt = "cmt",
+        Mbmt = "mbmt",
+        Mbml = "mbml",
+        CpuCycles = "cpu_cycles",
+        Instructions = "instructions",
+        CacheReferences = "cache_references",
+        CacheMisses = "cache_misses",
+        BranchInstructions = "branch_instructions",
+        BranchMisses = "branch_misses",
+        BusCycles = "bus_cycles",
+        StalledCyclesFrontend = "stalled_cycles_frontend",
+        StalledCyclesBackend = "stalled_cycles_backend",
+        RefCpuCycles = "ref_cpu_cycles",
+        CpuClock = "cpu_clock",
+        TaskClock = "task_clock",
+        PageFaults = "page_faults",
+        ContextSwitches = "context_switches",
+        CpuMigrations = "cpu_migrations",
+        PageFaultsMin = "page_faults_min",
+        PageFaultsMaj = "page_faults_maj",
+        AlignmentFaults = "alignment_faults",
+        EmulationFaults = "emulation_faults",
+    }
+}
+
 element! {
     /// A counter.
     pub struct PerfEvent must ["name", "enabled"] {
         /// Its name.
-        attr "name" name: String,
+        attr "name" name: PerfEventName,
         /// Whether it is measured.
         attr "enabled" enabled: YesNo,
     }

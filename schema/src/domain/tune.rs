@@ -85,8 +85,8 @@ element! {
         attr "vcpus" vcpus: CpuSet,
         /// The manner.
         attr "scheduler" scheduler: Scheduler,
-        /// The priority, 1 to 99.
-        attr "priority" priority: crate::scalar::Within<1, 99>,
+        /// The priority, 1 to 99 where the kernel is asked for `fifo` or `rr`; without meaning otherwise.
+        attr "priority" priority: crate::scalar::Within<0, 99>,
     }
 }
 
@@ -97,8 +97,8 @@ element! {
         attr "iothreads" iothreads: CpuSet,
         /// The manner.
         attr "scheduler" scheduler: Scheduler,
-        /// The priority, 1 to 99.
-        attr "priority" priority: crate::scalar::Within<1, 99>,
+        /// The priority, 1 to 99 where the kernel is asked for `fifo` or `rr`; without meaning otherwise.
+        attr "priority" priority: crate::scalar::Within<0, 99>,
     }
 }
 
@@ -107,8 +107,8 @@ element! {
     pub struct EmulatorSched must ["scheduler"] {
         /// The manner.
         attr "scheduler" scheduler: Scheduler,
-        /// The priority, 1 to 99.
-        attr "priority" priority: crate::scalar::Within<1, 99>,
+        /// The priority, 1 to 99 where the kernel is asked for `fifo` or `rr`; without meaning otherwise.
+        attr "priority" priority: crate::scalar::Within<0, 99>,
     }
 }
 

@@ -72,7 +72,7 @@ element! {
     pub struct NwFilter must ["name"] {
         /// The filter's name.
         attr "name" name: Name,
-        /// The chain it adds to: a known one (`root`, `mac`, `vlan`, `stp`, `arp`, `rarp`, `ipv4`, `ipv6`) or a name that begins with one and `-`; root where not stated.
+        /// The chain it adds to: a known one (`root`, `mac`, `vlan`, `stp`, `arp`, `rarp`, `ipv4`, `ipv6`) or a name that begins with one, such as `ipv4-web`; root where not stated.
         attr "chain" chain: Chain,
         /// The chain's priority, -1000 to 1000.
         attr "priority" priority: Priority,
@@ -163,23 +163,22 @@ impl Chain {
 }
 
 fn known_chain(name: &str) -> Option<(&'static str, i64)> {
-    CHAINS.iter().copied().find(|(known, _)| {
-        name == *known
-            || *known != "root"
-                && name
-                    .strip_prefix(known)
-                    .is_some_and(|rest| rest.starts_with('-') && rest.len() > 1)
-    })
+    CHAINS
+        .iter()
+        .copied()
+        .find(|(known, _)| name == *known || *known != "root" && name.starts_with(known))
 }
 
 impl crate::scalar::Scalar for Chain {
     const INFO: crate::scalar::ScalarInfo = crate::scalar::ScalarInfo::new(
-        "root, mac, stp, vlan, arp, rarp, ipv4, ipv6, or a name that begins with one of these (not root) and `-`",
+        "root, or a name of at most 12 letters, digits and _ - . : that begins with mac, stp, vlan, arp, rarp, ipv4 or ipv6",
         crate::scalar::Form::Text,
-    ).matching("^[a-zA-Z0-9_.:-]+$");
+    ).matching("^(root|(mac|stp|vlan|arp|rarp|ipv4|ipv6)[a-zA-Z0-9_.:-]{0,9})$");
 
     fn parse(text: &str) -> Result<Self, String> {
-        let sound = text.len() <= 64
+        /// What a chain's name leaves of ebtables' own beside an interface's.
+        const MOST: usize = 12;
+        let sound = text.len() <= MOST
             && text
                 .chars()
                 .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':'));

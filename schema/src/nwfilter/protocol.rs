@@ -5,7 +5,7 @@
 
 use super::value::{
     ArpOpcodes, Bits, Comment, ConnStates, EtherTypes, IpMask, IpProtocols, IpSetFlags, IpSetName,
-    Mac, Named, TcpFlags, Var,
+    Mac, Named, TcpFlags, Var, VlanTypes,
 };
 use crate::scalar::{MacAddr, YesNo};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -193,7 +193,7 @@ ethernet! {
         /// The VLAN's number, 0 to 4095.
         attr "vlanid" vlanid: VlanId,
         /// The protocol inside.
-        attr "encap-protocol" encap_protocol: Var<Named<EtherTypes>>,
+        attr "encap-protocol" encap_protocol: Var<Named<VlanTypes>>,
     }
 }
 

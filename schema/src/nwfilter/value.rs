@@ -291,6 +291,16 @@ impl Names for EtherTypes {
     const EXPECTS: &'static str = "arp, rarp, ipv4, ipv6, vlan, or a number from 0x600 to 0xffff";
 }
 
+/// Protocols inside of a VLAN's frames, where numbers below Ethernet's own are taken too.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VlanTypes;
+
+impl Names for VlanTypes {
+    const NAMES: &'static [(&'static str, u16)] = EtherTypes::NAMES;
+    const RANGE: (u16, u16) = (0x3c, 0xffff);
+    const EXPECTS: &'static str = "arp, rarp, ipv4, ipv6, vlan, or a number from 0x3c to 0xffff";
+}
+
 /// Protocols above IP.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IpProtocols;

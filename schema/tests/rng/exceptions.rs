@@ -134,11 +134,6 @@ pub const EXCEPTIONS: &[Exception] = &[
         "it is read beside the format, where the grammar of other pools has it",
     ),
     except(
-        "filter/@chain",
-        "begins with one of these",
-        "a chain's own name follows the known one and `-`, as documented",
-    ),
-    except(
         "filter…",
         "is not a variable",
         "a variable's name follows the `$` at once",
@@ -151,6 +146,11 @@ pub const EXCEPTIONS: &[Exception] = &[
         "filter…",
         "is not between 1536 and 65535",
         "numbers below 0x600 are lengths, as documented",
+    ),
+    except(
+        "…/vlan/@encap-protocol",
+        "is not between 60 and 65535",
+        "numbers below 0x3c are refused by libvirt, as documented",
     ),
     except(
         "domainsnapshot/creationTime",

@@ -18,7 +18,7 @@ use vireo_schema::{Located, Source, Stated};
 
 use crate::compile::filter::ir::Filter;
 use crate::inventory::HostFacts;
-use crate::object::ObjectId;
+use crate::object::{Kind, ObjectId};
 use crate::plan::step::{Location, Refusal};
 
 use super::network::Network;
@@ -35,8 +35,35 @@ pub struct Surroundings {
     pub volumes: BTreeMap<String, Volume>,
     /// Packet filters by name.
     pub filters: BTreeMap<String, Filter>,
+    /// What is defined and cannot be had, as it is refused or claimed by two files: where, by kind and name.
+    pub refused: BTreeMap<(Kind, String), String>,
     /// The host.
     pub facts: HostFacts,
+}
+
+impl Surroundings {
+    /// Why a reference stands for nothing, and what to do about it: the object is defined nowhere, or has a problem of its own.
+    pub(crate) fn lack<'a>(
+        &self,
+        kind: Kind,
+        name: &str,
+        known: impl Iterator<Item = &'a String>,
+    ) -> (String, String) {
+        let word = match kind {
+            Kind::NwFilter => "packet filter",
+            other => other.as_str(),
+        };
+        match self.refused.get(&(kind, name.to_owned())) {
+            Some(place) => (
+                format!("{word} {name} has a problem of its own"),
+                format!("mend it first, at {place}"),
+            ),
+            None => (
+                format!("there is no {word} {name}"),
+                crate::desired::nearest(name, known),
+            ),
+        }
+    }
 }
 
 /// One definition at work.

@@ -100,13 +100,8 @@ fn complete(
         return None;
     };
     let Some(pool) = around.pools.get(&pool) else {
-        let known = crate::desired::nearest(&pool, around.pools.keys());
-        at.refuse(
-            "unknown-reference",
-            "@vireo:pool",
-            format!("there is no pool {pool}"),
-            known,
-        );
+        let (message, help) = around.lack(crate::object::Kind::Pool, &pool, around.pools.keys());
+        at.refuse("unknown-reference", "@vireo:pool", message, help);
         return None;
     };
     if name.contains('/') || name == "." || name == ".." || name.starts_with('.') {

@@ -10,7 +10,7 @@ use vireo_schema::domain::disk::{
 use super::super::storage::is_plain;
 use super::super::{Resolving, Surroundings};
 use super::{address, limits, nth};
-use crate::desired::nearest;
+use crate::object::Kind;
 use crate::resolve::domain::Disk;
 use crate::resolve::storage::ImageFormat;
 
@@ -197,11 +197,11 @@ fn image(
             };
             let name = format!("{pool}/{name}");
             let Some(volume) = around.volumes.get(&name) else {
-                let help = nearest(&name, around.volumes.keys());
+                let (message, help) = around.lack(Kind::Volume, &name, around.volumes.keys());
                 at.refuse(
                     "unknown-reference",
                     &format!("{path}/source"),
-                    format!("there is no volume {name}"),
+                    message,
                     help,
                 );
                 return None;

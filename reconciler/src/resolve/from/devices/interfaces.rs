@@ -10,7 +10,7 @@ use super::super::network::is_link_name;
 use super::super::{Resolving, Surroundings};
 use super::{address, nth};
 use crate::compile::filter::lower;
-use crate::desired::nearest;
+use crate::object::Kind;
 use crate::resolve::derived_link;
 use crate::resolve::domain::{Bandwidth, FilterRef, Interface, InterfaceSource, Rate};
 
@@ -94,11 +94,11 @@ fn source(
                 .and_then(|source| source.network.clone())
                 .unwrap_or_default();
             let Some(network) = around.networks.get(&name) else {
-                let help = nearest(&name, around.networks.keys());
+                let (message, help) = around.lack(Kind::Network, &name, around.networks.keys());
                 at.refuse(
                     "unknown-reference",
                     &format!("{path}/source/@network"),
-                    format!("there is no network {name}"),
+                    message,
                     help,
                 );
                 return None;
@@ -151,11 +151,11 @@ fn filter(
         .map(ToString::to_string)
         .unwrap_or_default();
     if !around.filters.contains_key(&name) {
-        let help = nearest(&name, around.filters.keys());
+        let (message, help) = around.lack(Kind::NwFilter, &name, around.filters.keys());
         at.refuse(
             "unknown-reference",
             &format!("{path}/filterref/@filter"),
-            format!("there is no packet filter {name}"),
+            message,
             help,
         );
         return None;
