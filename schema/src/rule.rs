@@ -272,6 +272,7 @@ rules! {
     HostdevSgio = "hostdev-sgio": "Commands are filtered or handed through for a device that is not SCSI.", "<hostdev mode='subsystem' type='scsi_host' sgio='filtered'><source protocol='vhost' wwpn='naa.5123456789abcde0'/></hostdev>";
     HostdevModel = "hostdev-model": "A mediated device has no model, or one that is there already.", "<hostdev mode='subsystem' type='mdev'><source><address uuid='86891d0f-b6bb-49f8-a013-bae443c08d82'/></source></hostdev>";
     HostdevDisplay = "hostdev-display": "A mediated device has a display that it cannot have, or that nothing shows.", "<hostdev mode='subsystem' type='mdev' model='vfio-pci' display='on'><source><address uuid='86891d0f-b6bb-49f8-a013-bae443c08d82'/></source></hostdev>";
+    HostdevOption = "hostdev-option": "A device of the host's says what its type does not have.", "<hostdev mode='subsystem' type='pci'><source startupPolicy='optional'><address domain='0' bus='6' slot='2' function='0'/></source></hostdev>";
     // Domains: other devices.
     ChardevPath = "chardev-path": "A character device lacks a path.", "<serial type='unix'/>";
     ChardevTcp = "chardev-tcp": "A TCP connection lacks its host or port.", "<serial type='tcp'><source mode='connect' host='127.0.0.1'/></serial>";

@@ -11,7 +11,7 @@ use crate::domain::hostdev::HostdevType;
 use crate::domain::{Devices, Domain};
 use crate::rule::Rule;
 use crate::scalar::Number;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Every rule on places.
 pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
@@ -212,7 +212,7 @@ fn drives(devices: &Devices, r: &mut Report<'_>) {
         let path = format!("devices/disk[{}]/address", i + 1);
         (path, bus_of(disk), disk.address.as_ref())
     });
-    let simple: Vec<u64> = devices
+    let simple: HashSet<u64> = devices
         .controllers
         .iter()
         .filter(|controller| {

@@ -61,6 +61,14 @@ pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
     }
     for (i, d) in devices.redirdevs.iter().enumerate() {
         let path = format!("devices/redirdev[{}]", i + 1);
+        if d.kind.is_none() {
+            r.add(
+                Rule::Missing,
+                &path,
+                "it is not said where the device comes from: <redirdev> needs `type`",
+                Some("take type='spicevmc' or type='tcp'"),
+            );
+        }
         guest.ends(d.kind, &d.sources, &path, true, r);
     }
     smartcards(&guest, devices, r);

@@ -32,6 +32,15 @@ pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
             );
         }
         model(controller, &path, r);
+        for (name, number) in [("ports", controller.ports), ("vectors", controller.vectors)] {
+            if number.is_some_and(|number| number < 0) {
+                r.report(
+                    Rule::BadValue,
+                    &format!("{path}/@{name}"),
+                    format!("`{name}` is a number from 0"),
+                );
+            }
+        }
         if controller.kind == Some(ControllerType::Pci) {
             pci(domain, controller, &path, r);
             numbers(controller, &path, r);

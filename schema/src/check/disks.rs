@@ -122,6 +122,7 @@ fn source(disk: &Disk, path: &str, r: &mut Report<'_>) {
                     | NetworkProtocol::Ftps
                     | NetworkProtocol::Tftp
                     | NetworkProtocol::Ssh
+                    | NetworkProtocol::Vxhs
             )
         )
     {

@@ -27,16 +27,21 @@ pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
     for (i, hostdev) in devices.hostdevs.iter().enumerate() {
         let path = format!("devices/hostdev[{}]", i + 1);
         if hostdev.mode == Some(HostdevMode::Capabilities) {
-            if qemu {
-                r.report(
-                    Rule::HostdevType,
-                    &format!("{path}/@mode"),
-                    "capabilities of the host's are handed to containers only",
-                );
-            }
+            capability(hostdev, qemu, &path, r);
             continue;
         }
         source(hostdev, &path, r);
+        let filtered = hostdev
+            .source
+            .as_ref()
+            .is_some_and(|source| source.write_filtering.is_some());
+        if qemu && filtered {
+            r.report(
+                Rule::HostdevOption,
+                &format!("{path}/source/@writeFiltering"),
+                "writes to the device's configuration are filtered with Xen only",
+            );
+        }
         place(hostdev, &path, r);
         options(hostdev, &path, r);
         if hostdev.kind == Some(HostdevType::Mdev) {
@@ -164,6 +169,11 @@ fn source(hostdev: &Hostdev, path: &str, r: &mut Report<'_>) {
     let address = source.address.as_ref();
     match hostdev.kind {
         None => r.report(Rule::HostdevType, path, "the device has no type"),
+        Some(HostdevType::Storage | HostdevType::Misc | HostdevType::Net) => r.report(
+            Rule::HostdevType,
+            &format!("{path}/@type"),
+            "such a device is handed to containers, with mode='capabilities'",
+        ),
         Some(HostdevType::Pci) if address.is_none() => r.report(
             Rule::HostdevSource,
             &at,
@@ -196,6 +206,38 @@ fn source(hostdev: &Hostdev, path: &str, r: &mut Report<'_>) {
             }
         }
         _ => {}
+    }
+}
+
+/// What containers are handed: a block or character device, or an interface, by its name.
+fn capability(hostdev: &Hostdev, qemu: bool, path: &str, r: &mut Report<'_>) {
+    if qemu {
+        r.report(
+            Rule::HostdevType,
+            &format!("{path}/@mode"),
+            "capabilities of the host's are handed to containers only",
+        );
+    }
+    let source = hostdev.source.as_ref();
+    let (name, stated) = match hostdev.kind {
+        Some(HostdevType::Storage) => ("block", source.is_some_and(|s| s.block.is_some())),
+        Some(HostdevType::Misc) => ("char", source.is_some_and(|s| s.char.is_some())),
+        Some(HostdevType::Net) => ("interface", source.is_some_and(|s| s.interface.is_some())),
+        _ => {
+            r.report(
+                Rule::HostdevType,
+                &format!("{path}/@type"),
+                "with mode='capabilities' the type is storage, misc or net",
+            );
+            return;
+        }
+    };
+    if !stated {
+        r.report(
+            Rule::HostdevSource,
+            &format!("{path}/source"),
+            format!("the device needs a source with <{name}>"),
+        );
     }
 }
 
@@ -310,6 +352,33 @@ fn options(hostdev: &Hostdev, path: &str, r: &mut Report<'_>) {
             &format!("{path}/@rawio"),
             "raw commands are handed through for SCSI devices only",
         );
+    }
+    let source = hostdev.source.as_ref();
+    if source.is_some_and(|source| source.startup_policy.is_some())
+        && kind != Some(HostdevType::Usb)
+    {
+        r.report(
+            Rule::HostdevOption,
+            &format!("{path}/source/@startupPolicy"),
+            "only a USB device may be missing when the guest starts",
+        );
+    }
+    let modelled = matches!(kind, Some(HostdevType::Mdev | HostdevType::ScsiHost) | None);
+    for (name, stated, taken) in [
+        ("model", hostdev.model.is_some(), modelled),
+        (
+            "display",
+            hostdev.display.is_some(),
+            kind == Some(HostdevType::Mdev),
+        ),
+    ] {
+        if stated && !taken {
+            r.report(
+                Rule::HostdevOption,
+                &format!("{path}/@{name}"),
+                format!("`{name}` is of mediated devices"),
+            );
+        }
     }
     let vfio = matches!(
         hostdev.model,
