@@ -1,0 +1,250 @@
+//! Debian's own kernels, and a Debian installed on a disk, through a guest's whole life: with 1, 2 and 4 processors it comes to the network, boots again when it asks
+//! and when it is told to, and shuts down. What its kernel warns of is held against what the same kernel warns of under QEMU.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use vireo_tests::lab::runner::Scenario;
+use vireo_tests::lab::{Failure, Guest, Lab, Outcome, ensure, eventually, kernel, run as program};
+
+pub const SCENARIO: Scenario = Scenario {
+    name: "debian",
+    about: "Debian's kernels, and a Debian disk with systemd, on 1, 2 and 4 processors",
+    time_limit: Duration::from_secs(3300),
+    run,
+};
+
+/// How long an emulated guest may take to answer on the network.
+const PATIENCE: Duration = Duration::from_secs(420);
+const ADDRESS: &str = "10.73.0.10";
+const MAC: &str = "52:54:00:73:00:10";
+const NETWORK: &str = "network: lab\nforward: {mode: nat}\nips:\n  - address: 10.73.0.1\n    prefix: 24\n    dhcp:\n      \
+                       ranges: [{start: 10.73.0.10, end: 10.73.0.99}]\n      hosts: [{mac: '52:54:00:73:00:10', ip: 10.73.0.10}]\n";
+
+/// What is booted.
+#[derive(Clone, Copy)]
+struct Install {
+    name: &'static str,
+    memory: &'static str,
+    boot: Boot,
+    /// Makes the guest boot again, from inside.
+    reboot: &'static str,
+}
+
+#[derive(Clone, Copy)]
+enum Boot {
+    /// A kernel and an initrd of the host's, with this ending.
+    Files(&'static str),
+    /// What the disk's own configuration names.
+    Disk,
+}
+
+const INSTALLS: [Install; 3] = [
+    Install {
+        name: "cloud",
+        memory: "192 MiB",
+        boot: Boot::Files(""),
+        reboot: "(sleep 1; reboot -f) >/dev/null 2>&1 &",
+    },
+    Install {
+        name: "generic",
+        memory: "256 MiB",
+        boot: Boot::Files("-full"),
+        reboot: "(sleep 1; reboot -f) >/dev/null 2>&1 &",
+    },
+    Install {
+        name: "debian",
+        memory: "512 MiB",
+        boot: Boot::Disk,
+        reboot: "systemctl --no-block reboot",
+    },
+];
+
+fn run(host: &Lab) -> Outcome {
+    host.write("lab.yaml", NETWORK)?;
+    for install in INSTALLS {
+        let guest = host.guest(install.name, ADDRESS);
+        let mut warned = BTreeSet::new();
+        for cpus in [1, 2, 4] {
+            warned.extend(life(host, &install, &guest, cpus)?);
+        }
+        let known = host.step(
+            &format!("{}: what its kernel warns of under QEMU", install.name),
+            || {
+                define(host, &install, 2, "running", "qemu")?;
+                host.vireo("apply --yes")?.exits(0)?;
+                guest.comes_up(PATIENCE)?;
+                warnings(&guest)
+            },
+        )?;
+        stop(host, &install, 2, "qemu")?;
+        let news: Vec<_> = warned.difference(&known).collect();
+        ensure(news.is_empty(), || {
+            format!(
+                "{}: under vireo-vmm, and not under QEMU, its kernel says {news:#?}",
+                install.name
+            )
+        })?;
+        host.say(&format!(
+            "         {}: {} warnings, each also under QEMU, which has {}",
+            install.name,
+            warned.len(),
+            known.len()
+        ));
+    }
+    Ok(())
+}
+
+/// One guest from its first start to its end; the warnings of its kernel.
+fn life(host: &Lab, install: &Install, guest: &Guest, cpus: u32) -> Outcome<BTreeSet<String>> {
+    let name = install.name;
+    define(host, install, cpus, "running", "builtin")?;
+    host.step(
+        &format!("{name}, {cpus} vcpus: it comes to the network"),
+        || {
+            host.vireo("apply --yes")?.exits(0)?;
+            guest.comes_up(PATIENCE)
+        },
+    )?;
+    let warned = host.step("it has its processors, and all of it is up", || {
+        let count = guest.run("nproc")?.1;
+        ensure(count.trim() == cpus.to_string(), || {
+            format!("it has {count} processors")
+        })?;
+        if matches!(install.boot, Boot::Disk) {
+            eventually(PATIENCE, "systemd is done", || {
+                let state = guest
+                    .run("systemctl is-system-running; systemctl --failed")?
+                    .1;
+                ensure(state.starts_with("running"), || state.clone())
+            })?;
+        }
+        warnings(guest)
+    })?;
+    host.step("it boots again when it asks", || {
+        boots_again(guest, || guest.run(install.reboot).map(drop))
+    })?;
+    host.step("it boots again when it is told to", || {
+        boots_again(guest, || {
+            host.vireo(&format!("restart {name}"))?.exits(0).map(drop)
+        })
+    })?;
+    stop(host, install, cpus, "builtin")?;
+    Ok(warned)
+}
+
+fn boots_again(guest: &Guest, told: impl FnOnce() -> Outcome) -> Outcome {
+    let before = guest.who()?.boot;
+    told()?;
+    eventually(PATIENCE, "it answers after another boot", || {
+        let now = guest.who()?.boot;
+        ensure(now != before, || "it has not booted again".into())
+    })?;
+    Ok(())
+}
+
+/// Asks it to shut down, which it does by itself.
+fn stop(host: &Lab, install: &Install, cpus: u32, driver: &str) -> Outcome {
+    host.step(
+        &format!("it shuts down when it is asked ({driver})"),
+        || {
+            define(host, install, cpus, "stopped", driver)?;
+            host.vireo("apply --yes")?
+                .exits(0)?
+                .does_not_say("forced")?;
+            for monitor in ["vireo-vmm", "qemu-system-x86_64"] {
+                let left = kernel::processes(monitor)?;
+                ensure(left.is_empty(), || format!("{left:?} still run"))?;
+            }
+            host.remove("guest.yaml")?;
+            host.vireo("apply --yes")?.exits(0)
+        },
+    )?;
+    Ok(())
+}
+
+fn define(host: &Lab, install: &Install, cpus: u32, state: &str, driver: &str) -> Outcome {
+    let boot = match install.boot {
+        // What a disk boots is the builtin driver's to find; under QEMU the same kernel is named.
+        Boot::Disk if driver == "builtin" => {
+            format!("disks: [{{file: {}}}]", disk(host)?.display())
+        }
+        Boot::Disk => {
+            let boot = host.path("boot");
+            format!(
+                "kernel: {0}/debian-vmlinuz\ninitrd: {0}/debian-initrd\ncmdline: root=LABEL=root ro console=ttyS0\ndisks: [{{file: {1}}}]",
+                boot.display(),
+                disk(host)?.display()
+            )
+        }
+        Boot::Files(ending) => format!(
+            "kernel: {0}/vmlinuz{ending}\ninitrd: {0}/initrd{ending}\ncmdline: console=ttyS0 vireo.name={1} vireo.shell",
+            host.path("boot").display(),
+            install.name
+        ),
+    };
+    host.write(
+        "guest.yaml",
+        &format!(
+            "domain: {}\nmemory: {}\nvcpu: {cpus}\n{boot}\ninterfaces: [{{network: lab, mac: '{MAC}'}}]\n\
+             policy: {{state: {state}, driver: {driver}, shutdown-timeout: 300}}\n",
+            install.name, install.memory
+        ),
+    )
+}
+
+/// The installed disk under a layer of its own, which takes what the guest writes.
+fn disk(host: &Lab) -> Outcome<PathBuf> {
+    let layer = host.path("images/debian.qcow2");
+    if layer.exists() {
+        return Ok(layer);
+    }
+    let lab = std::env::var_os("VIREO_LAB_DIR").map(PathBuf::from);
+    let lab =
+        lab.unwrap_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/lab")));
+    let installed = lab.join("debian/disk.raw").canonicalize().map_err(|_| {
+        Failure::new("there is no installed Debian: run tests/lab/build-debian, outside the lab")
+    })?;
+    for file in ["vmlinuz", "initrd"] {
+        std::fs::copy(
+            lab.join("debian").join(file),
+            host.path(&format!("boot/debian-{file}")),
+        )?;
+    }
+    let (installed, layer_text) = (installed.display().to_string(), layer.display().to_string());
+    let words = [
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-F",
+        "raw",
+        "-b",
+        &installed,
+        &layer_text,
+    ];
+    program("qemu-img", words)?.exits(0)?;
+    Ok(layer)
+}
+
+/// What the kernel's log has at warning or worse, numbers left out.
+fn warnings(guest: &Guest) -> Outcome<BTreeSet<String>> {
+    // Busybox's dmesg has no --level: <4> and less, as the kernel writes them.
+    let (_, log) = guest.run("dmesg -r")?;
+    let lines = log.lines().filter_map(|line| {
+        let (level, text) = line.strip_prefix('<')?.split_once('>')?;
+        let level: u32 = level.parse().ok()?;
+        let text = text.split_once("] ").map_or(text, |(_, text)| text);
+        (level % 8 <= 4).then(|| without_numbers(text))
+    });
+    Ok(lines.collect())
+}
+
+fn without_numbers(text: &str) -> String {
+    let words = text.split(' ').map(|word| {
+        let is_number = word.chars().any(|c| c.is_ascii_digit());
+        if is_number { "#" } else { word }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
