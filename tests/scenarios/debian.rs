@@ -200,17 +200,12 @@ fn disk(host: &Lab) -> Outcome<PathBuf> {
     if layer.exists() {
         return Ok(layer);
     }
-    let lab = std::env::var_os("VIREO_LAB_DIR").map(PathBuf::from);
-    let lab =
-        lab.unwrap_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/lab")));
-    let installed = lab.join("debian/disk.raw").canonicalize().map_err(|_| {
+    let made = host.images().join("debian");
+    let installed = made.join("disk.raw").canonicalize().map_err(|_| {
         Failure::new("there is no installed Debian: run tests/lab/build-debian, outside the lab")
     })?;
     for file in ["vmlinuz", "initrd"] {
-        std::fs::copy(
-            lab.join("debian").join(file),
-            host.path(&format!("boot/debian-{file}")),
-        )?;
+        std::fs::copy(made.join(file), host.path(&format!("boot/debian-{file}")))?;
     }
     let (installed, layer_text) = (installed.display().to_string(), layer.display().to_string());
     let words = [

@@ -245,10 +245,10 @@ fn bandwidth(host: &Lab, cast: &Cast, web: &Guest) -> Outcome {
     })
 }
 
-/// Measures until the rate is within 20% of the limit, three times at most: what else a machine does can only make a transfer slower, so one above the limit fails at once.
+/// Measures until the rate is within 20% of the limit, six times at most: what else a machine does can only make a transfer slower, so one above the limit fails at once.
 fn within(host: &Lab, what: &str, measure: impl Fn() -> Outcome<f64>) -> Outcome {
     let mut rate = 0.0;
-    for _ in 0..3 {
+    for _ in 0..6 {
         rate = measure()?;
         host.say(&format!("         {what} {rate:.0} KiB/s of {RATE:.0}"));
         ensure(rate / RATE <= 1.2, || {
@@ -259,7 +259,7 @@ fn within(host: &Lab, what: &str, measure: impl Fn() -> Outcome<f64>) -> Outcome
         }
     }
     Err(Failure::new(format!(
-        "web {what} {rate:.0} KiB/s, limit {RATE:.0}, and not more in three tries"
+        "web {what} {rate:.0} KiB/s, limit {RATE:.0}, and not more in six tries"
     )))
 }
 

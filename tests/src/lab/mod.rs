@@ -33,6 +33,7 @@ pub const ROOT: &str = "/srv/vireo-lab";
 /// A host of its own, empty at first.
 pub struct Lab {
     vireo: PathBuf,
+    images: PathBuf,
     step_started: RefCell<Instant>,
 }
 
@@ -69,6 +70,7 @@ impl Lab {
         }
         Ok(Self {
             vireo: binaries.join("vireo"),
+            images,
             step_started: RefCell::new(Instant::now()),
         })
     }
@@ -76,6 +78,11 @@ impl Lab {
     /// A path under the scenario's own directory.
     pub fn path(&self, relative: &str) -> PathBuf {
         Path::new(ROOT).join(relative)
+    }
+
+    /// Where the machine has what `tests/lab/build-*` made for guests to boot.
+    pub fn images(&self) -> &Path {
+        &self.images
     }
 
     /// Does one step of the story and prints it with the time it took.
