@@ -42,6 +42,12 @@ enum Boot {
 
 const INSTALLS: [Install; 3] = [
     Install {
+        name: "debian",
+        memory: "512 MiB",
+        boot: Boot::Disk,
+        reboot: "systemctl --no-block reboot",
+    },
+    Install {
         name: "cloud",
         memory: "192 MiB",
         boot: Boot::Files(""),
@@ -52,12 +58,6 @@ const INSTALLS: [Install; 3] = [
         memory: "256 MiB",
         boot: Boot::Files("-full"),
         reboot: "(sleep 1; reboot -f) >/dev/null 2>&1 &",
-    },
-    Install {
-        name: "debian",
-        memory: "512 MiB",
-        boot: Boot::Disk,
-        reboot: "systemctl --no-block reboot",
     },
 ];
 
@@ -127,7 +127,9 @@ fn life(host: &Lab, install: &Install, guest: &Guest, cpus: u32) -> Outcome<BTre
     })?;
     host.step("it boots again when it is told to", || {
         boots_again(guest, || {
-            host.vireo(&format!("restart {name}"))?.exits(0).map(drop)
+            host.vireo(&format!("restart --yes {name}"))?
+                .exits(0)
+                .map(drop)
         })
     })?;
     stop(host, install, cpus, "builtin")?;
@@ -168,12 +170,15 @@ fn define(host: &Lab, install: &Install, cpus: u32, state: &str, driver: &str) -
     let boot = match install.boot {
         // What a disk boots is the builtin driver's to find; under QEMU the same kernel is named.
         Boot::Disk if driver == "builtin" => {
-            format!("disks: [{{file: {}}}]", disk(host)?.display())
+            format!(
+                "disks: [{{file: {}, format: qcow2}}]",
+                disk(host)?.display()
+            )
         }
         Boot::Disk => {
             let boot = host.path("boot");
             format!(
-                "kernel: {0}/debian-vmlinuz\ninitrd: {0}/debian-initrd\ncmdline: root=LABEL=root ro console=ttyS0\ndisks: [{{file: {1}}}]",
+                "kernel: {0}/debian-vmlinuz\ninitrd: {0}/debian-initrd\ncmdline: root=LABEL=root ro console=ttyS0\ndisks: [{{file: {1}, format: qcow2}}]",
                 boot.display(),
                 disk(host)?.display()
             )

@@ -118,7 +118,11 @@ fn foreign(window: &Window, head: &[u8]) -> Option<&'static str> {
         let bytes = bytes.get_mut(..mark.len());
         bytes.is_some_and(|bytes| window.read(at, bytes).is_ok() && bytes == mark)
     };
-    let marks: [(&str, bool); 10] = [
+    let marks: [(&str, bool); 11] = [
+        (
+            "a qcow2 image while its definition says raw",
+            has(0, b"QFI\xfb"),
+        ),
         ("XFS", has(0, b"XFSB")),
         ("LUKS", has(0, b"LUKS\xba\xbe")),
         ("LVM", has(512, b"LABELONE")),

@@ -231,6 +231,17 @@ fn what_is_looked_for_and_what_was_found_is_told() {
 }
 
 #[test]
+fn an_image_that_is_taken_for_a_raw_one_is_told() {
+    let mut image = vec![0; 8192];
+    image[..4].copy_from_slice(b"QFI\xfb");
+    let found = booted(&spec(image)).unwrap_err();
+    assert!(
+        found.contains("the disk has a qcow2 image while its definition says raw, which is not"),
+        "{found}"
+    );
+}
+
+#[test]
 fn a_file_that_the_entry_names_and_that_is_not_there_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().join("root");
