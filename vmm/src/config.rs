@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::layout;
 
 mod check;
+mod clock;
 mod cpu;
 mod disk;
 mod guards;
@@ -37,6 +38,7 @@ mod port;
 mod smbios;
 mod vsock;
 
+pub use clock::{Clock, ClockBasis, ClockOffset, LostTicks};
 pub use cpu::{Cpu, CpuFeature, CpuMode, FeaturePolicy, Topology};
 pub use disk::{Cache, DetectZeroes, Discard, Disk, DiskFormat};
 pub use guards::{Panic, PanicModel, Watchdog, WatchdogAction};
@@ -317,26 +319,6 @@ impl Then {
     fn restart() -> Self {
         Self::Restart
     }
-}
-
-/// The guest's clock.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Clock {
-    /// What the battery-backed clock shows.
-    #[serde(default)]
-    pub offset: ClockOffset,
-}
-
-/// What the battery-backed clock shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ClockOffset {
-    /// Coordinated universal time.
-    #[default]
-    Utc,
-    /// The host's local time.
-    Localtime,
 }
 
 /// Why a configuration was refused.

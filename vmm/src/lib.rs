@@ -3,6 +3,7 @@
 pub mod acpi;
 pub mod boot;
 pub mod bus;
+pub mod clock;
 pub mod config;
 pub mod console;
 pub mod control;

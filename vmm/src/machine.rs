@@ -16,13 +16,14 @@ mod plug;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use kvm_ioctls::{Cap, Kvm, VmFd};
+use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
 use thiserror::Error;
 use vm_memory::GuestMemoryMmap;
 
 use crate::acpi::{self, AcpiError};
 use crate::boot::{self, BootError, Images};
 use crate::bus::{Bus, BusError, SharedDevice, lock};
+use crate::clock::Origin;
 use crate::config::{self, Bytes, Guest, Limits, LinkState};
 use crate::console::Console;
 use crate::control::wire::{BalloonStats, DiskStats};
@@ -108,6 +109,16 @@ pub enum MachineError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// The host cannot make the time stamp counter go so fast.
+    #[error("this host's kvm cannot give the guest a time stamp counter of {wanted} kHz: its own has {own} kHz{}", if *.scales { "" } else { ", and its processor does not scale it" })]
+    Tsc {
+        /// What was wanted.
+        wanted: u32,
+        /// The host's.
+        own: u32,
+        /// The host's processor can scale it.
+        scales: bool,
+    },
     /// A device of the configuration.
     #[error(transparent)]
     Plug(#[from] PlugError),
@@ -187,6 +198,7 @@ impl Places {
 struct Devices {
     power: Arc<Mutex<PowerManagement>>,
     serial: Arc<Mutex<Com1>>,
+    rtc: Arc<Mutex<Rtc>>,
     plugged: plug::Plugged,
 }
 
@@ -197,6 +209,7 @@ impl Machine {
         console: &Console,
         notifier: &Notifier,
         sandbox: &Sandbox,
+        clock: Origin,
     ) -> Result<Self, MachineError> {
         let kvm = open_kvm(guest.vcpus.count)?;
         let memory = memory::map(&guest.memory)?;
@@ -206,7 +219,7 @@ impl Machine {
         );
         // Before the chips: they leave the kernel in the middle of something that the memory would have to wait for, for milliseconds.
         memory::register(&vm, &memory)?;
-        let chips = Chips::create(&vm)?;
+        let chips = Chips::create(&vm, guest.clock.pit)?;
 
         let ports = Arc::new(Bus::new());
         let mmio = Arc::new(Bus::new());
@@ -223,10 +236,11 @@ impl Machine {
             Box::new(console.sink()),
             console.wanted(),
         ));
+        let rtc = shared(Rtc::new(clock, notifier.clone()));
         let fixed: [(_, SharedDevice); 4] = [
             (pm::PORTS, power.clone()),
             (layout::PORT_COM1, serial.clone()),
-            (layout::PORT_RTC, shared(Rtc::new(guest.clock.offset))),
+            (layout::PORT_RTC, rtc.clone()),
             (layout::PORT_I8042, shared(I8042::new(notifier.clone()))),
         ];
         for (range, device) in fixed {
@@ -256,6 +270,9 @@ impl Machine {
             let fd = vm
                 .create_vcpu(processors.apic_id(id).into())
                 .map_err(MachineError::kvm("make a vcpu"))?;
+            if let Some(wanted) = guest.clock.tsc_khz {
+                set_tsc(&kvm, &fd, wanted)?;
+            }
             let features = processors.table(id);
             let features = kvm_bindings::CpuId::from_entries(&features)
                 .map_err(|_| MachineError::Lacks("room for the vcpu's features"))?;
@@ -275,6 +292,7 @@ impl Machine {
         let devices = Devices {
             power,
             serial,
+            rtc,
             plugged,
         };
         Ok(Self {
@@ -348,6 +366,7 @@ impl Machine {
         self.devices.plugged.reset();
         lock(&self.devices.power).reset();
         lock(&self.devices.serial).reset();
+        lock(&self.devices.rtc).reset();
         memory::discard(&self.memory, &self.places.memory)?;
         self.chips.reset(&self.vm)?;
         self.load()
@@ -362,6 +381,11 @@ impl Machine {
     /// Presses the power button.
     pub fn press_power_button(&self) {
         lock(&self.devices.power).press_power_button();
+    }
+
+    /// How far the guest's battery-backed clock is ahead of universal time, in seconds.
+    pub fn clock_ahead(&self) -> i64 {
+        lock(&self.devices.rtc).ahead()
     }
 
     /// The serial port, for keystrokes.
@@ -450,11 +474,29 @@ fn processors(kvm: &Kvm, guest: &Guest) -> Result<Processors, MachineError> {
         supported: supported.as_slice().to_vec(),
         deadline: kvm.check_extension(Cap::TscDeadlineTimer),
     };
-    Ok(Processors::new(
-        &host,
-        &guest.cpu,
-        Topology::new(&guest.vcpus),
-    )?)
+    let mut processors = Processors::new(&host, &guest.cpu, Topology::new(&guest.vcpus))?;
+    if !guest.clock.kvmclock {
+        processors.hide_kvmclock();
+    }
+    Ok(processors)
+}
+
+/// Makes a vcpu's time stamp counter count so many kHz. A kernel whose processor cannot scale it would only let it jump after the faster one.
+fn set_tsc(kvm: &Kvm, fd: &VcpuFd, wanted: u32) -> Result<(), MachineError> {
+    /// What clocks of one nominal frequency differ by, in parts of a million.
+    const TOLERANCE: u64 = 250;
+    let own = fd.get_tsc_khz().unwrap_or(0);
+    let scales = kvm.check_extension(Cap::TscControl);
+    let near = u64::from(own.abs_diff(wanted)) * 1_000_000 <= u64::from(own) * TOLERANCE;
+    let refused = MachineError::Tsc {
+        wanted,
+        own,
+        scales,
+    };
+    if !scales && !near {
+        return Err(refused);
+    }
+    fd.set_tsc_khz(wanted).map_err(|_| refused)
 }
 
 /// Asks the kernel to let guests use the tile registers (AMX), which it keeps back because of their size. Hosts without them refuse.

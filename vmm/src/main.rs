@@ -12,6 +12,7 @@ use std::sync::Mutex;
 
 use clap::Parser;
 use thiserror::Error;
+use vireo_vmm::clock::{ClockError, Course};
 use vireo_vmm::config::{ConfigError, Guest};
 use vireo_vmm::console::{Console, ConsoleError, listen};
 use vireo_vmm::control::{ControlError, End, Estate, Journal, Owner, Reason, chain};
@@ -66,6 +67,9 @@ or events (after):
 
   $ echo '{\"id\":1,\"do\":\"status\"}' | socat - /run/web/control
 
+Clock: clock: {offset: utc}, or localtime, timezone (timezone: Europe/Berlin), variable (basis, adjustment in seconds, and a file, keep, for what the guest
+makes of it), absolute (start: seconds since 1970). kvmclock: false hides KVM's own clock, tsc-khz scales the time stamp counter.
+
 Processors: cpu: {mode: custom, model: Haswell-noTSX, features: [{name: pcid, policy: disable}]}; the host's if left out.
 
 Sandbox: once everything is open, each thread has an empty root directory, a network without links, a user of its own (if root
@@ -94,6 +98,8 @@ enum MainError {
     Signals(#[source] io::Error),
     #[error("could not make an event descriptor")]
     Notices(#[source] io::Error),
+    #[error(transparent)]
+    Clock(#[from] ClockError),
     #[error(transparent)]
     Console(#[from] ConsoleError),
     #[error(transparent)]
@@ -166,7 +172,8 @@ fn run(arguments: &Arguments) -> Result<Option<End>, MainError> {
 
 /// The guest's whole life.
 fn live(arguments: &Arguments, guest: &Guest, journal: &mut Journal) -> Result<End, MainError> {
-    // Before any thread is made, so that all of them leave these signals to the owner.
+    // Before any thread is made: a time zone is the whole process's, and all threads leave these signals to the owner.
+    let clock = Course::begin(&guest.clock)?;
     let signals = block_signals().map_err(MainError::Signals)?;
     ignore_signals();
     let listener = listen(&guest.control).map_err(|source| MainError::Listen {
@@ -190,7 +197,7 @@ fn live(arguments: &Arguments, guest: &Guest, journal: &mut Journal) -> Result<E
     } else {
         Sandbox::new(guest)?
     };
-    let mut machine = Machine::build(guest, &console, &notifier, &sandbox)?;
+    let mut machine = Machine::build(guest, &console, &notifier, &sandbox, clock.origin())?;
     sandbox.limit()?;
     machine.start(&sandbox)?;
     let signals_descriptor = signals.as_raw_fd();
@@ -202,6 +209,7 @@ fn live(arguments: &Arguments, guest: &Guest, journal: &mut Journal) -> Result<E
         signals: signals_descriptor,
         layers: sandbox.layers().cloned(),
         core,
+        clock,
     };
     let owner = Owner::new(guest, estate, journal)?;
     sandbox.enter(Role::Owner)?;

@@ -1,4 +1,4 @@
-//! What the machine tells its owner: the guest powered off, asks for a reset, crashed, or cannot go on.
+//! What the machine tells its owner: the guest powered off, asks for a reset, crashed, or cannot go on, or set its clock.
 //!
 //! Devices and vcpus send; the one thread that owns the machine's life receives, woken through an eventfd that it can wait for among others.
 
@@ -18,6 +18,8 @@ pub enum Notice {
     Reset,
     /// The guest did not feed its watchdog in time.
     Watchdog,
+    /// The guest set its battery-backed clock.
+    Clock,
     /// The guest broke down; the text says how.
     Crash(String),
     /// The monitor or the host cannot run the guest any further; the text says why.
@@ -30,6 +32,7 @@ impl fmt::Display for Notice {
             Self::PowerOff => f.write_str("the guest powered off"),
             Self::Reset => f.write_str("the guest asked for a reset"),
             Self::Watchdog => f.write_str("the guest did not feed its watchdog in time"),
+            Self::Clock => f.write_str("the guest set its clock"),
             Self::Crash(how) => write!(f, "the guest crashed: {how}"),
             Self::Failed(why) => write!(f, "the guest cannot go on: {why}"),
         }

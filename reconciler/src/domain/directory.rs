@@ -35,6 +35,8 @@ pub struct GuestDir {
     path: PathBuf,
     /// The guest's core dump: beside the others', where it outlasts the directory.
     core: PathBuf,
+    /// What it made of its clock, likewise.
+    clock: PathBuf,
 }
 
 impl GuestDir {
@@ -43,15 +45,17 @@ impl GuestDir {
         let path = guests.join(guest.to_string());
         Self {
             core: path.join("core"),
+            clock: path.join("clock"),
             path,
         }
     }
 
-    /// The same, with core dumps in a directory for those of all guests: they are as large as the guests' memory, and the runtime directory is in the host's.
+    /// The same, with what outlasts the directory in the state directory. Core dumps are as large as the guests' memory, and the runtime directory is in the host's.
     #[must_use]
-    pub fn with_cores(mut self, cores: &Path) -> Self {
+    pub fn with_state(mut self, state: &Path) -> Self {
         if let Some(guest) = self.path.file_name() {
-            self.core = cores.join(guest);
+            self.core = state.join("cores").join(guest);
+            self.clock = state.join("clocks").join(guest);
         }
         self
     }
@@ -59,6 +63,11 @@ impl GuestDir {
     /// Where the guest's core dump goes, if it is to leave one when it crashes.
     pub fn core(&self) -> &Path {
         &self.core
+    }
+
+    /// What keeps what the guest makes of its clock, if that is variable. It stays when the guest ends, and goes with its definition.
+    pub fn clock(&self) -> &Path {
+        &self.clock
     }
 
     /// The directory itself.

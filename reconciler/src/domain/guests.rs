@@ -66,7 +66,7 @@ const OF_ONE_PROCESS: &[&str] = &[
 #[derive(Debug, Clone)]
 pub struct Guests {
     directory: PathBuf,
-    cores: Option<PathBuf>,
+    state: Option<PathBuf>,
     cgroups: Cgroups,
 }
 
@@ -96,23 +96,23 @@ impl Guests {
     pub fn new(runtime: &Path, cgroups: Cgroups) -> Self {
         Self {
             directory: runtime.join("guests"),
-            cores: None,
+            state: None,
             cgroups,
         }
     }
 
-    /// The same, with core dumps in this directory.
+    /// The same, with what outlasts guests in this state directory.
     #[must_use]
-    pub fn with_cores(mut self, cores: PathBuf) -> Self {
-        self.cores = Some(cores);
+    pub fn with_state(mut self, state: PathBuf) -> Self {
+        self.state = Some(state);
         self
     }
 
     /// A guest's directory, whether it exists or not.
     pub fn dir(&self, guest: Uuid) -> GuestDir {
         let dir = GuestDir::new(&self.directory, guest);
-        match &self.cores {
-            Some(cores) => dir.with_cores(cores),
+        match &self.state {
+            Some(state) => dir.with_state(state),
             None => dir,
         }
     }
@@ -120,6 +120,17 @@ impl Guests {
     /// The path of a guest's serial console, if it has one.
     pub fn console(&self, guest: Uuid) -> Option<PathBuf> {
         Some(self.dir(guest).console()).filter(|path| path.exists())
+    }
+
+    /// Forgets what is kept of a guest from one start to the next. Core dumps stay, for people.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn forget(&self, guest: Uuid) -> io::Result<()> {
+        match std::fs::remove_file(self.dir(guest).clock()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Every guest that was started and not released.

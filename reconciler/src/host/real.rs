@@ -22,6 +22,7 @@ use crate::execute::effect::{Effect, EffectError};
 use crate::inventory::{self, HostFacts, Interest, Inventory};
 use crate::ledger::Ledger;
 use crate::ledger::store::Store;
+use crate::object::Kind;
 use crate::resolve::Driver;
 use crate::resolve::domain::InterfaceSource;
 
@@ -46,8 +47,7 @@ impl RealHost {
         })?;
         Ok(Self {
             store: Store::new(&paths.state),
-            guests: Guests::new(&paths.runtime, cgroups.clone())
-                .with_cores(paths.state.join("cores")),
+            guests: Guests::new(&paths.runtime, cgroups.clone()).with_state(paths.state.clone()),
             facts: OnceCell::new(),
             cgroups,
             paths,
@@ -167,7 +167,16 @@ impl Host for RealHost {
         let runtime = &self.paths.runtime;
         match effect.clone() {
             Effect::Record(entry) => self.store.record(&entry).map_err(ledger),
-            Effect::Forget(object) => self.store.forget(&object).map_err(ledger),
+            Effect::Forget(object) => {
+                if object.kind == Kind::Domain {
+                    self.guests.forget(object.uuid).map_err(|error| {
+                        EffectError::passing(format!(
+                            "cannot forget the clock of {object}: {error}"
+                        ))
+                    })?;
+                }
+                self.store.forget(&object).map_err(ledger)
+            }
 
             Effect::EnsureBridge { bridge, owner } => {
                 net(move |s| links::ensure_bridge(s, &bridge, owner)).await

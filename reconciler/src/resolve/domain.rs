@@ -51,7 +51,7 @@ pub struct Domain {
     /// The balloon's `<address>`.
     #[serde(default)]
     pub balloon_address: Option<Address>,
-    /// The real-time clock's offset.
+    /// What the battery-backed clock shows.
     pub clock: Clock,
     /// What the guest's ends lead to.
     pub events: Events,
@@ -421,11 +421,37 @@ pub struct Rng {
 }
 
 /// `<clock offset>`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Clock {
     /// Coordinated universal time.
     #[default]
+    Utc,
+    /// The host's local time.
+    Localtime,
+    /// The time of a zone of the host's database, by name.
+    Timezone(String),
+    /// So far ahead of its basis as the guest last made it.
+    Variable {
+        /// What it is counted from.
+        basis: ClockBasis,
+        /// Seconds ahead at the first start: at most [`Clock::FARTHEST`] either way.
+        adjustment: i64,
+    },
+    /// This time at each start, in seconds since 1970: at most [`Clock::FARTHEST`].
+    Absolute(u64),
+}
+
+impl Clock {
+    /// The farthest that a clock is from universal time, in seconds: what four digits of years can show.
+    pub const FARTHEST: u64 = 253_402_300_799;
+}
+
+/// What a variable clock is counted from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClockBasis {
+    /// Coordinated universal time.
     Utc,
     /// The host's local time.
     Localtime,

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::{
-    Bytes, Guest, Memory, PanicModel, Problem, WatchdogAction, cpu, disk, net, port, smbios,
+    Bytes, Guest, Memory, PanicModel, Problem, WatchdogAction, clock, cpu, disk, net, port, smbios,
 };
 use crate::layout;
 
@@ -27,6 +27,7 @@ impl Guest {
         self.check_resources(&mut p);
         self.check_boot(&mut p);
         self.check_devices(&mut p);
+        clock::check(&self.clock, &mut p);
         self.check_paths(&mut p);
         p.0
     }
@@ -208,6 +209,7 @@ impl Guest {
             ("boot.kernel", self.boot.kernel.as_ref()),
             ("boot.initrd", self.boot.initrd.as_ref()),
             ("core", self.core.as_ref()),
+            ("clock.keep", self.clock.keep.as_ref()),
             ("serial.log", self.serial.log.as_ref()),
             ("serial.socket", self.serial.socket.as_ref()),
             ("vsock.socket", self.vsock.as_ref().map(|v| &v.socket)),

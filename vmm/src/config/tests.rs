@@ -368,3 +368,46 @@ fn an_interface_has_as_many_pairs_as_interrupts() {
         assert_eq!(fields(&guest).len(), wrong, "{queues:?}");
     }
 }
+
+#[test]
+fn a_clock_has_what_its_offset_wants_and_nothing_of_another() {
+    let problems = |clock: &str| -> Vec<String> {
+        let text = WHOLE.replace("{offset: localtime}", clock);
+        match Guest::parse(&text) {
+            Ok(_) => Vec::new(),
+            Err(ConfigError::Invalid(problems)) => problems.into_iter().map(|p| p.field).collect(),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    for clock in [
+        "{offset: timezone, timezone: America/Argentina/Buenos_Aires}",
+        "{offset: variable, basis: localtime, adjustment: -253402300799, keep: /x}",
+        "{offset: absolute, start: 253402300799, kvmclock: false, tsc-khz: 2000000, pit: discard}",
+    ] {
+        assert_eq!(problems(clock), Vec::<String>::new(), "{clock}");
+    }
+    for (clock, field) in [
+        ("{timezone: Europe/Berlin}", "clock.timezone"),
+        ("{offset: timezone}", "clock.timezone"),
+        (
+            "{offset: timezone, timezone: ../../etc/passwd}",
+            "clock.timezone",
+        ),
+        (
+            "{offset: timezone, timezone: /etc/passwd}",
+            "clock.timezone",
+        ),
+        ("{offset: absolute}", "clock.start"),
+        ("{offset: absolute, start: 253402300800}", "clock.start"),
+        ("{offset: utc, start: 1}", "clock.start"),
+        ("{adjustment: 5}", "clock.adjustment"),
+        (
+            "{offset: variable, adjustment: -9223372036854775808}",
+            "clock.adjustment",
+        ),
+        ("{offset: variable, keep: clock}", "clock.keep"),
+        ("{tsc-khz: 0}", "clock.tsc-khz"),
+    ] {
+        assert_eq!(problems(clock), [field], "{clock}");
+    }
+}

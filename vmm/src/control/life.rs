@@ -151,6 +151,7 @@ impl Life {
         }
         let (reason, then) = match notice {
             Notice::Watchdog => return self.after_watchdog(policy),
+            Notice::Clock => return Action::Tell,
             Notice::PowerOff => (Reason::PowerOff, policy.poweroff),
             Notice::Reset => (Reason::Reset, policy.reboot),
             Notice::Crash(_) => (Reason::Crash, policy.crash),
@@ -259,6 +260,7 @@ mod tests {
             Notice::PowerOff,
             Notice::Reset,
             Notice::Watchdog,
+            Notice::Clock,
             Notice::Crash("x".into()),
             Notice::Failed("x".into()),
         ])
@@ -327,6 +329,10 @@ mod tests {
         #[test]
         fn what_follows_an_end_is_what_was_configured(policy in policy(), notice in notice()) {
             let then = match notice {
+                Notice::Clock => {
+                    prop_assert_eq!(Life::Running.after(&notice, policy), Action::Tell);
+                    return Ok(());
+                }
                 Notice::PowerOff => policy.poweroff,
                 Notice::Reset => policy.reboot,
                 Notice::Crash(_) | Notice::Failed(_) => policy.crash,

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::bus::lock;
+use crate::clock::Course;
 use crate::config::Guest;
 use crate::console::{Console, Port};
 use crate::core_dump::CoreFile;
@@ -73,6 +74,7 @@ pub struct Owner<'a> {
     signals: RawFd,
     layers: Option<Layers>,
     core: Option<CoreFile>,
+    clock: Course,
     journal: &'a mut Journal,
     poll: Poll,
     clients: BTreeMap<u32, Client>,
@@ -101,6 +103,8 @@ pub struct Estate {
     pub layers: Option<Layers>,
     /// Where a core dump goes.
     pub core: Option<CoreFile>,
+    /// What becomes of its clock.
+    pub clock: Course,
 }
 
 impl<'a> Owner<'a> {
@@ -118,6 +122,7 @@ impl<'a> Owner<'a> {
             signals,
             layers,
             core,
+            clock,
         } = estate;
         let poll = Poll::new().map_err(ControlError::Poll)?;
         let owner = Self {
@@ -129,6 +134,7 @@ impl<'a> Owner<'a> {
             signals,
             layers,
             core,
+            clock,
             journal,
             poll,
             clients: BTreeMap::new(),
@@ -184,6 +190,7 @@ impl<'a> Owner<'a> {
             }
         };
         self.machine.pause();
+        self.follow_clock();
         if end.reason == Reason::Quit {
             self.event(EventKind::Quit, None);
         }
@@ -246,6 +253,10 @@ impl<'a> Owner<'a> {
 
     fn notices(&mut self) -> Option<End> {
         for notice in self.notices.drain() {
+            if notice == Notice::Clock {
+                self.follow_clock();
+                continue;
+            }
             let action = self.life.after(&notice, Policy::from(self.guest));
             if action == Action::Nothing {
                 continue;
@@ -256,6 +267,7 @@ impl<'a> Owner<'a> {
                 Notice::PowerOff => EventKind::PowerOff,
                 Notice::Reset => EventKind::Reset,
                 Notice::Watchdog => EventKind::Watchdog,
+                Notice::Clock => EventKind::RtcChange,
                 Notice::Crash(_) => EventKind::Crash,
                 Notice::Failed(_) => EventKind::Error,
             };
@@ -279,6 +291,15 @@ impl<'a> Owner<'a> {
             }
         }
         None
+    }
+
+    /// Keeps what the guest made of its clock, and tells of it.
+    fn follow_clock(&mut self) {
+        let ahead = self.machine.clock_ahead();
+        if self.clock.follow(ahead) {
+            let message = format!("the guest's clock is {ahead} s ahead of universal time");
+            self.event(EventKind::RtcChange, Some(message));
+        }
     }
 
     /// Writes a core dump, if one was configured. Clients wait for as long as the disk takes.
@@ -336,11 +357,13 @@ impl<'a> Owner<'a> {
 
     fn reset(&mut self, run: bool) -> Result<(), Failure> {
         self.machine.pause();
-        // What the old guest said no longer counts.
+        self.follow_clock();
+        // What else the old guest said no longer counts.
         drop(self.notices.drain());
         self.machine
             .reset()
             .map_err(|error| failure(Code::Failed, &error))?;
+        self.clock.restarted(self.machine.clock_ahead());
         self.resets += 1;
         self.began = Instant::now();
         if run {
@@ -566,6 +589,7 @@ impl<'a> Owner<'a> {
             uptime_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
             resets: self.resets,
             cpu_time_us: u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX),
+            rtc_ahead_s: self.machine.clock_ahead(),
             balloon: self.machine.balloon(),
             disks: self.machine.disks(),
         }

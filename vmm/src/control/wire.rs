@@ -246,6 +246,8 @@ pub struct Stats {
     pub resets: u64,
     /// Processor time of the whole process, in microseconds.
     pub cpu_time_us: u64,
+    /// Seconds that the guest's battery-backed clock is ahead of universal time.
+    pub rtc_ahead_s: i64,
     /// How much memory the guest has been asked to keep, and how much it has given back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balloon: Option<BalloonStats>,
@@ -322,6 +324,8 @@ pub enum EventKind {
     Link,
     /// The limits of a disk's requests are others; the message says of which.
     Limits,
+    /// It set its clock; the message says how far that is ahead of universal time.
+    RtcChange,
     /// Its memory was written to a core file, or could not be; the message says which.
     CoreDump,
     /// It ended and is kept as it was.

@@ -127,6 +127,14 @@ impl Processors {
         })
     }
 
+    /// Tells the guest nothing of KVM's own clock (the kernel's Documentation/virt/kvm/x86/cpuid.rst).
+    pub fn hide_kvmclock(&mut self) {
+        /// The clock by its old and new registers, and that it is stable.
+        const CLOCK: u32 = 1 | 1 << 3 | 1 << 24;
+        let features = self.table.iter_mut().filter(|e| e.function == 0x4000_0001);
+        features.for_each(|entry| entry.eax &= !CLOCK);
+    }
+
     /// The APIC identifier of the vcpu with this number.
     pub fn apic_id(&self, number: u32) -> u32 {
         self.topology.apic_id(number)

@@ -1,12 +1,11 @@
 //! The battery-backed clock of a PC (MC146818), so that the guest's clock is right before it has a network.
 //!
-//! In come reads and writes of an index and a data port; out goes the host's time, shifted by what the guest set. Alarms and
+//! In come reads and writes of an index and a data port; out goes the host's time, shifted by what the guest set, and a notice when it has set it. Alarms and
 //! periodic interrupts are not there: the guest has better timers. Values are in binary-coded decimal, hours count to 24.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use crate::bus::BusDevice;
-use crate::config::ClockOffset;
+use crate::clock::{self, Origin};
+use crate::notice::{Notice, Notifier};
 
 const SECONDS: u8 = 0;
 const MINUTES: u8 = 2;
@@ -35,28 +34,40 @@ const D_VALID: u8 = 0x80;
 pub struct Rtc {
     index: u8,
     ram: [u8; 128],
+    origin: Origin,
     /// What the guest's clock shows, less the host's, in seconds.
     shift: i64,
     now: Box<dyn Fn() -> i64 + Send>,
+    notifier: Notifier,
 }
 
 impl Rtc {
-    /// A clock that shows the host's time.
-    pub fn new(offset: ClockOffset) -> Self {
-        let shift = match offset {
-            ClockOffset::Utc => 0,
-            ClockOffset::Localtime => local_offset(),
-        };
-        Self::with_source(shift, Box::new(host_seconds))
+    /// A clock at power on.
+    pub fn new(origin: Origin, notifier: Notifier) -> Self {
+        Self::with_source(origin, notifier, Box::new(clock::now))
     }
 
-    fn with_source(shift: i64, now: Box<dyn Fn() -> i64 + Send>) -> Self {
+    fn with_source(origin: Origin, notifier: Notifier, now: Box<dyn Fn() -> i64 + Send>) -> Self {
         Self {
             index: 0,
             ram: [0; 128],
-            shift,
+            origin,
+            shift: origin.at_power_on(None),
             now,
+            notifier,
         }
+    }
+
+    /// How far the guest's clock is ahead of universal time, in seconds.
+    pub fn ahead(&self) -> i64 {
+        self.shift
+    }
+
+    /// Puts the clock back to power on. What is in its memory stays: it has a battery.
+    pub fn reset(&mut self) {
+        self.index = 0;
+        self.ram[usize::from(STATUS_B)] = 0;
+        self.shift = self.origin.at_power_on(Some(self.shift));
     }
 
     fn read_register(&self) -> u8 {
@@ -120,8 +131,11 @@ impl Rtc {
             month: field(MONTH),
             year: field(CENTURY) * 100 + field(YEAR),
         };
-        if let Some(unix) = set.to_unix() {
-            self.shift = unix.saturating_sub((self.now)());
+        let Some(unix) = set.to_unix() else { return };
+        let shift = unix.saturating_sub((self.now)());
+        if shift != self.shift {
+            self.shift = shift;
+            self.notifier.send(Notice::Clock);
         }
     }
 }
@@ -141,22 +155,6 @@ impl BusDevice for Rtc {
             (1, &[value]) => self.write_register(value),
             _ => {}
         }
-    }
-}
-
-fn host_seconds() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
-}
-
-/// How far local time is ahead of universal time now, in seconds.
-fn local_offset() -> i64 {
-    let now: libc::time_t = host_seconds();
-    let mut broken_down = std::mem::MaybeUninit::<libc::tm>::zeroed();
-    // SAFETY: both pointers are valid for the call; `tm` of zeroes is a valid value whatever the function does.
-    unsafe {
-        libc::localtime_r(&now, broken_down.as_mut_ptr());
-        broken_down.assume_init().tm_gmtoff
     }
 }
 
@@ -240,12 +238,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::notice::{self, Notices};
 
     /// 2026-11-21 03:49:38, a Saturday.
     const NOW: i64 = 1_795_232_978;
 
     fn clock() -> Rtc {
-        Rtc::with_source(0, Box::new(|| NOW))
+        told().0
+    }
+
+    fn told() -> (Rtc, Notices) {
+        let (notifier, notices) = notice::channel().unwrap();
+        let rtc = Rtc::with_source(Origin::Utc, notifier, Box::new(|| NOW));
+        (rtc, notices)
     }
 
     fn get(rtc: &mut Rtc, register: u8) -> u8 {
@@ -287,6 +292,23 @@ mod tests {
             (0x17, 0x01, 0x49)
         );
         assert_eq!(get(&mut rtc, WEEKDAY), 1);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_told_of_once_and_is_the_hosts_again_after_a_reset() {
+        let (mut rtc, notices) = told();
+        for _ in 0..2 {
+            put(&mut rtc, STATUS_B, B_SET | B_24_HOURS);
+            put(&mut rtc, HOURS, 0x04);
+            put(&mut rtc, STATUS_B, B_24_HOURS);
+        }
+        assert_eq!(rtc.ahead(), 3600);
+        assert_eq!(notices.drain(), [Notice::Clock]);
+        put(&mut rtc, 0x40, 0x77);
+        put(&mut rtc, STATUS_B, B_SET);
+        rtc.reset();
+        assert_eq!((rtc.ahead(), get(&mut rtc, HOURS)), (0, 0x03));
+        assert_eq!(get(&mut rtc, 0x40), 0x77, "its memory has a battery");
     }
 
     #[test]

@@ -4,11 +4,13 @@
 
 use kvm_bindings::{
     KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_PIT_SPEAKER_DUMMY,
-    kvm_irqchip, kvm_pit_config, kvm_pit_state2,
+    kvm_irqchip, kvm_pit_config, kvm_pit_state2, kvm_reinject_control,
 };
-use kvm_ioctls::VmFd;
+use kvm_ioctls::{Cap, VmFd};
+use vmm_sys_util::ioctl::ioctl_with_ref;
 
 use super::MachineError;
+use crate::config::LostTicks;
 use crate::layout;
 
 /// What the chips look like at power on.
@@ -19,7 +21,7 @@ pub(super) struct Chips {
 
 impl Chips {
     /// Gives the machine its chips. Must come before its vcpus.
-    pub fn create(vm: &VmFd) -> Result<Self, MachineError> {
+    pub fn create(vm: &VmFd, lost: LostTicks) -> Result<Self, MachineError> {
         vm.set_identity_map_address(layout::KVM_IDENTITY_MAP)
             .map_err(MachineError::kvm("place its identity map"))?;
         vm.set_tss_address(layout::KVM_TSS as usize)
@@ -33,6 +35,9 @@ impl Chips {
         };
         vm.create_pit2(config)
             .map_err(MachineError::kvm("make a timer"))?;
+        if lost == LostTicks::Discard {
+            discard_lost_ticks(vm)?;
+        }
         let mut controllers = [
             KVM_IRQCHIP_PIC_MASTER,
             KVM_IRQCHIP_PIC_SLAVE,
@@ -58,5 +63,23 @@ impl Chips {
         }
         vm.set_pit2(&self.timer)
             .map_err(MachineError::kvm("reset its timer"))
+    }
+}
+
+/// Lets the timer drop the ticks that the guest could not take in time; by itself it delivers them late.
+fn discard_lost_ticks(vm: &VmFd) -> Result<(), MachineError> {
+    /// Number 0x71 of KVM's requests, of the kernel's include/uapi/linux/kvm.h.
+    const KVM_REINJECT_CONTROL: libc::c_ulong = 0xae71;
+    if !vm.check_extension(Cap::ReinjectControl) {
+        return Err(MachineError::Lacks("a timer that drops lost ticks"));
+    }
+    let control = kvm_reinject_control::default();
+    // SAFETY: the machine is open, and the request reads one structure of this type.
+    let result = unsafe { ioctl_with_ref(vm, KVM_REINJECT_CONTROL, &control) };
+    match result {
+        0 => Ok(()),
+        _ => Err(MachineError::kvm("drop the lost ticks of its timer")(
+            kvm_ioctls::Error::last(),
+        )),
     }
 }

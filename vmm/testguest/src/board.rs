@@ -39,6 +39,24 @@ pub fn in32(port: u16) -> u32 {
     value
 }
 
+fn in8(port: u16) -> u8 {
+    let value;
+    // SAFETY: as above.
+    unsafe { asm!("in al, dx", in("dx") port, out("al") value) };
+    value
+}
+
+/// A register of the battery-backed clock.
+pub fn clock_read(register: u8) -> u8 {
+    out8(0x70, register);
+    in8(0x71)
+}
+
+pub fn clock_write(register: u8, value: u8) {
+    out8(0x70, register);
+    out8(0x71, value);
+}
+
 /// The serial port.
 pub struct Serial;
 

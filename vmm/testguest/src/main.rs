@@ -19,9 +19,11 @@ use virtio::{Device, NEEDS_RESET, Queue, VERSION_1, pages};
 type Verdict = Result<(), &'static str>;
 
 /// The tests by name.
-const TESTS: [(&str, fn() -> Verdict); 18] = [
+const TESTS: [(&str, fn() -> Verdict); 20] = [
     ("boot", || Ok(())),
     ("processor", processor),
+    ("clock", clock),
+    ("set-clock", set_clock),
     ("scan", scan),
     ("version", version),
     ("block", block),
@@ -108,6 +110,28 @@ fn honest() -> Verdict {
 fn attacks() -> Verdict {
     attack::attack(board::cycles());
     Ok(())
+}
+
+/// The clock's registers: century, year, month, day, hours, minutes, seconds.
+const CLOCK: [u8; 7] = [0x32, 9, 8, 7, 4, 2, 0];
+
+/// Tells what the battery-backed clock shows, and whether there is KVM's own.
+fn clock() -> Verdict {
+    let [century, year, month, day, hours, minutes, seconds] = CLOCK.map(board::clock_read);
+    say!("clock {century:02x}{year:02x}-{month:02x}-{day:02x} {hours:02x}:{minutes:02x}:{seconds:02x}");
+    let features = core::arch::x86_64::__cpuid_count(0x4000_0001, 0).eax;
+    say!("kvm clock {}", features & 9 != 0);
+    Ok(())
+}
+
+/// Sets the battery-backed clock to noon of 5 May 2031.
+fn set_clock() -> Verdict {
+    board::clock_write(11, 0x82);
+    for (register, value) in CLOCK.into_iter().zip([0x20, 0x31, 5, 5, 0x12, 0, 0]) {
+        board::clock_write(register, value);
+    }
+    board::clock_write(11, 2);
+    need(board::clock_read(9) == 0x31 && board::clock_read(4) == 0x12, "what was set does not read back")
 }
 
 /// Lists what is on the bus.

@@ -6,8 +6,9 @@ use std::os::unix::net::UnixDatagram;
 use std::sync::{Arc, Mutex};
 
 use vireo_vmm::bus::{Bus, lock};
+use vireo_vmm::clock::Origin;
 use vireo_vmm::config::{
-    Bytes, Cache, ClockOffset, DetectZeroes, Discard, DiskFormat, Limit, Limits, LinkState, Port,
+    Bytes, Cache, DetectZeroes, Discard, DiskFormat, Limit, Limits, LinkState, Port,
 };
 use vireo_vmm::devices::i8042::I8042;
 use vireo_vmm::devices::pm::{self, PowerManagement};
@@ -129,10 +130,8 @@ impl Machine {
             ports.insert(range.start.into(), len, device).unwrap();
         };
         insert(pm::PORTS, Arc::new(Mutex::new(power)));
-        insert(
-            layout::PORT_RTC,
-            Arc::new(Mutex::new(Rtc::new(ClockOffset::Utc))),
-        );
+        let rtc = Rtc::new(Origin::Ahead(5), notifier.clone());
+        insert(layout::PORT_RTC, Arc::new(Mutex::new(rtc)));
         insert(
             layout::PORT_I8042,
             Arc::new(Mutex::new(I8042::new(notifier))),

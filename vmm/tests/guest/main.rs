@@ -4,6 +4,7 @@
 //! network test where no private network namespace can be made.
 
 mod attack;
+mod clock;
 mod faults;
 mod tap;
 

@@ -3,15 +3,16 @@
 //! A mirror of that program's own wire type, so that the agent is built without it; a test holds the two together.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::clock::{self, ClockConfig};
 use super::guards::{self, Guards};
 use super::ports::{self, PortConfig};
 use crate::domain::{DriverError, GuestDir};
 use crate::resolve::Driver;
-use crate::resolve::domain::{Action, Backend, Boot, Clock, Disk, Domain, Interface};
+use crate::resolve::domain::{Action, Backend, Boot, Disk, Domain, Interface};
 use crate::resolve::limits::Limits;
 use crate::resolve::storage::ImageFormat;
 use crate::units::Bytes;
@@ -170,11 +171,6 @@ struct SmbiosConfig {
     oem_strings: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct ClockConfig {
-    offset: Clock,
-}
-
 /// A definition in the monitor's words.
 ///
 /// # Errors
@@ -218,10 +214,8 @@ pub fn translate(domain: &Domain, dir: &GuestDir) -> Result<Config, DriverError>
         on_poweroff: on_poweroff(domain.events.on_poweroff),
         on_reboot: word(domain.events.on_reboot),
         on_crash: word(domain.events.on_crash),
-        core: dumps_core(domain).then(|| dir.core().to_owned()),
-        clock: ClockConfig {
-            offset: domain.clock,
-        },
+        core: core(domain, dir).map(Path::to_owned),
+        clock: clock::clock(domain, dir)?,
     })
 }
 
@@ -255,7 +249,7 @@ pub(super) fn unsupported(what: impl Into<String>) -> DriverError {
 }
 
 fn refuse_extras(domain: &Domain) -> Result<(), DriverError> {
-    let known = ["panic", "watchdog", "vsock"];
+    let known = ["panic", "watchdog", "vsock", "timer"];
     let mut extras = domain.extras.iter();
     if let Some(extra) = extras.find(|extra| !known.contains(&extra.class.as_str())) {
         return Err(unsupported(format!("<{}>", extra.class)));
@@ -552,8 +546,19 @@ fn on_poweroff(action: Action) -> &'static str {
     }
 }
 
-/// Whether the guest's crash, or its watchdog, is to leave a core dump.
-pub fn dumps_core(domain: &Domain) -> bool {
+impl Config {
+    /// The file that keeps what the guest makes of its clock, if that is to be kept.
+    pub fn keeps_clock_in(&self) -> Option<&Path> {
+        self.clock.keep()
+    }
+}
+
+/// The file that the guest's crash, or its watchdog, is to leave a core dump in.
+pub fn core<'d>(domain: &Domain, dir: &'d GuestDir) -> Option<&'d Path> {
+    dumps_core(domain).then(|| dir.core())
+}
+
+fn dumps_core(domain: &Domain) -> bool {
     let crash = matches!(
         domain.events.on_crash,
         Action::CoredumpDestroy | Action::CoredumpRestart
@@ -876,13 +881,75 @@ mod tests {
     fn a_crash_that_is_to_leave_a_core_dump_names_its_file() {
         let mut domain = testing::domain();
         let dir = GuestDir::new(std::path::Path::new("/run/vireo/guests"), domain.uuid)
-            .with_cores(std::path::Path::new("/var/lib/vireo/cores"));
+            .with_state(Path::new("/var/lib/vireo"));
         domain.events.on_crash = Action::CoredumpRestart;
         let text = serde_json::to_string(&translate(&domain, &dir).unwrap()).unwrap();
         let read = vireo_vmm::config::Guest::parse(&text).unwrap();
         assert_eq!(read.on_crash, vireo_vmm::config::Then::Restart);
         let wanted = PathBuf::from(format!("/var/lib/vireo/cores/{}", domain.uuid));
         assert_eq!(read.core, Some(wanted));
+    }
+
+    #[test]
+    fn clock_and_timers_reach_the_monitor() {
+        use crate::resolve::domain::{Clock, ClockBasis, Extra};
+        use vireo_vmm::config::{ClockOffset, LostTicks};
+        let dir = GuestDir::new(Path::new("/run/vireo/guests"), uuid::Uuid::nil())
+            .with_state(Path::new("/var/lib/vireo"));
+        let mut domain = testing::domain();
+        let read = |domain: &Domain| {
+            let text = serde_json::to_string(&translate(domain, &dir).unwrap()).unwrap();
+            vireo_vmm::config::Guest::parse(&text).unwrap().clock
+        };
+        domain.clock = Clock::Variable {
+            basis: ClockBasis::Localtime,
+            adjustment: -5,
+        };
+        let variable = read(&domain);
+        let keep = PathBuf::from(format!("/var/lib/vireo/clocks/{}", uuid::Uuid::nil()));
+        assert_eq!((variable.adjustment, variable.keep), (Some(-5), Some(keep)));
+        domain.clock = Clock::Timezone("Europe/Berlin".to_owned());
+        assert_eq!(read(&domain).timezone.as_deref(), Some("Europe/Berlin"));
+        domain.clock = Clock::Absolute(7);
+        let timer = |fields: &[(&str, &str)]| Extra {
+            class: "timer".to_owned(),
+            fields: fields
+                .iter()
+                .map(|&(key, value)| (key.to_owned(), value.to_owned()))
+                .collect(),
+            address: None,
+        };
+        domain.extras = vec![
+            timer(&[("name", "pit"), ("tickpolicy", "discard")]),
+            timer(&[
+                ("name", "rtc"),
+                ("tickpolicy", "catchup"),
+                ("track", "wall"),
+            ]),
+            timer(&[("name", "hpet"), ("present", "no")]),
+            timer(&[("name", "kvmclock"), ("present", "no")]),
+            timer(&[
+                ("name", "tsc"),
+                ("frequency", "2400000000"),
+                ("mode", "auto"),
+            ]),
+        ];
+        let clock = read(&domain);
+        assert_eq!(
+            (clock.offset, clock.start),
+            (ClockOffset::Absolute, Some(7))
+        );
+        assert_eq!((clock.pit, clock.kvmclock), (LostTicks::Discard, false));
+        assert_eq!(clock.tsc_khz, Some(2_400_000));
+        for odd in [
+            timer(&[("name", "hpet"), ("present", "yes")]),
+            timer(&[("name", "pit"), ("tickpolicy", "merge")]),
+            timer(&[("name", "pit"), ("present", "no")]),
+            timer(&[("name", "tsc"), ("frequency", "999")]),
+        ] {
+            domain.extras = vec![odd];
+            assert!(translate(&domain, &dir).is_err(), "{:?}", domain.extras);
+        }
     }
 
     #[test]

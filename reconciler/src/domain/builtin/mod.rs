@@ -3,6 +3,7 @@
 //! In: a [`Launch`]. Out: `config.json` in the guest's directory and a command line of two words; afterwards one short conversation over the control socket for
 //! each question. The monitor writes its life into `state`, a line of JSON at each change, which still speaks when the process is gone.
 
+mod clock;
 mod config;
 mod guards;
 mod ports;
@@ -10,6 +11,7 @@ pub(crate) mod processors;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize as _;
@@ -43,19 +45,9 @@ impl Driver for Builtin {
                 help: format!("install it beside vireo or in PATH, or name it in {VARIABLE}"),
             })?;
         let config = config::translate(&launch.domain, dir)?;
-        if let Some(cores) = dir
-            .core()
-            .parent()
-            .filter(|_| config::dumps_core(&launch.domain))
-        {
-            let made = std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(cores);
-            made.map_err(|source| DriverError::Write {
-                path: cores.to_owned(),
-                source,
-            })?;
+        let outlasting = [config::core(&launch.domain, dir), config.keeps_clock_in()];
+        for path in outlasting.into_iter().flatten() {
+            make_folder_of(path)?;
         }
         let written = serde_json::to_vec_pretty(&config)
             .map_err(std::io::Error::from)
@@ -127,9 +119,22 @@ impl Driver for Builtin {
     }
 }
 
+/// Makes the folder of a file that outlasts the guest's directory.
+fn make_folder_of(file: &Path) -> Result<(), DriverError> {
+    let Some(folder) = file.parent() else {
+        return Ok(());
+    };
+    let mut builder = std::fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(folder);
+    made.map_err(|source| DriverError::Write {
+        path: folder.to_owned(),
+        source,
+    })
+}
+
 /// What of the guest the monitor does not do: the first that is found.
 pub fn objections(domain: &Domain) -> Vec<Objection> {
-    let dir = GuestDir::new(std::path::Path::new("/"), domain.uuid);
+    let dir = GuestDir::new(Path::new("/"), domain.uuid);
     let error = config::translate(domain, &dir).err();
     error
         .map(|error| Objection::new("", &error))

@@ -82,9 +82,16 @@ fn timer(timers: &mut Timers, extra: &Extra, host: &Host) -> Result<(), DriverEr
                 .cpu
                 .push_str(&format!(",hv-time={}", switch(present)));
         }
-        ("tsc", Some(present)) => timers.cpu.push_str(&format!(",tsc={}", switch(present))),
+        ("tsc", _) => {
+            if let Some(present) = present {
+                timers.cpu.push_str(&format!(",tsc={}", switch(present)));
+            }
+            if let Some(hertz) = fields.get("frequency") {
+                timers.cpu.push_str(&format!(",tsc-frequency={hertz}"));
+            }
+        }
         // Stated without anything that is asked of it.
-        ("hpet" | "kvmclock" | "hypervclock" | "tsc", None) => {}
+        ("hpet" | "kvmclock" | "hypervclock", None) => {}
         (name, _) => return Err(unsupported(format!("the timer {name} so"))),
     }
     fields.done()

@@ -79,6 +79,9 @@ pub fn machine(
     let base = match domain.clock {
         Clock::Utc => "utc",
         Clock::Localtime => "localtime",
+        Clock::Timezone(_) | Clock::Variable { .. } | Clock::Absolute(_) => {
+            return Err(unsupported("a clock that is neither utc nor localtime"));
+        }
     };
     line.option("-rtc", format!("base={base}{}", timers.rtc));
     Ok(())

@@ -1,14 +1,15 @@
 //! Domains: the driver, the machine, and its tuning. Devices are in [`super::devices`].
 
 use vireo_schema::domain::cpu::CpuMode;
-use vireo_schema::domain::os::{BootDevice, ClockOffset};
+use vireo_schema::domain::os::BootDevice;
 use vireo_schema::domain::{self as stated, DomainType, LifecycleAction, Placement};
 
+use super::clock::{clock, timer_obstacle};
 use super::machine::{boot, cpu, disk_boot, machine, memory, vcpus};
 use super::{Resolving, Surroundings, devices, support};
 use crate::domain::builtin::processors;
 use crate::plan::step::Refusal;
-use crate::resolve::domain::{Action, Clock, Domain, Events, Lifecycle, Tuning};
+use crate::resolve::domain::{Action, Domain, Events, Lifecycle, Tuning};
 use crate::resolve::{Driver, WantedState};
 use crate::units::Bytes;
 
@@ -146,6 +147,9 @@ fn builtin_obstacle(
     if let Some((path, why)) = domain.cpu.as_ref().and_then(processor_obstacle) {
         return obstacle(path, &why);
     }
+    if let Some((path, why)) = timer_obstacle(domain) {
+        return Some(Obstacle { path, why });
+    }
     if domain
         .features
         .as_ref()
@@ -235,7 +239,7 @@ fn complete(
         false => Some(boot(at, domain)?),
     };
     let events = events(at, domain)?;
-    let clock = clock(at, domain)?;
+    let clock = clock(at, domain, driver)?;
     check_labels(at, domain);
     check_arch(at, domain);
     check_placement(at, domain);
@@ -289,30 +293,6 @@ fn complete(
             .filter_map(|arg| arg.value.as_ref().map(|value| value.0.clone()))
             .collect(),
     })
-}
-
-fn clock(at: &mut Resolving<'_>, domain: &stated::Domain) -> Option<Clock> {
-    match domain
-        .clock
-        .as_ref()
-        .and_then(|clock| clock.offset)
-        .unwrap_or(ClockOffset::Utc)
-    {
-        ClockOffset::Utc => Some(Clock::Utc),
-        ClockOffset::Localtime => Some(Clock::Localtime),
-        other => {
-            at.refuse(
-                "unsupported",
-                "clock/@offset",
-                format!(
-                    "a clock with offset '{}' is not something vireo can do",
-                    other.as_str()
-                ),
-                "utc and localtime are",
-            );
-            None
-        }
-    }
 }
 
 fn events(at: &mut Resolving<'_>, domain: &stated::Domain) -> Option<Events> {

@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod audit;
+mod clock;
 mod devices;
 mod domain;
 mod machine;

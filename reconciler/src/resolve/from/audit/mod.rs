@@ -179,6 +179,9 @@ const AS_BUILTIN_IS: &[&str] = &[
     "devices/console/target/@type",
     "devices/memballoon",
     "devices/watchdog/@model",
+    // Its clock follows the host's, its time stamp counter is the processor's.
+    "clock/timer/@track",
+    "clock/timer/@mode",
 ];
 
 const FILTER: &str = "<filter name='clean'><rule action='accept' direction='out'/></filter>";
@@ -370,8 +373,18 @@ fn whatever_builtin_is_asked_for_reaches_it() {
             "<source dev='/dev/vg/a'/>",
             "<source dev='/dev/vg/a'/><boot order='1'/>",
         );
-    let samples = [sample, other, processor, disks];
-    let rows: Vec<&str> = (support::DOMAIN.iter().copied())
+    let clock = |clock: &str| sample.replace("<clock offset='localtime'>", clock);
+    let clocks = [
+        clock("<clock offset='variable' basis='localtime' adjustment='60'>"),
+        clock("<clock offset='timezone' timezone='Europe/Berlin'>"),
+        clock("<clock offset='absolute' start='60'>"),
+    ];
+    let mut samples = vec![sample, other, processor, disks];
+    samples.extend(clocks);
+    let rows: Vec<&str> = support::DOMAIN
+        .iter()
+        .chain(support::BUILTIN)
+        .copied()
         .filter(|row| !AS_BUILTIN_IS.contains(row))
         .collect();
     assert_eq!(silent(&rows, &samples), Vec::<String>::new());
