@@ -280,7 +280,12 @@ impl<H: Host, S: Source> Controller<H, S> {
         }
         plan.leave_out(|step| busy.contains(&step.object));
         self.retries.hold_back(&mut plan, now);
-        let statuses = status::of(&look.desired, &look.plan, &self.retries.failures(now));
+        let statuses = status::of(
+            &look.desired,
+            &look.inventory,
+            &look.plan,
+            &self.retries.failures(now),
+        );
         self.snapshot.send_modify(|snapshot| {
             snapshot.look = look;
             snapshot.statuses = statuses;

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::compile::filter::ir::Filter;
 use crate::object::ObjectId;
 use crate::plan::step::{Disruption, Held, Location, Refusal};
+use crate::resolve::Driver;
 use crate::resolve::domain::Domain;
 use crate::resolve::network::Network;
 use crate::resolve::storage::{Pool, Volume};
@@ -85,6 +86,9 @@ pub struct Policy {
     pub suspend: bool,
     /// Never removed while true.
     pub protect: bool,
+    /// The driver that a guest is pinned to.
+    #[serde(default)]
+    pub driver: Option<Driver>,
 }
 
 /// The completed definition of each kind.

@@ -254,9 +254,24 @@ pub struct Balloon {
     /// How much memory the guest keeps: at most its size, which is also the default (nothing is taken).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Bytes>,
+    /// Seconds between the reports that the guest is asked for; it is asked when somebody asks for `stats` if left out. 0 is the same as left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub period: Option<u32>,
+    /// The guest may take pages back before it kills a program for want of memory.
+    #[serde(default)]
+    pub deflate_on_oom: bool,
+    /// The guest may tell of pages that happen to be free, which the host then gets back. Locked memory never is.
+    #[serde(default = "Balloon::yes")]
+    pub free_page_reporting: bool,
     /// PCI slot, 1 to 31; the first free one if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<u8>,
+}
+
+impl Balloon {
+    fn yes() -> bool {
+        true
+    }
 }
 
 /// Where the serial console goes. All of them may be used at once; with none the guest's words are dropped.

@@ -62,6 +62,8 @@ Without a kernel, boot: {disk: vda} boots what that disk's own configuration nam
 ext4 and FAT partitions), read anew at every boot and reset. A cmdline is added to its arguments, and so is console=ttyS0 where
 neither names a console. Nothing is written to the disk: a next_entry of grub-reboot holds until the guest takes it back.
 
+Balloon: balloon: {target, period (seconds between the guest's reports, which are in stats), deflate-on-oom, free-page-reporting}.
+
 Control: one JSON object a line on the socket; do is status, pause, resume, power-button, reset, quit, balloon (target), stats
 or events (after):
 

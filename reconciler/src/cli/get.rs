@@ -59,7 +59,7 @@ impl Get {
         let look = look(&*common.host()?, &common.source())
             .await
             .map_err(|error| plain(&error))?;
-        let statuses = status::of(&look.desired, &look.plan, &[]);
+        let statuses = status::of(&look.desired, &look.inventory, &look.plan, &[]);
         let chosen: Vec<&ObjectStatus> = statuses
             .iter()
             .filter(|status| self.chooses(&status.object))

@@ -61,7 +61,7 @@ impl Status {
                     agent: None,
                     settled: look.plan.steps.is_empty(),
                     error: None,
-                    objects: state::of(&look.desired, &look.plan, &[]),
+                    objects: state::of(&look.desired, &look.inventory, &look.plan, &[]),
                 })
             }
             Err(error) => Err(plain(&error)),

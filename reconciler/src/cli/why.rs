@@ -40,7 +40,7 @@ impl Why {
             .map_err(|error| plain(&error))?;
         let agent = Client::new(&common.socket()).status().await.ok();
         let object = object::find(&look, &self.object, &[])?;
-        let own = status::of(&look.desired, &look.plan, &[]);
+        let own = status::of(&look.desired, &look.inventory, &look.plan, &[]);
         let statuses = agent.as_ref().map_or(&own, |agent| &agent.objects);
         let history = agent.iter().flat_map(|agent| &agent.history);
         let plan = &look.plan;

@@ -17,6 +17,7 @@ use crate::inventory::HostFacts;
 use crate::ledger::{Entry, Ledger};
 use crate::object::{Kind, ObjectId};
 use crate::plan::step::{Disruption, Held, Location, Refusal};
+use crate::resolve::Driver;
 use crate::resolve::from::{self, Resolving, Surroundings, place};
 use crate::resolve::network::Forward;
 
@@ -405,6 +406,10 @@ impl Build<'_> {
                 depends_on,
                 suspend: located.policy.is_suspended(),
                 protect: located.policy.is_protected(),
+                driver: located.policy.driver.map(|driver| match driver {
+                    vireo_schema::Driver::Builtin => Driver::Builtin,
+                    vireo_schema::Driver::Qemu => Driver::Qemu,
+                }),
             },
             resolved,
             previous: None,

@@ -433,6 +433,7 @@ async fn look(dir: &GuestDir, launch: Launch) -> Guest {
             },
             balloon: None,
             disks: BTreeMap::new(),
+            memory: BTreeMap::new(),
         };
     };
     let vitals = with_driver!(driver, driver => driver.vitals(dir).await);
@@ -441,6 +442,7 @@ async fn look(dir: &GuestDir, launch: Launch) -> Guest {
         preserved,
         balloon,
         disks,
+        memory,
     } = vitals.unwrap_or_else(|error| {
         tracing::warn!(guest = %launch.domain.name, error = %with_causes(&error), "a guest's monitor does not answer");
         let LastWords { paused, .. } = with_driver!(driver, driver => driver.last_words(dir));
@@ -458,6 +460,7 @@ async fn look(dir: &GuestDir, launch: Launch) -> Guest {
         },
         balloon,
         disks,
+        memory,
     }
 }
 

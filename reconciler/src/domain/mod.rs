@@ -98,6 +98,8 @@ pub struct Vitals {
     pub balloon: Option<Bytes>,
     /// How its disks are, by target, where the monitor tells.
     pub disks: BTreeMap<String, GuestDisk>,
+    /// What the guest last reported of its memory, by name: bytes, or counts of events. Its own word.
+    pub memory: BTreeMap<String, u64>,
 }
 
 /// What may be asked of a monitor.

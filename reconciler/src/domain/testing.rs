@@ -6,8 +6,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::resolve::domain::{
-    Action, Backend, Bandwidth, Boot, Chardev, Clock, Cpu, Disk, Domain, Events, Interface,
-    InterfaceSource, Lifecycle, Machine, Memory, Rng, Tuning, Vcpus,
+    Action, Backend, BalloonOptions, Bandwidth, Boot, Chardev, Clock, Cpu, Disk, Domain, Events,
+    Interface, InterfaceSource, Lifecycle, Machine, Memory, Rng, Tuning, Vcpus,
 };
 use crate::resolve::limits::Limits;
 use crate::resolve::storage::ImageFormat;
@@ -83,6 +83,7 @@ pub fn domain() -> Domain {
         }),
         balloon: true,
         balloon_address: None,
+        balloon_options: BalloonOptions::default(),
         clock: Clock::Utc,
         events: Events {
             on_poweroff: Action::Destroy,

@@ -192,6 +192,9 @@ pub struct Guest {
     /// How its disks are, by target; those that its monitor does not tell of are not there.
     #[serde(default)]
     pub disks: BTreeMap<String, GuestDisk>,
+    /// What the guest last reported of its memory, by name: bytes, or counts of events. Its own word; nothing is planned by it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub memory: BTreeMap<String, u64>,
 }
 
 /// How a disk of a running guest is.

@@ -51,6 +51,9 @@ pub struct Domain {
     /// The balloon's `<address>`.
     #[serde(default)]
     pub balloon_address: Option<Address>,
+    /// What the balloon does beside giving memory up.
+    #[serde(default)]
+    pub balloon_options: BalloonOptions,
     /// What the battery-backed clock shows.
     pub clock: Clock,
     /// What the guest's ends lead to.
@@ -408,6 +411,17 @@ pub enum Address {
         /// The interrupt.
         irq: Option<u32>,
     },
+}
+
+/// What a memory balloon does beside giving memory up when it is asked to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BalloonOptions {
+    /// `autodeflate='on'`: the guest takes memory back before it runs out of it.
+    pub autodeflate: bool,
+    /// `freePageReporting`: whether the guest tells of pages that it does not use; `None` is the driver's choice.
+    pub free_page_reporting: Option<bool>,
+    /// `<stats period>`: seconds between the guest's reports of its memory, at least 1; `None` is on demand.
+    pub period: Option<u32>,
 }
 
 /// The random number device.

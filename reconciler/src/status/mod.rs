@@ -2,13 +2,15 @@
 //!
 //! One result type feeds the log, the events, the API and the command line, so that they never disagree.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::desired::Desired;
 use crate::execute::effect::EffectError;
-use crate::object::ObjectId;
+use crate::inventory::Inventory;
+use crate::object::{Kind, ObjectId};
 use crate::plan::step::{Plan, Verb};
 
 /// What came of one object in one pass.
@@ -121,13 +123,21 @@ pub struct ObjectStatus {
     pub condition: Condition,
     /// The sentence.
     pub message: String,
+    /// What a running guest last reported of its memory, by name: bytes, or counts of events since its boot. Its own word.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub memory: BTreeMap<String, u64>,
 }
 
 /// How every object does: the desired ones, and those that are still to be removed.
 ///
-/// A failure outweighs a refusal, a refusal a hold, a hold a pending change, and all of them a step.
-pub fn of(desired: &Desired, plan: &Plan, failures: &[Failure]) -> Vec<ObjectStatus> {
-    let mut statuses = std::collections::BTreeMap::new();
+/// What running guests report is taken from the inventory. A failure outweighs a refusal, a refusal a hold, a hold a pending change, and all of them a step.
+pub fn of(
+    desired: &Desired,
+    inventory: &Inventory,
+    plan: &Plan,
+    failures: &[Failure],
+) -> Vec<ObjectStatus> {
+    let mut statuses = BTreeMap::new();
     let mut say = |object: &ObjectId, condition, message: &str| {
         statuses.insert(object.clone(), (condition, message.to_owned()));
     };
@@ -174,6 +184,10 @@ pub fn of(desired: &Desired, plan: &Plan, failures: &[Failure]) -> Vec<ObjectSta
     statuses
         .into_iter()
         .map(|(object, (condition, message))| ObjectStatus {
+            memory: match inventory.guests.get(&object.uuid) {
+                Some(guest) if object.kind == Kind::Domain => guest.memory.clone(),
+                _ => BTreeMap::new(),
+            },
             object,
             condition,
             message,

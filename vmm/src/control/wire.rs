@@ -9,6 +9,7 @@
 //!
 //! In come bounded lines, out go [`Request`]s or an error that says what is wrong with the line, with the request's number where it has one.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -271,13 +272,20 @@ pub struct DiskStats {
 }
 
 /// The balloon's state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct BalloonStats {
     /// What the guest has been asked to keep.
     pub target: Bytes,
     /// What it has now.
     pub actual: Bytes,
+    /// The guest's last report of its memory, by [`names`](crate::devices::virtio::balloon::NAMES): bytes, or counts of events since its boot. What it says is its own
+    /// word. Empty if it makes none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reported: BTreeMap<String, u64>,
+    /// When it made the report: seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported_at: Option<u64>,
 }
 
 /// Something that happened.

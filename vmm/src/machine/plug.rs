@@ -186,8 +186,15 @@ pub(super) fn plug(
         let spec = balloon::Spec {
             memory: guest.memory.size,
             target: config.target,
+            period: config.period.filter(|seconds| *seconds > 0),
+            deflate_on_oom: config.deflate_on_oom,
+            free_page_reporting: config.free_page_reporting && !guest.memory.locked,
         };
-        let device = Balloon::new(&spec, small.worker("the balloon")?);
+        let worker = small.worker("the balloon")?;
+        let device = Balloon::new(&spec, worker).map_err(|source| PlugError::Worker {
+            device: "the balloon".into(),
+            source,
+        })?;
         balloon = Some(device.control());
         plugger.insert("the balloon", config.slot, Box::new(device))?;
     }
@@ -486,9 +493,6 @@ impl Plugged {
 
     /// How the balloon is.
     pub fn balloon(&self) -> Option<BalloonStats> {
-        self.balloon.as_ref().map(|control| BalloonStats {
-            target: control.target(),
-            actual: control.actual(),
-        })
+        self.balloon.as_ref().map(BalloonControl::stats)
     }
 }

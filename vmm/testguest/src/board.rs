@@ -39,13 +39,6 @@ pub fn in32(port: u16) -> u32 {
     value
 }
 
-fn in8(port: u16) -> u8 {
-    let value;
-    // SAFETY: as above.
-    unsafe { asm!("in al, dx", in("dx") port, out("al") value) };
-    value
-}
-
 /// A register of the battery-backed clock.
 pub fn clock_read(register: u8) -> u8 {
     out8(0x70, register);

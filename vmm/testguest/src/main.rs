@@ -19,7 +19,7 @@ use virtio::{Device, NEEDS_RESET, Queue, VERSION_1, pages};
 type Verdict = Result<(), &'static str>;
 
 /// The tests by name.
-const TESTS: [(&str, fn() -> Verdict); 20] = [
+const TESTS: [(&str, fn() -> Verdict); 21] = [
     ("boot", || Ok(())),
     ("processor", processor),
     ("clock", clock),
@@ -40,6 +40,7 @@ const TESTS: [(&str, fn() -> Verdict); 20] = [
     ("wreck", faults::wreck),
     ("pour", faults::pour),
     ("eat", faults::eat),
+    ("report", report),
 ];
 
 /// Called with the address of PVH's start information.
@@ -298,4 +299,21 @@ fn balloon() -> Verdict {
     write(device.config + 4, 0u32);
     write(given, 7u8);
     need(read::<u8>(given) == 7, "the pages did not come back")
+}
+
+/// Reports 7 MiB of memory that can be used, until the next report is asked for.
+fn report() -> Verdict {
+    let device = ready(5, 1 << 1)?;
+    let mut reports = device.queue(2);
+    let statistic = pages(1);
+    device.queue(0);
+    device.queue(1);
+    device.go();
+    write(statistic, 6u16);
+    for (at, byte) in (7u64 << 20).to_le_bytes().into_iter().enumerate() {
+        write(statistic + 2 + at as u64, byte);
+    }
+    reports.offer(&[(statistic, 10, false)]);
+    reports.answer().ok_or("the next report was not asked for")?;
+    Ok(())
 }

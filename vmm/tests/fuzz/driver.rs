@@ -133,7 +133,7 @@ impl Guest {
 
     /// Fills part of a queue with descriptors of any kind, and offers some.
     fn scribble(&mut self) {
-        let queue = self.random.u64(..3);
+        let queue = self.random.u64(..4);
         let [descriptors, available, _] = rings(queue);
         for _ in 0..self.random.u64(1..SIZE) {
             let at = descriptors + self.random.u64(..SIZE) * 16;
@@ -173,7 +173,7 @@ impl Guest {
             }
             self.enable(!0 ^ EVENT_INDEX, 0);
         }
-        let queue = self.random.u64(..3);
+        let queue = self.random.u64(..4);
         let [descriptors, available, used] = rings(queue);
         let header = 0x4_0000;
         let count = self.random.u16(1..4);

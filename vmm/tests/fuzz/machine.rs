@@ -215,8 +215,11 @@ fn device(kind: Kind, disk: &std::path::Path, worker: Arc<Worker>) -> Box<dyn Vi
             let spec = balloon::Spec {
                 memory: Bytes(LOW),
                 target: Some(Bytes(1 << 20)),
+                period: Some(1),
+                deflate_on_oom: true,
+                free_page_reporting: true,
             };
-            Box::new(Balloon::new(&spec, worker))
+            Box::new(Balloon::new(&spec, worker).unwrap())
         }
         Kind::Block | Kind::SlowBlock => {
             let spec = block::Spec {

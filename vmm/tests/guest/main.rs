@@ -322,6 +322,13 @@ fn the_balloon_takes_pages_and_gives_them_back() {
 }
 
 #[test]
+fn a_guest_is_asked_for_reports_of_its_memory() {
+    if kvm() {
+        run("test=report", "balloon: {period: 1}").assert_ok(&["report"]);
+    }
+}
+
+#[test]
 fn a_reset_machine_has_fresh_devices() {
     if !kvm() {
         return;

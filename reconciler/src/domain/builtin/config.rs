@@ -152,8 +152,14 @@ struct RngConfig {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
 struct BalloonConfig {
     target: Bytes,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    period: Option<u32>,
+    deflate_on_oom: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    free_page_reporting: Option<bool>,
 }
 
 #[derive(Debug, Serialize)]
@@ -204,6 +210,9 @@ pub fn translate(domain: &Domain, dir: &GuestDir) -> Result<Config, DriverError>
         }),
         balloon: domain.balloon.then_some(BalloonConfig {
             target: memory.current.min(memory.maximum),
+            period: domain.balloon_options.period,
+            deflate_on_oom: domain.balloon_options.autodeflate,
+            free_page_reporting: domain.balloon_options.free_page_reporting,
         }),
         ports: ports::ports(domain, dir)?,
         guards: guards::guards(domain, dir)?,
@@ -585,8 +594,14 @@ mod tests {
         domain.memory.hugepages = Some(None);
         domain.chardevs[0].backend = Backend::Unix(None);
         let dir = GuestDir::new(std::path::Path::new("/run/vireo/guests"), domain.uuid);
+        domain.balloon_options.period = Some(5);
+        domain.balloon_options.autodeflate = true;
+        domain.balloon_options.free_page_reporting = Some(false);
         let text = serde_json::to_string(&translate(&domain, &dir).unwrap()).unwrap();
         let read = vireo_vmm::config::Guest::parse(&text).unwrap();
+        let balloon = read.balloon.as_ref().unwrap();
+        assert!(balloon.deflate_on_oom && !balloon.free_page_reporting);
+        assert_eq!(balloon.period, Some(5));
         assert_eq!(read.name, "web");
         assert_eq!(read.disks.len(), 1);
         assert_eq!(read.interfaces.len(), 1);

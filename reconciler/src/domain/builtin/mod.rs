@@ -78,6 +78,7 @@ impl Driver for Builtin {
                 .and_then(Value::as_u64)
                 .map(Bytes),
             disks: disks(&stats),
+            memory: reported(&stats),
         })
     }
 
@@ -130,6 +131,25 @@ fn make_folder_of(file: &Path) -> Result<(), DriverError> {
         path: folder.to_owned(),
         source,
     })
+}
+
+/// What the guest reported of its memory, with how much of it the balloon leaves.
+fn reported(stats: &Value) -> BTreeMap<String, u64> {
+    let Some(balloon) = stats.get("balloon") else {
+        return BTreeMap::new();
+    };
+    let number = |name: &str, key: &str| {
+        let value = balloon.get(key).and_then(Value::as_u64)?;
+        Some((name.to_owned(), value))
+    };
+    let own = [
+        number("actual", "actual"),
+        number("last-update", "reported-at"),
+    ];
+    let reported = balloon.get("reported").and_then(Value::as_object);
+    let reported = reported.into_iter().flatten();
+    let reported = reported.filter_map(|(name, value)| Some((name.clone(), value.as_u64()?)));
+    own.into_iter().flatten().chain(reported).collect()
 }
 
 /// What of the guest the monitor does not do: the first that is found.
@@ -257,6 +277,20 @@ fn understand(state: &str) -> LastWords {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_guest_reports_of_its_memory_is_read_from_its_monitors_answer() {
+        let stats = json!({"balloon": {
+            "target": 5, "actual": 7, "reported": {"usable": 3, "odd": "x"}, "reported-at": 9,
+        }});
+        let told = reported(&stats);
+        let told: Vec<_> = told
+            .iter()
+            .map(|(name, value)| (name.as_str(), *value))
+            .collect();
+        assert_eq!(told, [("actual", 7), ("last-update", 9), ("usable", 3)]);
+        assert!(reported(&json!({"uptime-ms": 5})).is_empty());
+    }
 
     #[test]
     fn the_last_line_that_is_whole_says_how_it_is() {

@@ -230,7 +230,19 @@ fn parts(domain: &Domain, dir: &GuestDir, host: &Host) -> Vec<Part> {
     parts.push(part("devices/rng", |line| rng(line, domain)));
     parts.push(part("devices/memballoon", |line| {
         if domain.balloon {
-            let device = json!({"driver": "virtio-balloon-pci", "id": "balloon0"});
+            let mut device = json!({"driver": "virtio-balloon-pci", "id": "balloon0"});
+            let options = &domain.balloon_options;
+            if options.autodeflate {
+                device["deflate-on-oom"] = true.into();
+            }
+            if let Some(reporting) = options.free_page_reporting {
+                device["free-page-reporting"] = reporting.into();
+            }
+            if options.period.is_some() {
+                return Err(unsupported(
+                    "reports of the guest's memory (<stats period>)",
+                ));
+            }
             line.device(pci(domain, device, domain.balloon_address.as_ref())?);
         }
         Ok(())

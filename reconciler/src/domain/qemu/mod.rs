@@ -90,6 +90,7 @@ impl Driver for Qemu {
             preserved: preserved.map(str::to_owned),
             balloon: None,
             disks: BTreeMap::new(),
+            memory: BTreeMap::new(),
         })
     }
 

@@ -402,6 +402,7 @@ impl World {
             state: GuestState::Running { pid },
             balloon: domain.balloon.then_some(domain.memory.current),
             disks: disks_of(domain, &self.inventory.files),
+            memory: BTreeMap::new(),
         };
         self.inventory.guests.insert(domain.uuid, guest);
         Ok(())

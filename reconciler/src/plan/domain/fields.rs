@@ -100,6 +100,7 @@ const GUEST: &[Row] = &[
     restart("/rng", "devices/rng", BUILT_IN),
     restart("/balloon", "devices/memballoon", BUILT_IN),
     restart("/balloon_address", "devices/memballoon/address", BUILT_IN),
+    restart("/balloon_options", "devices/memballoon", BUILT_IN),
     restart("/clock", "clock", BUILT_IN),
     live(
         "/events/on_poweroff",

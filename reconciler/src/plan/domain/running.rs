@@ -1,12 +1,14 @@
 //! A guest that runs and should: changed live, restarted, repaired, or left to wait.
 
+use std::borrow::Cow;
+
 use crate::desired::Wanted;
 use crate::domain::Launch;
 use crate::execute::effect::Effect;
 use crate::inventory::{Guest, GuestState};
-use crate::resolve::WantedState;
-use crate::resolve::domain::Domain;
+use crate::resolve::domain::{Boot, Domain};
 use crate::resolve::storage::ImageFormat;
+use crate::resolve::{Driver, WantedState};
 use crate::units::Bytes;
 
 use crate::plan::context::Context;
@@ -25,16 +27,25 @@ pub(super) fn plan(
     guest: &Guest,
 ) -> Found {
     let runs = &guest.launch.domain;
+    let preferred = domain;
+    let domain = &*under_its_driver(runs, preferred, wanted);
     let (live, heavy) = split(runs, domain, wanted);
     if context.restart == Some(domain.uuid) {
-        return restart(context, wanted, domain, page, guest, live, heavy);
+        return restart(context, wanted, preferred, page, guest, live, heavy);
     }
     if let GuestState::Preserved { reason, .. } = &guest.state {
         return preserved(context, wanted, page, guest, reason);
     }
     let allowed = wanted.policy.disruption;
     if !heavy.is_empty() && allowed >= Disruption::Restart {
-        return restart(context, wanted, domain, page, guest, live, heavy);
+        return restart(context, wanted, preferred, page, guest, live, heavy);
+    }
+    if domain.driver != preferred.driver {
+        let text = format!(
+            "it runs under driver {}, and will under {} when it next starts: {}",
+            domain.driver, preferred.driver, preferred.driver_why
+        );
+        context.kept.borrow_mut().notes.insert((domain.uuid, text));
     }
     let target = goes_on_as(runs, domain, heavy.is_empty());
     let mut work = Work::default();
@@ -89,6 +100,39 @@ fn preserved(
     }
 }
 
+/// The guest as the driver that runs it makes it, where another is only preferred. Which of two drivers runs what both can do is chosen when it starts: a monitor that has
+/// learnt something is no reason to stop a guest.
+fn under_its_driver<'d>(runs: &Domain, domain: &'d Domain, wanted: &Wanted) -> Cow<'d, Domain> {
+    let is_choice = wanted.policy.driver.is_none() && !runs.emulated;
+    if !is_choice || (runs.driver, domain.driver) != (Driver::Qemu, Driver::Builtin) {
+        return Cow::Borrowed(domain);
+    }
+    let mut same = domain.clone();
+    same.driver = runs.driver;
+    if boots_first_disk(&runs.boot)
+        && matches!(&domain.boot, Boot::Disk { cmdline, .. } if cmdline.is_empty())
+    {
+        same.boot.clone_from(&runs.boot);
+    }
+    Cow::Owned(same)
+}
+
+/// Whether it is the usual firmware with nothing said but that it boots a disk: what without it is booting what the disk names.
+fn boots_first_disk(boot: &Boot) -> bool {
+    let Boot::Firmware {
+        efi: false,
+        loader: None,
+        flash: false,
+        nvram: None,
+        template: None,
+        order,
+    } = boot
+    else {
+        return false;
+    };
+    order.iter().all(|device| device == "hd")
+}
+
 /// What a guest is to be that is not restarted.
 fn goes_on_as(runs: &Domain, domain: &Domain, all_live: bool) -> Domain {
     if all_live {
@@ -119,6 +163,7 @@ pub(in crate::plan) fn target(
     if matches!(guest.state, GuestState::Preserved { .. }) {
         return Some(runs.clone());
     }
+    let domain = &*under_its_driver(runs, domain, wanted);
     let (_, heavy) = split(runs, domain, wanted);
     let restarts = !heavy.is_empty() && wanted.policy.disruption >= Disruption::Restart;
     (!restarts).then(|| goes_on_as(runs, domain, heavy.is_empty()))

@@ -145,6 +145,7 @@ fn one(effect: &Effect, host: &mut Inventory, ledger: &mut Ledger) {
             let guest = Guest {
                 balloon: None,
                 disks: disks(host, &launch.domain),
+                memory: BTreeMap::new(),
                 state: GuestState::Running { pid: 2 },
                 launch,
             };

@@ -65,6 +65,7 @@ pub fn domain(name: &str) -> Domain {
         rng: None,
         balloon: true,
         balloon_address: None,
+        balloon_options: BalloonOptions::default(),
         clock: Clock::Utc,
         events: Events {
             on_poweroff: Action::Destroy,

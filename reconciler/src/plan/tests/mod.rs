@@ -1,6 +1,7 @@
 //! Plans of hand-made objects, as text, and the rule that a plan leaves nothing to plan.
 
 mod apply;
+mod drivers;
 pub(in crate::plan) mod make;
 mod properties;
 mod restart;

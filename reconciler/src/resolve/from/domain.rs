@@ -274,6 +274,7 @@ fn complete(
         rng: devices.rng,
         balloon: devices.balloon,
         balloon_address: devices.balloon_address,
+        balloon_options: devices.balloon_options,
         clock,
         events,
         tuning,

@@ -213,6 +213,8 @@ pub(super) const DOMAIN: &[&str] = &[
     "devices/channel/log/@file",
     "devices/memballoon",
     "devices/memballoon/@model",
+    "devices/memballoon/@autodeflate",
+    "devices/memballoon/@freePageReporting",
     "devices/memballoon/alias/**",
     "devices/rng",
     "devices/rng/@model",
@@ -326,6 +328,8 @@ pub(super) const BUILTIN: &[&str] = &[
     "clock/@start",
     "clock/timer/@track",
     "clock/timer/@mode",
+    "devices/memballoon/stats",
+    "devices/memballoon/stats/@period",
 ];
 
 /// Devices that are handed to drivers as records.

@@ -1,22 +1,27 @@
 //! Virtio memory balloon (virtio 1.2, section 5.5): the guest gives pages up and takes them back.
 //!
 //! In come, from outside, how much memory the guest should keep ([`BalloonControl::set_target`]) and, from the guest, lists of pages it gave
-//! up, that it takes back, or that happen to be free, and statistics; out go pages back to the host by `madvise`. A page number outside guest
+//! up, that it takes back, or that happen to be free, and statistics, for which it is asked every so often; out go pages back to the host by `madvise`. A page number outside guest
 //! memory is skipped: a guest can only give up what it has, and gets zeroes where it gave up what it still uses.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 use vmm_sys_util::epoll::EventSet;
 
 use super::ring::{Chain, Ring};
-use super::worker::{Handler, Watch, Worker};
+use super::worker::{Handler, Timer, Watch, Worker};
 use super::{
     ActivateError, Activation, DeviceType, VirtioDevice, VirtioInterrupt, read_config_bytes,
 };
 use crate::bus::lock;
+use crate::clock;
 use crate::config::Bytes;
+use crate::control::wire::BalloonStats;
 
 /// Bytes of a page, as the balloon counts them, whatever the guest's own pages are.
 const PAGE: u64 = 4096;
@@ -31,9 +36,25 @@ const F_STATS: u64 = 1 << 1;
 const F_DEFLATE_ON_OOM: u64 = 1 << 2;
 const F_REPORTING: u64 = 1 << 5;
 
+/// What statistics are called: by tag (virtio 1.2, section 5.5.6.4), in the words of `virsh dommemstat`. Memory is in bytes.
+pub const NAMES: [&str; 10] = [
+    "swap-in",
+    "swap-out",
+    "major-fault",
+    "minor-fault",
+    "unused",
+    "available",
+    "usable",
+    "disk-caches",
+    "hugetlb-pgalloc",
+    "hugetlb-pgfail",
+];
+
 /// Where the queues are that exist always.
 const INFLATE: u16 = 0;
 const DEFLATE: u16 = 1;
+/// The timer's token, beside the queues' places.
+const TIMER: u32 = u32::MAX;
 
 /// A balloon as it is configured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +65,15 @@ pub struct Spec {
     /// How much of it the guest keeps at first: all if left out.
     #[serde(default)]
     pub target: Option<Bytes>,
+    /// Seconds between reports that the guest is asked for, at least 1; none is asked for by itself if left out.
+    #[serde(default)]
+    pub period: Option<u32>,
+    /// The guest may take pages back when it is short of memory.
+    #[serde(default)]
+    pub deflate_on_oom: bool,
+    /// The guest may tell of free pages.
+    #[serde(default)]
+    pub free_page_reporting: bool,
 }
 
 /// One number that the guest reported (virtio 1.2, section 5.5.6.4), by tag.
@@ -60,6 +90,8 @@ pub struct Balloon {
     engine: Arc<Mutex<Engine>>,
     worker: Arc<Worker>,
     watches: Vec<Watch>,
+    features: u64,
+    _timer: Watch,
 }
 
 /// The handle by which the machine asks for memory, and looks.
@@ -87,11 +119,19 @@ struct Engine {
     /// The report that the guest has filled in and gets back when the next one is wanted.
     report: Option<u16>,
     statistics: Vec<Statistic>,
+    /// When they were reported: seconds since 1970.
+    reported_at: Option<u64>,
+    period: Option<Duration>,
+    timer: Arc<Timer>,
 }
 
 impl Balloon {
     /// A balloon. `worker` may serve other small devices too.
-    pub fn new(spec: &Spec, worker: Arc<Worker>) -> Self {
+    ///
+    /// # Errors
+    /// The process has no descriptor left.
+    pub fn new(spec: &Spec, worker: Arc<Worker>) -> io::Result<Self> {
+        let timer = Timer::new()?;
         let mut engine = Engine {
             memory_size: spec.memory.0,
             wanted: 0,
@@ -100,13 +140,30 @@ impl Balloon {
             rings: Vec::new(),
             report: None,
             statistics: Vec::new(),
+            reported_at: None,
+            period: spec
+                .period
+                .map(|seconds| Duration::from_secs(seconds.max(1).into())),
+            timer: Arc::clone(&timer),
         };
         engine.set_target(spec.target.unwrap_or(spec.memory));
-        Self {
-            engine: Arc::new(Mutex::new(engine)),
+        let engine = Arc::new(Mutex::new(engine));
+        let offered = [
+            (true, F_STATS),
+            (spec.deflate_on_oom, F_DEFLATE_ON_OOM),
+            (spec.free_page_reporting, F_REPORTING),
+        ];
+        Ok(Self {
+            _timer: worker.watch(timer, EventSet::IN, engine.clone(), TIMER)?,
+            engine,
             worker,
             watches: Vec::new(),
-        }
+            features: offered
+                .iter()
+                .filter(|(on, _)| *on)
+                .map(|(_, bit)| bit)
+                .sum(),
+        })
     }
 
     /// The handle for requests from outside.
@@ -141,11 +198,22 @@ impl BalloonControl {
         engine.kept(engine.actual)
     }
 
-    /// The guest's last report, and a request for the next. Empty if the guest makes none.
-    pub fn statistics(&self) -> Vec<Statistic> {
+    /// How the balloon is, with the guest's last report. Where none is asked for by itself, the next one is asked for.
+    pub fn stats(&self) -> BalloonStats {
         let mut engine = lock(&self.0);
-        engine.ask_for_report();
-        engine.statistics.clone()
+        if engine.period.is_none() {
+            engine.ask_for_report();
+        }
+        let named = engine.statistics.iter().filter_map(|reported| {
+            let name = NAMES.get(usize::from(reported.tag))?;
+            Some(((*name).to_owned(), reported.value))
+        });
+        BalloonStats {
+            target: engine.kept(engine.wanted),
+            actual: engine.kept(engine.actual),
+            reported: named.collect::<BTreeMap<_, _>>(),
+            reported_at: engine.reported_at,
+        }
     }
 }
 
@@ -155,7 +223,7 @@ impl VirtioDevice for Balloon {
     }
 
     fn features(&self) -> u64 {
-        F_STATS | F_DEFLATE_ON_OOM | F_REPORTING
+        self.features
     }
 
     fn queue_sizes(&self) -> &[u16] {
@@ -216,6 +284,7 @@ impl VirtioDevice for Balloon {
             let mut engine = lock(&self.engine);
             engine.rings = rings;
             engine.interrupt = Some(interrupt);
+            engine.wait_for_next();
         }
         for (kick, token) in kicks.into_iter().zip(0..) {
             let watch = self
@@ -237,12 +306,18 @@ impl VirtioDevice for Balloon {
         engine.interrupt = None;
         engine.report = None;
         engine.statistics.clear();
+        engine.reported_at = None;
         engine.actual = 0;
+        let _ = engine.timer.disarm();
     }
 }
 
 impl Handler for Engine {
     fn ready(&mut self, token: u32) {
+        if token == TIMER {
+            self.ask_for_report();
+            return self.wait_for_next();
+        }
         let mut rings = std::mem::take(&mut self.rings);
         if let Some((purpose, ring)) = rings.get_mut(token as usize) {
             match purpose {
@@ -291,11 +366,26 @@ impl Engine {
                 })
                 .collect();
             // One report is under way at a time; a guest that sends more gets the older ones back.
+            self.reported_at = u64::try_from(clock::now()).ok();
             if let Some(older) = self.report.replace(chain.head) {
                 ring.push(older, 0);
             }
         }
         ring.listen();
+    }
+
+    /// Sets the timer to when the next report is due, if there is somebody to ask for it.
+    fn wait_for_next(&self) {
+        let asks = self
+            .rings
+            .iter()
+            .any(|(purpose, _)| *purpose == Purpose::Statistics);
+        let Some(period) = self.period.filter(|_| asks) else {
+            return;
+        };
+        if let Err(error) = self.timer.arm(period) {
+            tracing::warn!(%error, "could not set the balloon's timer");
+        }
     }
 
     fn ask_for_report(&mut self) {

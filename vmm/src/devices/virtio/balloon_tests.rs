@@ -5,12 +5,22 @@ use std::sync::atomic::Ordering;
 
 const LIST: u64 = 0x10000;
 
-fn rig(features: u64) -> (Rig<Balloon>, BalloonControl) {
-    let spec = Spec {
+fn spec() -> Spec {
+    Spec {
         memory: Bytes(MEMORY as u64),
         target: None,
-    };
-    let device = Balloon::new(&spec, worker());
+        period: None,
+        deflate_on_oom: true,
+        free_page_reporting: true,
+    }
+}
+
+fn rig(features: u64) -> (Rig<Balloon>, BalloonControl) {
+    rig_of(&spec(), features)
+}
+
+fn rig_of(spec: &Spec, features: u64) -> (Rig<Balloon>, BalloonControl) {
+    let device = Balloon::new(spec, worker()).unwrap();
     let control = device.control();
     (Rig::new(device, features), control)
 }
@@ -88,22 +98,67 @@ fn a_report_is_kept_until_the_next_is_wanted() {
     );
     rig.queues[2].add(&[(LIST, 20, false)]);
     rig.queues[2].kick();
-    let expected = [
-        Statistic {
-            tag: 4,
-            value: 1 << 20,
-        },
-        Statistic {
-            tag: 5,
-            value: 4 << 20,
-        },
-    ];
-    wait_until("the report is read", || control.statistics() == expected);
+    let expected = BTreeMap::from([
+        ("unused".to_owned(), 1 << 20),
+        ("available".to_owned(), 4 << 20),
+    ]);
+    wait_until("the report is read", || {
+        control.stats().reported == expected
+    });
+    assert!(control.stats().reported_at.is_some());
     wait_until("the report is given back", || {
         rig.queues[2].used() == [(0, 0)]
     });
-    assert_eq!(control.statistics(), expected);
+    assert_eq!(control.stats().reported, expected);
     assert!(rig.queues[2].used().is_empty(), "given back once");
+}
+
+#[test]
+fn a_guest_is_asked_for_the_next_report_when_its_time_has_come() {
+    let period = Some(1);
+    let (mut rig, control) = rig_of(&Spec { period, ..spec() }, F_STATS);
+    rig.write(LIST, &statistic(6, 7));
+    for _ in 0..2 {
+        rig.queues[2].add(&[(LIST, 10, false)]);
+        rig.queues[2].kick();
+        wait_until("the report is read", || {
+            control.stats().reported.get("usable") == Some(&7)
+        });
+        wait_until("the next is asked for", || !rig.queues[2].used().is_empty());
+    }
+    rig.device.reset();
+    assert_eq!(control.stats().reported_at, None);
+}
+
+#[test]
+fn reports_of_what_nobody_knows_are_bounded_and_left_out() {
+    let (mut rig, control) = rig(F_STATS);
+    let many: Vec<u8> = (0..2000_u16)
+        .flat_map(|tag| statistic(tag ^ 0x8000, u64::MAX))
+        .collect();
+    rig.write(LIST, &many);
+    rig.write(LIST + 10, &statistic(0, u64::MAX));
+    rig.queues[2].add(&[(LIST, many.len() as u32, false)]);
+    rig.queues[2].kick();
+    wait_until("the report is read", || {
+        control.stats().reported_at.is_some()
+    });
+    assert_eq!(
+        control.stats().reported,
+        BTreeMap::from([("swap-in".to_owned(), u64::MAX)])
+    );
+}
+
+#[test]
+fn what_is_offered_is_what_was_configured() {
+    let plain = Spec {
+        deflate_on_oom: false,
+        free_page_reporting: false,
+        ..spec()
+    };
+    let offered = |spec: &Spec| Balloon::new(spec, worker()).unwrap().features();
+    assert_eq!(offered(&plain), F_STATS);
+    assert_eq!(offered(&spec()), F_STATS | F_DEFLATE_ON_OOM | F_REPORTING);
 }
 
 #[test]
@@ -134,7 +189,7 @@ proptest! {
         rig.write(LIST, &bytes);
         rig.queues[queue].add(&[(LIST, (bytes.len() as u32).saturating_sub(odd), false)]);
         rig.queues[queue].kick();
-        control.statistics();
+        control.stats();
         control.set_target(Bytes(u64::from(odd)));
         rig.device.reset();
         prop_assert!(!rig.told.broken());

@@ -374,13 +374,18 @@ fn whatever_builtin_is_asked_for_reaches_it() {
             "<source dev='/dev/vg/a'/><boot order='1'/>",
         );
     let clock = |clock: &str| sample.replace("<clock offset='localtime'>", clock);
-    let clocks = [
+    let reporting = sample.replace(
+        "freePageReporting='off'/>",
+        "freePageReporting='on'><stats period='5'/></memballoon>",
+    );
+    let others = [
+        reporting,
         clock("<clock offset='variable' basis='localtime' adjustment='60'>"),
         clock("<clock offset='timezone' timezone='Europe/Berlin'>"),
         clock("<clock offset='absolute' start='60'>"),
     ];
     let mut samples = vec![sample, other, processor, disks];
-    samples.extend(clocks);
+    samples.extend(others);
     let rows: Vec<&str> = support::DOMAIN
         .iter()
         .chain(support::BUILTIN)

@@ -14,11 +14,12 @@ use vireo_schema::domain::chardev::{CharTarget, CharTargetType, CharType};
 use vireo_schema::domain::devices::Devices;
 use vireo_schema::domain::disk::{CacheMode, DiskBus, DiskDevice};
 use vireo_schema::domain::interface::{InterfaceType, NetDriverName};
-use vireo_schema::domain::memory::BalloonModel;
+use vireo_schema::domain::memory::{BalloonModel, MemBalloon};
 use vireo_schema::domain::misc::{PanicModel, RngBackendModel, WatchdogModel};
+use vireo_schema::scalar::OnOff;
 
 use super::{Resolving, Surroundings};
-use crate::resolve::domain::{Address, Chardev, Disk, Extra, Interface, Rng};
+use crate::resolve::domain::{Address, BalloonOptions, Chardev, Disk, Extra, Interface, Rng};
 use crate::resolve::nth_device as nth;
 
 use self::address::address;
@@ -33,6 +34,7 @@ pub(super) struct Plugged {
     pub rng: Option<Rng>,
     pub balloon: bool,
     pub balloon_address: Option<Address>,
+    pub balloon_options: BalloonOptions,
 }
 
 /// The first device that the builtin driver cannot do because of what it is, not of what is stated about it: its path, and why.
@@ -224,11 +226,23 @@ pub(super) fn devices(at: &mut Resolving<'_>, domain: &Stated, around: &Surround
         extras: extras::extras(at, domain),
         rng: rng(at, devices),
         balloon: model != Some(BalloonModel::None),
+        balloon_options: balloon.map(balloon_options).unwrap_or_default(),
         balloon_address: address(
             at,
             "devices/memballoon",
             balloon.and_then(|balloon| balloon.address.as_ref()),
         ),
+    }
+}
+
+fn balloon_options(balloon: &MemBalloon) -> BalloonOptions {
+    let period = balloon.stats.as_ref().and_then(|stats| stats.period);
+    BalloonOptions {
+        autodeflate: balloon.autodeflate == Some(OnOff::On),
+        free_page_reporting: balloon
+            .free_page_reporting
+            .map(|stated| stated == OnOff::On),
+        period: period.filter(|seconds| *seconds > 0),
     }
 }
 
