@@ -1,8 +1,8 @@
 //! Rules on places: what numbers an address may have, which places are taken twice, and what may be on which bus.
 
 use super::controllers::pci_place;
-use super::devices::is_qemu;
 use super::drives::bus_of;
+use super::machine::is_qemu;
 use super::one::Report;
 use crate::domain::address::{AcpiIndex, Address, AddressType, Alias};
 use crate::domain::controller::{ControllerModel, ControllerType};

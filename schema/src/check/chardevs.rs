@@ -1,8 +1,7 @@
 //! Rules on devices that carry characters: what is at the host's end, and what the guest sees.
 
-use super::devices::{is_hvm, is_qemu};
 use super::disks::labels;
-use super::machine::{arch, machine};
+use super::machine::{arch, is_hvm, is_qemu, machine};
 use super::one::Report;
 use crate::domain::address::{Address, AddressType};
 use crate::domain::chardev::{

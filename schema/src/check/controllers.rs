@@ -1,7 +1,7 @@
 //! Rules on controllers: each number once, the models of each type, and what may be said of a PCI bus and put on it.
 
 use super::addresses::places;
-use super::devices::{is_i440fx, is_q35, is_qemu};
+use super::machine::{is_i440fx, is_q35, is_qemu};
 use super::one::Report;
 use super::tune::threads;
 use crate::domain::address::{Address, AddressType};

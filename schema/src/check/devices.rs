@@ -1,10 +1,8 @@
 //! Rules on devices other than disks.
 
-use super::machine::machine;
 use super::one::Report;
 use crate::domain::memory::ShmemModelName;
-use crate::domain::os::OsType;
-use crate::domain::{Devices, Domain, DomainType};
+use crate::domain::{Devices, Domain};
 use crate::rule::Rule;
 use crate::scalar::Number;
 use std::collections::BTreeSet;
@@ -113,35 +111,6 @@ fn memory(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
             );
         }
     }
-}
-
-/// Whether the guest has a whole machine, which is so where nothing is said.
-pub(crate) fn is_hvm(domain: &Domain) -> bool {
-    let kind = domain.os.as_ref().and_then(|os| os.kind.as_ref()?.value);
-    kind.is_none_or(|kind| kind == OsType::Hvm)
-}
-
-/// Whether the guest is QEMU's, so that what QEMU cannot do is wrong.
-pub(crate) fn is_qemu(domain: &Domain) -> bool {
-    matches!(
-        domain.kind,
-        None | Some(DomainType::Kvm | DomainType::Qemu | DomainType::Kqemu)
-    )
-}
-
-/// Whether the machine is QEMU's Q35.
-pub(crate) fn is_q35(domain: &Domain) -> bool {
-    let machine = machine(domain);
-    machine == "q35" || machine.starts_with("pc-q35")
-}
-
-/// Whether the machine is QEMU's i440FX.
-pub(crate) fn is_i440fx(domain: &Domain) -> bool {
-    let machine = machine(domain);
-    machine == "pc"
-        || machine.starts_with("pc-i440fx")
-        || machine.starts_with("pc-0.")
-        || machine.starts_with("pc-1.")
 }
 
 /// An order is said once, and not beside the list of kinds to boot from.

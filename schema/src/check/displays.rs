@@ -1,6 +1,6 @@
 //! Rules on what a guest shows and plays: displays, graphics cards, sound.
 
-use super::devices::is_qemu;
+use super::machine::is_qemu;
 use super::one::Report;
 use crate::domain::graphics::{
     AudioType, Graphics, GraphicsType, ListenType, SoundModel, VideoDriverName, VideoModel,

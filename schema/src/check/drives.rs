@@ -1,7 +1,7 @@
 //! Rules on what a disk is to the guest: its name, marks, bus, blocks and limits, and the threads that serve it.
 
-use super::devices::{is_q35, is_qemu};
 use super::limits::limited;
+use super::machine::{is_q35, is_qemu};
 use super::one::Report;
 use super::tune::threads;
 use crate::domain::Domain;

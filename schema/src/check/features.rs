@@ -1,7 +1,6 @@
 //! Rules on what a guest's machine has beyond the ordinary.
 
-use super::devices::is_q35;
-use super::machine::{arch, is_no_arm_virt, is_qemu, is_x86, machine, stated_arch};
+use super::machine::{arch, is_no_arm_virt, is_q35, is_qemu, is_x86, machine, stated_arch};
 use super::one::Report;
 use crate::domain::cpu::CpuMode;
 use crate::domain::features::{Features, Hyperv, KvmFeatures};

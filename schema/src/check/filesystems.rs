@@ -1,6 +1,6 @@
 //! Rules on file systems of the host's, and on the memory that devices served by other processes need.
 
-use super::devices::is_qemu;
+use super::machine::is_qemu;
 use super::one::Report;
 use crate::domain::cpu::MemAccess;
 use crate::domain::disk::DiskType;

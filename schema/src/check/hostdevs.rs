@@ -1,8 +1,8 @@
 //! Rules on devices of the host's: how each is named, that each is handed over once, and what can be said of it.
 
-use super::devices::is_qemu;
 use super::drives::is_wwn;
 use super::interfaces::rom;
+use super::machine::is_qemu;
 use super::one::Report;
 use super::sources::{server, user};
 use crate::domain::address::{Address, AddressType};

@@ -1,6 +1,7 @@
 //! Rules on interfaces: what each type needs and takes.
 
-use super::devices::{is_link_name, is_qemu};
+use super::devices::is_link_name;
+use super::machine::is_qemu;
 use super::one::Report;
 use super::traffic;
 use crate::domain::interface::{

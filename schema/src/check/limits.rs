@@ -1,7 +1,7 @@
 //! Rules on limits of disks.
 
-use super::devices::is_qemu;
 use super::drives::bus_of;
+use super::machine::is_qemu;
 use super::one::Report;
 use crate::domain::Domain;
 use crate::domain::disk::{Disk, DiskBus, IoTune};

@@ -1,6 +1,7 @@
 //! Rules on a guest as a whole: what it is called, when it ends, where it stands on the host; and what machine it has, for the rules of the files beside this one.
 
 use super::one::Report;
+use crate::domain::os::OsType;
 use crate::domain::{Domain, DomainType, IdRange, LifecycleAction};
 use crate::rule::Rule;
 use std::collections::HashSet;
@@ -60,6 +61,27 @@ pub(super) fn is_x86(arch: &str) -> bool {
     matches!(arch, "x86_64" | "i686")
 }
 
+/// Whether the guest has a whole machine, which is so where nothing is said.
+pub(crate) fn is_hvm(domain: &Domain) -> bool {
+    let kind = domain.os.as_ref().and_then(|os| os.kind.as_ref()?.value);
+    kind.is_none_or(|kind| kind == OsType::Hvm)
+}
+
+/// Whether the machine is QEMU's Q35.
+pub(crate) fn is_q35(domain: &Domain) -> bool {
+    let machine = machine(domain);
+    machine == "q35" || machine.starts_with("pc-q35")
+}
+
+/// Whether the machine is QEMU's i440FX.
+pub(crate) fn is_i440fx(domain: &Domain) -> bool {
+    let machine = machine(domain);
+    machine == "pc"
+        || machine.starts_with("pc-i440fx")
+        || machine.starts_with("pc-0.")
+        || machine.starts_with("pc-1.")
+}
+
 /// Whether the machine is POWER's of PAPR.
 pub(super) fn is_pseries(domain: &Domain) -> bool {
     arch(domain).starts_with("ppc64") && machine(domain).starts_with("pseries")
@@ -74,7 +96,7 @@ pub(super) fn is_no_arm_virt(domain: &Domain) -> bool {
 }
 
 /// Whether a guest is run by QEMU or, as vireo does, by a monitor that takes the same definitions.
-pub(super) fn is_qemu(domain: &Domain) -> bool {
+pub(crate) fn is_qemu(domain: &Domain) -> bool {
     matches!(
         domain.kind,
         None | Some(DomainType::Kvm | DomainType::Qemu | DomainType::Kqemu | DomainType::Hvf)

@@ -41,7 +41,7 @@ mod usb;
 
 pub use across::check;
 pub(crate) use addresses::places;
-pub(crate) use devices::{is_i440fx, is_q35};
+pub(crate) use machine::{is_i440fx, is_q35};
 pub(crate) use one::one;
 pub use record::not_kept;
 pub use references::{Reference, Target, references};

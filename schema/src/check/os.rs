@@ -1,7 +1,6 @@
 //! Rules on what a guest boots, and on what its firmware tells it.
 
-use super::devices::is_i440fx;
-use super::machine::{is_no_arm_virt, is_qemu, is_x86, stated_arch};
+use super::machine::{is_i440fx, is_no_arm_virt, is_qemu, is_x86, stated_arch};
 use super::one::Report;
 use crate::domain::Domain;
 use crate::domain::os::{

@@ -1,7 +1,6 @@
 //! Rules on the smaller devices: input, watchdogs, TPMs, units that translate addresses, sockets, memory that is shared.
 
-use super::devices::{is_hvm, is_i440fx, is_q35, is_qemu};
-use super::machine::{arch, machine};
+use super::machine::{arch, is_hvm, is_i440fx, is_q35, is_qemu, machine};
 use super::one::Report;
 use crate::domain::address::AddressType;
 use crate::domain::chardev::CharMode;

@@ -1,7 +1,7 @@
 //! Rules on where a disk's data is: servers, names on them, proofs of who one is, and chains of images.
 
-use super::devices::is_qemu;
 use super::drives::bus_of;
+use super::machine::is_qemu;
 use super::one::Report;
 use crate::common::{Auth, AuthSecret, HostTransport, StorageHost};
 use crate::domain::Domain;

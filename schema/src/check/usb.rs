@@ -1,7 +1,7 @@
 //! Rules on USB: whether there is any, the ports of controllers and hubs, and which are taken.
 
 use super::addresses::places;
-use super::devices::is_qemu;
+use super::machine::is_qemu;
 use super::one::Report;
 use crate::domain::address::{Address, AddressType};
 use crate::domain::chardev::CharTargetType;
