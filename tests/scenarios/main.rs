@@ -1,5 +1,6 @@
 //! The scenarios of the lab, one file each. `tests/lab/run target/debug/vireo-lab run NAME` runs one; `tests/run` runs all.
 
+mod crowd;
 mod debian;
 mod disk_boot;
 mod killed_agent;
@@ -21,6 +22,7 @@ const SCENARIOS: &[Scenario] = &[
     repair::SCENARIO,
     killed_agent::SCENARIO,
     story_qemu::SCENARIO,
+    crowd::SCENARIO,
     debian::SCENARIO,
 ];
 
