@@ -19,9 +19,6 @@ pub const SCENARIO: Scenario = Scenario {
 const PATIENCE: Duration = Duration::from_secs(420);
 const ADDRESS: &str = "10.73.0.10";
 const MAC: &str = "52:54:00:73:00:10";
-const NETWORK: &str = "network: lab\nforward: {mode: nat}\nips:\n  - address: 10.73.0.1\n    prefix: 24\n    dhcp:\n      \
-                       ranges: [{start: 10.73.0.10, end: 10.73.0.99}]\n      hosts: [{mac: '52:54:00:73:00:10', ip: 10.73.0.10}]\n";
-
 /// What is booted.
 #[derive(Clone, Copy)]
 struct Install {
@@ -62,7 +59,11 @@ const INSTALLS: [Install; 3] = [
 ];
 
 fn run(host: &Lab) -> Outcome {
-    host.write("lab.yaml", NETWORK)?;
+    let network = format!(
+        "network: lab\nforward: {{mode: nat}}\nips:\n- address: 10.73.0.1\n  prefix: 24\n  dhcp:\n    \
+         ranges: [{{start: {ADDRESS}, end: 10.73.0.99}}]\n    hosts: [{{mac: '{MAC}', ip: {ADDRESS}}}]\n"
+    );
+    host.write("lab.yaml", &network)?;
     for install in INSTALLS {
         let guest = host.guest(install.name, ADDRESS);
         let mut warned = BTreeSet::new();

@@ -369,13 +369,7 @@ fn driven(controller: &Controller, threads: &BTreeSet<u32>, path: &str, r: &mut 
             ("ioeventfd", driver.ioeventfd.is_some()),
             ("iothread", thread.is_some()),
         ];
-        for (name, _) in stated.iter().filter(|(_, stated)| *stated) {
-            r.report(
-                Rule::VirtioOption,
-                &format!("{path}/driver/@{name}"),
-                format!("`{name}` is of virtio-scsi controllers"),
-            );
-        }
+        super::virtio::refuse(stated, path, "virtio-scsi controllers", None, r);
         return;
     }
     let listed = driver.iothreads.iter().flat_map(|list| &list.iothreads);

@@ -218,19 +218,8 @@ fn cards(domain: &Domain, devices: &Devices, qemu: bool, r: &mut Report<'_>) {
             .is_some_and(|driver| driver.name == Some(VideoDriverName::Vhostuser));
         card(kind, model, others, &path, r);
         if let Some(driver) = video.driver.as_ref().filter(|_| kind != VideoType::Virtio) {
-            let stated = [
-                ("iommu", driver.iommu.is_some()),
-                ("ats", driver.ats.is_some()),
-                ("packed", driver.packed.is_some()),
-                ("page_per_vq", driver.page_per_vq.is_some()),
-            ];
-            for (name, _) in stated.iter().filter(|(_, stated)| *stated) {
-                r.report(
-                    Rule::VirtioOption,
-                    &format!("{path}/driver/@{name}"),
-                    format!("`{name}` is of virtio, and the card is of type {kind}"),
-                );
-            }
+            let of = format!("virtio, and the card is of type {kind}");
+            super::virtio::refuse(driver.virtio_options(), &path, &of, None, r);
         }
         if qemu {
             drawn(domain, kind, model, others, i == first, &path, r);

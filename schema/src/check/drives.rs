@@ -140,24 +140,19 @@ fn bus(disk: &Disk, path: &str, r: &mut Report<'_>) {
     let Some(driver) = disk.driver.as_ref().filter(|_| bus != DiskBus::Virtio) else {
         return;
     };
-    let stated = [
+    let own = [
         ("event_idx", driver.event_idx.is_some()),
         ("ioeventfd", driver.ioeventfd.is_some()),
         ("queues", driver.queues.is_some_and(|queues| queues > 0)),
         ("queue_size", driver.queue_size.is_some_and(|size| size > 0)),
-        ("iommu", driver.iommu.is_some()),
-        ("ats", driver.ats.is_some()),
-        ("packed", driver.packed.is_some()),
-        ("page_per_vq", driver.page_per_vq.is_some()),
     ];
-    for (name, _) in stated.iter().filter(|(_, stated)| *stated) {
-        r.add(
-            Rule::VirtioOption,
-            &format!("{path}/driver/@{name}"),
-            format!("`{name}` is of virtio, and the disk is on the {bus} bus"),
-            Some("leave it out, or put the disk on bus='virtio'"),
-        );
-    }
+    super::virtio::refuse(
+        own.into_iter().chain(driver.virtio_options()),
+        path,
+        &format!("virtio, and the disk is on the {bus} bus"),
+        Some("leave it out, or put the disk on bus='virtio'"),
+        r,
+    );
 }
 
 /// Names that a disk tells of itself.

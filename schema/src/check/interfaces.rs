@@ -375,19 +375,8 @@ fn device(interface: &Interface, path: &str, r: &mut Report<'_>) {
     if let (Some(model), Some(driver)) =
         (model.filter(|model| !is_virtio(model)), &interface.driver)
     {
-        let stated = [
-            ("iommu", driver.iommu.is_some()),
-            ("ats", driver.ats.is_some()),
-            ("packed", driver.packed.is_some()),
-            ("page_per_vq", driver.page_per_vq.is_some()),
-        ];
-        for (name, _) in stated.iter().filter(|(_, stated)| *stated) {
-            r.report(
-                Rule::VirtioOption,
-                &format!("{path}/driver/@{name}"),
-                format!("`{name}` is of virtio, and the model is {model}"),
-            );
-        }
+        let of = format!("virtio, and the model is {model}");
+        super::virtio::refuse(driver.virtio_options(), path, &of, None, r);
     }
     if interface.kind == Some(InterfaceType::Vdpa)
         && let Some(model) = model.filter(|model| *model != "virtio")

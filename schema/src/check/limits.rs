@@ -152,7 +152,7 @@ fn groups(disks: &[Disk], r: &mut Report<'_>) {
                 Rule::IotuneGroup,
                 &format!("{path}/group_name"),
                 format!("the group `{name}` has other limits at another disk"),
-                Some("a group shares one set of limits: state the same, or only the group's name"),
+                Some("a group shares one set of limits: state the same in each of its disks"),
             );
         }
     }

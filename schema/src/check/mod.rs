@@ -38,6 +38,7 @@ mod threads;
 mod traffic;
 mod tune;
 mod usb;
+mod virtio;
 
 pub use across::check;
 pub(crate) use addresses::places;

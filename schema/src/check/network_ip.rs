@@ -1,7 +1,8 @@
 //! Rules on a network's addresses: sizes, what DHCP gives, and routes.
 
 use super::one::Report;
-use crate::network::{Dhcp, DhcpHost, DhcpLease, Family, LeaseUnit, Network, NetworkIp, Route};
+use super::traffic;
+use crate::network::{Dhcp, DhcpHost, DhcpLease, LeaseUnit, Network, NetworkIp, Route};
 use crate::rule::Rule;
 use ipnet::IpNet;
 use std::collections::HashMap;
@@ -31,7 +32,7 @@ fn ip(ip: &NetworkIp, path: &str, r: &mut Report<'_>) {
         );
         return;
     };
-    family(ip.family, address, &format!("{path}/@family"), r);
+    traffic::family(ip.family, address, path, r);
     if ip.netmask.is_some() && ip.prefix.is_some() {
         r.report(
             Rule::NetworkSize,
@@ -213,7 +214,7 @@ fn route(route: &Route, subnets: &[IpNet], path: &str, r: &mut Report<'_>) {
     let (Some(address), Some(gateway)) = (route.address, route.gateway) else {
         return;
     };
-    family(route.family, address, &format!("{path}/@family"), r);
+    traffic::family(route.family, address, path, r);
     if route.netmask.is_some() && (route.prefix.is_some() || address.is_ipv6()) {
         r.report(
             Rule::RouteAddress,
@@ -257,21 +258,6 @@ fn route(route: &Route, subnets: &[IpNet], path: &str, r: &mut Report<'_>) {
             Rule::RouteGateway,
             &format!("{path}/@gateway"),
             format!("{gateway} is in no network that <ip> states"),
-        );
-    }
-}
-
-fn family(stated: Option<Family>, address: IpAddr, path: &str, r: &mut Report<'_>) {
-    let fits = match stated {
-        None => true,
-        Some(Family::Ipv4) => address.is_ipv4(),
-        Some(Family::Ipv6) => address.is_ipv6(),
-    };
-    if !fits {
-        r.report(
-            Rule::IpFamily,
-            path,
-            format!("{address} is of the other family"),
         );
     }
 }

@@ -131,12 +131,19 @@ pub(crate) fn port(port: &VirtualPort, path: &str, whole: bool, r: &mut Report<'
     }
 }
 
-/// Whether an address is of the family that is stated.
-pub(crate) fn fits(family: Option<Family>, address: IpAddr) -> bool {
-    match family {
+/// An address is of the family that is stated beside it.
+pub(crate) fn family(stated: Option<Family>, address: IpAddr, path: &str, r: &mut Report<'_>) {
+    let fits = match stated {
         None => true,
         Some(Family::Ipv4) => address.is_ipv4(),
         Some(Family::Ipv6) => address.is_ipv6(),
+    };
+    if !fits {
+        r.report(
+            Rule::IpFamily,
+            &format!("{path}/@family"),
+            format!("{address} is of the other family"),
+        );
     }
 }
 
@@ -149,13 +156,7 @@ pub(crate) fn address(
     r: &mut Report<'_>,
 ) {
     let Some(address) = address else { return };
-    if !fits(family, address) {
-        r.report(
-            Rule::IpFamily,
-            &format!("{path}/@family"),
-            format!("{address} is of the other family"),
-        );
-    }
+    self::family(family, address, path, r);
     let most = if address.is_ipv4() { 32 } else { 128 };
     if prefix.is_some_and(|prefix| prefix > most) {
         r.report(

@@ -167,6 +167,18 @@ macro_rules! virtio_driver {
                 attr "page_per_vq" page_per_vq: $crate::scalar::OnOff,
             }
         }
+
+        impl $type {
+            /// The options that only virtio devices take, by name, and whether each is stated.
+            pub fn virtio_options(&self) -> [(&'static str, bool); 4] {
+                [
+                    ("iommu", self.iommu.is_some()),
+                    ("ats", self.ats.is_some()),
+                    ("packed", self.packed.is_some()),
+                    ("page_per_vq", self.page_per_vq.is_some()),
+                ]
+            }
+        }
     };
 }
 

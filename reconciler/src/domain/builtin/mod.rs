@@ -6,6 +6,7 @@
 mod clock;
 mod config;
 mod guards;
+mod interfaces;
 mod ports;
 pub(crate) mod processors;
 
@@ -90,7 +91,7 @@ impl Driver for Builtin {
             Request::Balloon(size) => json!({"do": "balloon", "target": size.0}),
             Request::Link(interface, up) => json!({
                 "do": "link",
-                "interface": config::interface_name(*interface),
+                "interface": interfaces::interface_name(*interface),
                 "state": if *up { "up" } else { "down" },
             }),
             Request::Grow(disk, size) => {

@@ -85,22 +85,13 @@ fn variable(at: &mut Resolving<'_>, basis: ClockBasis, adjustment: i64) -> Optio
 }
 
 fn start(at: &mut Resolving<'_>, clock: &stated::os::Clock) -> Option<u64> {
-    match clock.start {
-        Some(start) if start <= Clock::FARTHEST => Some(start),
-        Some(_) => {
-            refuse_far(at, "clock/@start", "after 1970");
-            None
-        }
-        None => {
-            at.refuse(
-                "missing",
-                "clock/@offset",
-                "a clock with offset 'absolute' does not say when it starts",
-                "add start, in seconds since 1970",
-            );
-            None
-        }
+    // That it is missing was refused when the definition was read.
+    let start = clock.start?;
+    if start > Clock::FARTHEST {
+        refuse_far(at, "clock/@start", "after 1970");
+        return None;
     }
+    Some(start)
 }
 
 fn refuse_far(at: &mut Resolving<'_>, path: &str, what: &str) {
@@ -120,21 +111,18 @@ fn zone(at: &mut Resolving<'_>, clock: &stated::os::Clock) -> Option<String> {
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b"+-_.".contains(&b))
     };
-    let named = clock.timezone.as_ref();
-    let found = named.filter(|name| name.len() <= 255 && name.split('/').all(sound));
+    // That it is missing was refused when the definition was read.
+    let name = clock.timezone.as_ref()?;
+    let found = (name.len() <= 255 && name.split('/').all(sound)).then(|| name.clone());
     if found.is_none() {
-        let path = match named {
-            Some(_) => "clock/@timezone",
-            None => "clock/@offset",
-        };
         at.refuse(
-            "missing",
-            path,
+            "bad-value",
+            "clock/@timezone",
             "a clock with offset 'timezone' wants the name of a zone",
             "such as timezone='Europe/Berlin', a file under /usr/share/zoneinfo",
         );
     }
-    found.cloned()
+    found
 }
 
 /// The first timer that the builtin driver does not make so: its path, and why.
