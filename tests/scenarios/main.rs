@@ -23,7 +23,9 @@ const SCENARIOS: &[Scenario] = &[
     killed_agent::SCENARIO,
     story_qemu::SCENARIO,
     crowd::SCENARIO,
-    debian::SCENARIO,
+    debian::DISK,
+    debian::CLOUD,
+    debian::GENERIC,
 ];
 
 fn main() {
