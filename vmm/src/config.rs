@@ -23,6 +23,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::layout;
@@ -49,7 +50,7 @@ pub use smbios::Smbios;
 pub use vsock::Vsock;
 
 /// One guest, whole.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Guest {
     /// Its name, for messages.
@@ -82,6 +83,7 @@ pub struct Guest {
     pub ports: Vec<Port>,
     /// PCI slot of the virtio console, 1 to 31; the first free one if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 31))]
     pub ports_slot: Option<u8>,
     /// A device for sockets between the guest and the host; none if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -132,7 +134,7 @@ pub struct Guest {
 }
 
 /// How much of the sandbox must be there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Containment {
     /// As much as the host gives; what is missing is told.
@@ -144,9 +146,21 @@ pub enum Containment {
 
 /// A number of bytes; a plain integer on the wire.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    JsonSchema,
 )]
 #[serde(transparent)]
+#[schemars(extend("unit" = "bytes"))]
 pub struct Bytes(pub u64);
 
 impl fmt::Display for Bytes {
@@ -163,10 +177,11 @@ impl fmt::Display for Bytes {
 }
 
 /// The guest's memory.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Memory {
-    /// Its size: a multiple of 4 KiB, or of the huge pages' size, and at least [`Memory::LEAST`].
+    /// Its size: a multiple of 4 KiB, or of the huge pages' size, from 4 MiB to 4 TiB.
+    #[schemars(range(min = Memory::LEAST.0, max = Memory::MOST.0))]
     pub size: Bytes,
     /// Back it by the host's reserved huge pages. The start fails where too few are free.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -199,10 +214,11 @@ impl Memory {
 }
 
 /// The guest's processors.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Vcpus {
-    /// How many: 1 to [`layout::MAX_VCPUS`].
+    /// How many.
+    #[schemars(range(min = 1, max = layout::MAX_VCPUS))]
     pub count: u32,
     /// How they are grouped; in one socket, each a core, if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -210,7 +226,7 @@ pub struct Vcpus {
 }
 
 /// What the guest boots: a kernel of the host's, or what a disk's own boot configuration names.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Boot {
     /// A Linux bzImage, or a 64-bit ELF executable.
@@ -223,14 +239,14 @@ pub struct Boot {
     /// boot and reset anew. It is read in its ext4 and FAT partitions, and nothing is written there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<String>,
-    /// The kernel's command line: no zero byte, shorter than [`layout::CMDLINE_SIZE`]. With a disk, it is added to the arguments that its configuration states, and so is
+    /// The kernel's command line: no zero byte, shorter than 2 KiB. With a disk, it is added to the arguments that its configuration states, and so is
     /// `console=ttyS0` where neither names a console and the serial console goes anywhere.
     #[serde(default)]
     pub cmdline: String,
 }
 
 /// A virtio entropy device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Rng {
     /// Where the entropy comes from; `/dev/urandom` if left out.
@@ -238,6 +254,7 @@ pub struct Rng {
     pub source: PathBuf,
     /// PCI slot, 1 to 31; the first free one if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 31))]
     pub slot: Option<u8>,
 }
 
@@ -248,7 +265,7 @@ impl Rng {
 }
 
 /// A virtio memory balloon.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Balloon {
     /// How much memory the guest keeps: at most its size, which is also the default (nothing is taken).
@@ -265,6 +282,7 @@ pub struct Balloon {
     pub free_page_reporting: bool,
     /// PCI slot, 1 to 31; the first free one if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 31))]
     pub slot: Option<u8>,
 }
 
@@ -275,7 +293,7 @@ impl Balloon {
 }
 
 /// Where the serial console goes. All of them may be used at once; with none the guest's words are dropped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Serial {
     /// Make a pseudo-terminal. Its name is in `status` and in the link `console` beside the control socket.
@@ -315,7 +333,7 @@ impl Default for Serial {
 }
 
 /// What follows an end that the guest itself brought about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Then {
     /// The monitor ends, having written why.

@@ -17,6 +17,7 @@ pub mod machine;
 pub mod memory;
 pub mod notice;
 pub mod pci;
+pub mod reference;
 pub mod sandbox;
 pub mod smbios;
 pub mod vcpu;

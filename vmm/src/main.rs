@@ -3,14 +3,14 @@
 //! In comes a configuration; the process lives as long as the guest does. Everything is opened first, then privileges are given up, then the
 //! guest runs; the main thread owns the machine and serves the control socket. See the library's modules for each part.
 
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 use thiserror::Error;
 use vireo_vmm::clock::{ClockError, Course};
 use vireo_vmm::config::{ConfigError, Guest};
@@ -20,6 +20,7 @@ use vireo_vmm::core_dump::CoreFile;
 use vireo_vmm::log::Bounded;
 use vireo_vmm::machine::{Machine, MachineError};
 use vireo_vmm::notice;
+use vireo_vmm::reference;
 use vireo_vmm::sandbox::{Role, Sandbox, SandboxError, last_words};
 
 /// Runs one KVM guest.
@@ -27,15 +28,22 @@ use vireo_vmm::sandbox::{Role, Sandbox, SandboxError, last_words};
 /// The configuration, JSON or YAML, says everything about the guest: memory, processors, what it boots, disks, interfaces, and where the control socket, the
 /// console and the state file are. The process ends when the guest does.
 #[derive(Debug, Parser)]
-#[command(version, after_help = AFTER)]
+#[command(
+    version,
+    after_help = "--help tells every key of the configuration and every request of the control socket."
+)]
 struct Arguments {
     /// The guest's configuration; `-` reads it from standard input.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "schema")]
+    config: Option<PathBuf>,
 
     /// Only say whether the configuration is sound. Nothing is opened.
     #[arg(long)]
     check: bool,
+
+    /// Print the JSON Schema of the configuration, or of a request, and end.
+    #[arg(long, value_name = "WHAT", num_args = 0..=1, default_missing_value = "configuration", exclusive = true)]
+    schema: Option<Wire>,
 
     /// Keep all privileges and system calls. For debugging: a guest that breaks out has them too.
     #[arg(long)]
@@ -46,7 +54,16 @@ struct Arguments {
     verbose: bool,
 }
 
-const AFTER: &str = "\
+/// What goes in from outside.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Wire {
+    /// What `--config` reads.
+    Configuration,
+    /// A line to the control socket.
+    Request,
+}
+
+const BEGINNING: &str = "\
 The smallest configuration that says anything:
 
   name: web
@@ -58,21 +75,21 @@ The smallest configuration that says anything:
   control: /run/web/control
   state: /run/web/state
 
-Without a kernel, boot: {disk: vda} boots what that disk's own configuration names (grub.cfg or Boot Loader Specification entries, in
+Every key; those with a * must be there, and --schema says more of each:
+
+";
+
+const MIDDLE: &str = "
+Without a kernel, boot: {disk: vda} boots what that disk's own boot configuration names (grub.cfg or Boot Loader Specification entries, in
 ext4 and FAT partitions), read anew at every boot and reset. A cmdline is added to its arguments, and so is console=ttyS0 where
 neither names a console. Nothing is written to the disk: a next_entry of grub-reboot holds until the guest takes it back.
 
-Balloon: balloon: {target, period (seconds between the guest's reports, which are in stats), deflate-on-oom, free-page-reporting}.
+Control: one JSON object a line on the socket, and one back for each, with the same id and ok or error:
 
-Control: one JSON object a line on the socket; do is status, pause, resume, power-button, reset, quit, balloon (target), stats
-or events (after):
+";
 
+const END: &str = "
   $ echo '{\"id\":1,\"do\":\"status\"}' | socat - /run/web/control
-
-Clock: clock: {offset: utc}, or localtime, timezone (timezone: Europe/Berlin), variable (basis, adjustment in seconds, and a file, keep, for what the guest
-makes of it), absolute (start: seconds since 1970). kvmclock: false hides KVM's own clock, tsc-khz scales the time stamp counter.
-
-Processors: cpu: {mode: custom, model: Haswell-noTSX, features: [{name: pcid, policy: disable}]}; the host's if left out.
 
 Sandbox: once everything is open, each thread has an empty root directory, a network without links, a user of its own (if root
 started the monitor), no capabilities, and the system calls that it needs. What the host cannot give is in the first event and in
@@ -114,7 +131,10 @@ enum MainError {
 
 fn main() -> ExitCode {
     one_arena();
-    let arguments = Arguments::parse();
+    let arguments = arguments();
+    if let Some(wire) = arguments.schema {
+        return print_schema(wire);
+    }
     let level = if arguments.verbose {
         tracing::Level::DEBUG
     } else {
@@ -145,6 +165,31 @@ fn main() -> ExitCode {
     }
 }
 
+/// The words of the command line. The long help is put together only for who asks for it: a guest's start does not wait for that.
+fn arguments() -> Arguments {
+    let mut command = Arguments::command();
+    if std::env::args_os().any(|word| word == "--help") {
+        let (keys, requests) = (reference::keys(), reference::requests());
+        command = command.after_long_help(format!("{BEGINNING}{keys}{MIDDLE}{requests}{END}"));
+    }
+    Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
+
+fn print_schema(wire: Wire) -> ExitCode {
+    let schema = match wire {
+        Wire::Configuration => reference::configuration_schema(),
+        Wire::Request => reference::request_schema(),
+    };
+    match writeln!(io::stdout(), "{schema:#}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vireo-vmm: could not print the schema: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Lets all threads share one arena of memory: where the C library gives back another's, it opens a file of `/proc` first, which the sandbox forbids. A monitor's
 /// threads hardly allocate while the guest runs.
 fn one_arena() {
@@ -153,7 +198,8 @@ fn one_arena() {
 }
 
 fn run(arguments: &Arguments) -> Result<Option<End>, MainError> {
-    let guest = Guest::parse(&read(&arguments.config)?)?;
+    let config = arguments.config.as_deref().unwrap_or(Path::new("-"));
+    let guest = Guest::parse(&read(config)?)?;
     if arguments.check {
         return Ok(None);
     }

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::Problems;
 
 /// What the battery-backed clock shows, and what there is of other clocks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Clock {
     /// What the battery-backed clock shows at power on.
@@ -19,14 +20,15 @@ pub struct Clock {
     /// With offset variable: what the adjustment is counted from; utc if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub basis: Option<ClockBasis>,
-    /// With offset variable: seconds that the clock is ahead of its basis at first, at most [`Clock::FARTHEST`] either way; 0 if left out.
+    /// With offset variable: seconds that the clock is ahead of its basis at first, in the years up to 9999; 0 if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adjustment: Option<i64>,
     /// With offset variable: a file that keeps the adjustment that the guest itself made, for the next start. It counts for as long as `adjustment` is the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<PathBuf>,
-    /// With offset absolute: what the clock shows when the monitor starts, in seconds since 1970, at most [`Clock::FARTHEST`].
+    /// With offset absolute: what the clock shows when the monitor starts, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = Clock::FARTHEST))]
     pub start: Option<u64>,
     /// The guest is told of KVM's own clock.
     #[serde(default = "Clock::yes", skip_serializing_if = "Clone::clone")]
@@ -65,7 +67,7 @@ impl Default for Clock {
 }
 
 /// What the battery-backed clock shows at power on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClockOffset {
     /// Coordinated universal time, at each reset again.
@@ -82,7 +84,7 @@ pub enum ClockOffset {
 }
 
 /// What a variable clock is counted from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClockBasis {
     /// Coordinated universal time.
@@ -93,7 +95,7 @@ pub enum ClockBasis {
 }
 
 /// What becomes of ticks that the guest could not take in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LostTicks {
     /// They come late, one after the other.

@@ -1,5 +1,6 @@
 //! The guest's processors as they were asked for.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Vcpus;
@@ -9,7 +10,7 @@ use crate::cpuid::models::{self, Model};
 use crate::cpuid::topology;
 
 /// What the guest's processors look like.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Cpu {
     /// Whose features they have.
@@ -30,7 +31,7 @@ impl Cpu {
 }
 
 /// Whose features the guest's processors have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CpuMode {
     /// All that KVM can give on this host.
@@ -43,7 +44,7 @@ pub enum CpuMode {
 }
 
 /// One feature.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct CpuFeature {
     /// Its name, as libvirt and Linux spell it: `avx2`, `sse4.2`, `pcid`.
@@ -53,7 +54,7 @@ pub struct CpuFeature {
 }
 
 /// What is to be done with a feature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FeaturePolicy {
     /// The guest has it, whether the host does or not.
@@ -69,7 +70,7 @@ pub enum FeaturePolicy {
 }
 
 /// How the vcpus are grouped. Each is at least 1; together they are at least as many as there are vcpus, which are taken in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Topology {
     /// Sockets of the machine.

@@ -5,13 +5,14 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::Problems;
 use super::limits::{self, Limits};
 
 /// A virtio block device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Disk {
     /// Its name in requests and messages; no other device has it.
@@ -38,10 +39,12 @@ pub struct Disk {
     /// What becomes of zeroes that the guest writes.
     #[serde(default, skip_serializing_if = "DetectZeroes::is_default")]
     pub detect_zeroes: DetectZeroes,
-    /// Queues, 1 to [`Disk::MOST_QUEUES`]: one if left out.
+    /// Queues: one if left out.
+    #[schemars(range(min = 1, max = Disk::MOST_QUEUES))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queues: Option<u16>,
-    /// Requests that each queue holds, a power of two from 2 to [`Disk::MOST_QUEUE_SIZE`]: 256 if left out.
+    /// Requests that each queue holds, a power of two: 256 if left out.
+    #[schemars(range(min = 2, max = Disk::MOST_QUEUE_SIZE))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_size: Option<u16>,
     /// What its requests may come to; a request `limits` changes it later.
@@ -49,6 +52,7 @@ pub struct Disk {
     pub limits: Limits,
     /// PCI slot, 1 to 31; the first free one if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 31))]
     pub slot: Option<u8>,
 }
 
@@ -60,7 +64,7 @@ impl Disk {
 }
 
 /// Format of a disk's image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DiskFormat {
     /// The guest's sectors and nothing else.
@@ -70,7 +74,7 @@ pub enum DiskFormat {
 }
 
 /// How writes reach the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cache {
     /// Through the host's page cache; the guest's flushes are honoured.
@@ -83,7 +87,7 @@ pub enum Cache {
 }
 
 /// What becomes of space that the guest says it no longer needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Discard {
     /// It is given back to the host, where the image's file system can take it.
@@ -100,7 +104,7 @@ impl Discard {
 }
 
 /// What becomes of zeroes that the guest writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DetectZeroes {
     /// They are written like anything else.

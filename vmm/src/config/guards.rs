@@ -1,9 +1,10 @@
 //! Devices by which a guest tells how it does: the panic device and the watchdog.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A device by which the guest's kernel tells that it panicked. What follows is what `on-crash` says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Panic {
     /// Where it is.
@@ -11,11 +12,12 @@ pub struct Panic {
     pub model: PanicModel,
     /// PCI slot, 1 to 31, for the model on PCI; the first free one if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 31))]
     pub slot: Option<u8>,
 }
 
 /// Where a panic device is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PanicModel {
     /// At a port, found through ACPI.
@@ -26,7 +28,7 @@ pub enum PanicModel {
 }
 
 /// A watchdog: an Intel 6300ESB's, on PCI.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Watchdog {
     /// What follows when the guest has not fed it in time.
@@ -34,11 +36,12 @@ pub struct Watchdog {
     pub action: WatchdogAction,
     /// PCI slot, 1 to 31; the first free one if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 31))]
     pub slot: Option<u8>,
 }
 
 /// What follows when the guest has not fed its watchdog.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WatchdogAction {
     /// What `on-reboot` says, as if the guest had asked for a reset.

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::Problems;
@@ -13,7 +14,7 @@ use super::{Disk, Problem};
 const MOST: u64 = 1_000_000_000_000_000;
 
 /// What the requests of a disk, or of all disks of a group, may come to. What is left out has no limit.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Limits {
     /// Bytes read and written.
@@ -43,7 +44,7 @@ pub struct Limits {
 }
 
 /// A limit of one thing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
     /// A second, in the long run: 1 to 10^15.

@@ -6,12 +6,13 @@ use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::Problems;
 
 /// A virtio network device on a tap.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Interface {
     /// Its name in requests and messages; no other device has it.
@@ -23,24 +24,29 @@ pub struct Interface {
     /// Whether its cable is in at the start; a request `link` changes it later.
     #[serde(default, skip_serializing_if = "LinkState::is_up")]
     pub link: LinkState,
-    /// The largest packet that the guest is told to send, in bytes without the Ethernet header: at least [`Interface::LEAST_MTU`]. The guest decides if
+    /// The largest packet that the guest is told to send, in bytes without the Ethernet header. The guest decides if
     /// left out, which comes to 1500.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = Interface::LEAST_MTU))]
     pub mtu: Option<u16>,
     /// What is left to neither side although both could: everything may be, if left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<Offload>,
-    /// Buffers that the queue to the guest holds, a power of two from [`Interface::LEAST_QUEUE_SIZE`] to [`Interface::MOST_QUEUE_SIZE`]: 256 if left out.
+    /// Buffers that the queue to the guest holds, a power of two: 256 if left out.
+    #[schemars(range(min = Interface::LEAST_QUEUE_SIZE, max = Interface::MOST_QUEUE_SIZE))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rx_queue_size: Option<u16>,
     /// The same of the queue from the guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = Interface::LEAST_QUEUE_SIZE, max = Interface::MOST_QUEUE_SIZE))]
     pub tx_queue_size: Option<u16>,
-    /// Pairs of queues, 1 to [`Interface::MOST_PAIRS`], each with a thread and a queue of the tap: one if left out. With more than one the tap is one of several queues.
+    /// Pairs of queues, each with a thread and a queue of the tap: one if left out. With more than one the tap is one of several queues.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = Interface::MOST_PAIRS))]
     pub queues: Option<u16>,
     /// PCI slot, 1 to 31; the first free one if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 31))]
     pub slot: Option<u8>,
 }
 
@@ -56,7 +62,7 @@ impl Interface {
 }
 
 /// Work on frames that one side may leave to the other (virtio 1.2, section 5.1.3). `Host…` is what the guest leaves to the host, `Guest…` the other way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Offload {
     /// Checksums.
@@ -80,7 +86,7 @@ pub enum Offload {
 }
 
 /// Whether an interface's cable is in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LinkState {
     /// Frames pass.
@@ -98,7 +104,7 @@ impl LinkState {
 }
 
 /// A unicast Ethernet address, written `52:54:00:12:34:56`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Mac(pub [u8; 6]);
 

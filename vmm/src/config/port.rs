@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::Problems;
@@ -14,7 +15,7 @@ pub const MOST_PORTS: usize = 29;
 
 /// A port of the guest's virtio console. At most one of `pty`, `socket` and `tcp` is its other end; with none of them, what the guest says goes to the
 /// log, or nowhere.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Port {
     /// Name for messages, and of the link to its terminal beside the control socket.

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::Problems;
 use crate::smbios::{NAMES, release};
 
 /// Strings of the SMBIOS tables. What is left out is the monitor's own, or nothing; the guest's UUID is always there.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Smbios {
-    /// By libvirt's names for them: `system.serial`, `bios.vendor`; see [`NAMES`].
+    /// By libvirt's names for them: `system.serial`, `bios.vendor`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub strings: BTreeMap<String, String>,
     /// Texts of the maker's, in order.

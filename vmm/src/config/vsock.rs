@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A virtio socket device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Vsock {
     /// The guest's address: 3 to 4294967294. Guests do not see one another, so it need not be the host's only one.
@@ -16,5 +17,6 @@ pub struct Vsock {
     pub socket: PathBuf,
     /// PCI slot, 1 to 31; the first free one if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 31))]
     pub slot: Option<u8>,
 }

@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -20,10 +21,10 @@ use crate::config::{Bytes, Limits, LinkState};
 use crate::sandbox::Layers;
 
 /// A request. `id` is the client's own number and comes back in the answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
-    /// How the guest is; answered with a [`Status`].
+    /// How the guest is. Answered with a [`Status`].
     Status {
         /// The request's number.
         id: u64,
@@ -87,7 +88,7 @@ pub enum Request {
         /// Whole sectors of 512 bytes, and no less than it has.
         capacity: Bytes,
     },
-    /// Counters; answered with [`Stats`].
+    /// Counters. Answered with [`Stats`].
     Stats {
         /// The request's number.
         id: u64,

@@ -435,3 +435,20 @@ fn a_strict_configuration_starts_only_where_every_layer_is_there() {
         "{message}"
     );
 }
+
+#[test]
+fn its_help_tells_the_keys_of_its_configuration_and_its_schema_is_json() {
+    let print = |word: &str| {
+        let program = env!("CARGO_BIN_EXE_vireo-vmm");
+        let output = std::process::Command::new(program).arg(word).output();
+        let output = output.expect("the monitor's program is there");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("it prints UTF-8")
+    };
+    let help = print("--help");
+    assert!(help.contains("  memory*: "), "{help}");
+    assert!(help.contains("{\"do\":\"pause\""), "{help}");
+    assert!(!print("-h").contains("memory*"));
+    let schema: serde_json::Value = serde_json::from_str(&print("--schema")).expect("it is JSON");
+    assert!(schema.pointer("/properties/memory").is_some(), "{schema}");
+}
