@@ -16,15 +16,17 @@ use std::sync::{Arc, Mutex, Weak};
 use vmm_sys_util::epoll::EventSet;
 use vmm_sys_util::eventfd::EventFd;
 
-use super::ring::{Chain, Ring};
+use super::ring::Ring;
 use super::worker::{Handler, Watch, Worker};
 use super::{ActivateError, Activation, DeviceType, VirtioDevice, read_config_bytes};
 use crate::bus::lock;
 use crate::config::Port as Spec;
 
 pub mod host;
+mod port;
 
 use host::{End, EndError};
+use port::{Port, Untold};
 
 /// Bytes of a port under way, each way.
 const CHUNK: usize = 16 << 10;
@@ -77,35 +79,6 @@ pub struct Console {
 /// The handle by which the machine looks at the ports.
 #[derive(Clone)]
 pub struct PortsControl(Weak<Mutex<Engine>>);
-
-/// What the guest has still to be told of a port.
-#[derive(Debug, Clone, Copy, Default)]
-struct Untold {
-    add: bool,
-    console: bool,
-    name: bool,
-    open: bool,
-}
-
-struct Port {
-    id: String,
-    /// Its number on the device.
-    number: u32,
-    name: Option<String>,
-    console: bool,
-    end: End,
-    /// Keeps the worker looking at the peer.
-    peer: Option<Watch>,
-    untold: Untold,
-    /// The guest has said that it has a driver for the port.
-    ready: bool,
-    guest_open: bool,
-    /// To the guest, and from it.
-    rings: [Option<Ring>; 2],
-    /// The guest's buffer that is being sent, what is left of it, and what of that has been taken out.
-    sending: Option<Chain>,
-    outgoing: Vec<u8>,
-}
 
 struct Engine {
     ports: Vec<Port>,
@@ -469,161 +442,6 @@ impl Engine {
             ring.notify();
         }
         self.control[0] = Some(ring);
-    }
-}
-
-impl Port {
-    /// What the guest is to be told next.
-    fn next_message(&mut self) -> Option<(&mut Self, Vec<u8>)> {
-        let here = self.end.is_there();
-        let (event, value, rest) = match self.untold {
-            Untold { add: true, .. } => (PORT_ADD, true, None),
-            _ if !self.ready => return None,
-            Untold { console: true, .. } => (CONSOLE_PORT, true, None),
-            Untold { name: true, .. } => (PORT_NAME, true, self.name.as_ref()),
-            Untold { open: true, .. } => (PORT_OPEN, here, None),
-            _ => return None,
-        };
-        let mut message = self.number.to_le_bytes().to_vec();
-        message.extend(event.to_le_bytes());
-        message.extend(u16::from(value).to_le_bytes());
-        message.extend(rest.iter().flat_map(|name| name.bytes()));
-        Some((self, message))
-    }
-
-    /// The guest has been told what [`Port::next_message`] gave.
-    fn told(&mut self) {
-        let untold = &mut self.untold;
-        let first = [
-            &mut untold.add,
-            &mut untold.console,
-            &mut untold.name,
-            &mut untold.open,
-        ];
-        if let Some(first) = first.into_iter().find(|one| **one) {
-            *first = false;
-        }
-    }
-
-    /// Notices that the peer has gone, also while nothing is to be moved.
-    fn look_for_the_peer(&mut self) {
-        if self.peer.is_some() && self.end.peer_has_gone() {
-            self.hang_up();
-        }
-    }
-
-    fn hang_up(&mut self) {
-        self.peer = None;
-        self.end.hang_up();
-        self.untold.open = true;
-    }
-
-    /// Moves what the guest says to the other end; says whether there may be more now.
-    fn send(&mut self) -> bool {
-        let [_, from_guest] = &mut self.rings;
-        let Some(mut ring) = from_guest.take() else {
-            return false;
-        };
-        let mut turns = 0;
-        let mut pushed = false;
-        let more = loop {
-            if turns == TURN {
-                break true;
-            }
-            turns += 1;
-            if !self.write_out() {
-                break false;
-            }
-            if self.sending.is_none() {
-                self.sending = ring.pop();
-            }
-            let Some(chain) = &mut self.sending else {
-                if ring.listen() {
-                    continue;
-                }
-                break false;
-            };
-            let piece = chain.readable.take(CHUNK as u64);
-            self.outgoing.resize(piece.len() as usize, 0);
-            piece.read(ring.memory(), &mut self.outgoing);
-            self.end.note(&self.outgoing);
-            if chain.readable.is_empty() {
-                ring.push(chain.head, 0);
-                self.sending = None;
-                pushed = true;
-            }
-        };
-        if pushed {
-            ring.notify();
-        }
-        self.rings[1] = Some(ring);
-        more
-    }
-
-    /// Writes what has been taken from the guest; says whether there is room for more.
-    fn write_out(&mut self) -> bool {
-        while !self.outgoing.is_empty() {
-            match self.end.write(&self.outgoing) {
-                Ok(n) if n > 0 => drop(self.outgoing.drain(..n)),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // A terminal that nobody looks at is always full.
-                    if !self.console && self.end.pty().is_none() {
-                        return false;
-                    }
-                    self.outgoing.clear();
-                }
-                _ => {
-                    self.hang_up();
-                    self.outgoing.clear();
-                }
-            }
-        }
-        true
-    }
-
-    /// Moves what the other end says to the guest; says whether there may be more now.
-    fn receive(&mut self) -> bool {
-        if !self.guest_open || self.end.peer().is_none() {
-            return false;
-        }
-        let [to_guest, _] = &mut self.rings;
-        let Some(mut ring) = to_guest.take() else {
-            return false;
-        };
-        let mut turns = 0;
-        let more = loop {
-            if turns == TURN {
-                break true;
-            }
-            turns += 1;
-            let chain = match ring.pop() {
-                Some(chain) => chain,
-                None if ring.listen() => continue,
-                None => break false,
-            };
-            let mut data = [0; 4096];
-            let most = (chain.writable.len() as usize).min(data.len());
-            match self.end.read(data.get_mut(..most).unwrap_or_default()) {
-                Ok(n) if n > 0 || most == 0 => {
-                    let data = data.get(..n).unwrap_or_default();
-                    let written = chain.writable.write(ring.memory(), data);
-                    ring.push(chain.head, written as u32);
-                    continue;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    ring.unpop();
-                    continue;
-                }
-                _ => self.hang_up(),
-            }
-            ring.unpop();
-            break false;
-        };
-        ring.notify();
-        self.rings[0] = Some(ring);
-        more
     }
 }
 

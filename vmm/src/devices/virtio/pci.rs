@@ -17,46 +17,29 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 
-use kvm_ioctls::{IoEventAddress, NoDatamatch, VmFd};
 use thiserror::Error;
-use virtio_queue::{Queue, QueueT};
-use vm_memory::{GuestAddress, GuestMemoryMmap};
-use vmm_sys_util::eventfd::EventFd;
+use vm_memory::GuestMemoryMmap;
 
-use super::{Activation, ActiveQueue, DeviceType, VirtioDevice, VirtioInterrupt};
+use super::{Activation, ActiveQueue, VirtioDevice, VirtioInterrupt};
 use crate::interrupt::Msi;
-use crate::pci::{Bar, BarRange, CapabilityError, ConfigSpace, Identity, Msix, PciFunction};
+use crate::pci::{Bar, BarRange, CapabilityError, ConfigSpace, Msix, PciFunction};
 
-/// Vendor of all virtio devices.
-const VENDOR: u16 = 0x1af4;
-/// Device numbers of the modern interface are this plus the device type.
-const FIRST_DEVICE: u16 = 0x1040;
-/// Board identity; means nothing in the modern interface.
-const SUBSYSTEM: u16 = 0x1100;
+mod doorbells;
+mod queue;
+mod registers;
+mod signals;
 
-/// The one register, and where things are in it.
-const BAR_LEN: u32 = 0x8000;
-const COMMON: u64 = 0x0000;
-const COMMON_LEN: u64 = 56;
-const ISR: u64 = 0x1000;
-const DEVICE: u64 = 0x2000;
-const DEVICE_LEN: u64 = 0x1000;
-const NOTIFY: u64 = 0x3000;
-const MSIX_TABLE: u64 = 0x4000;
-const MSIX_PBA: u64 = 0x6000;
-/// Bytes between the notification addresses of two queues.
-const NOTIFY_STRIDE: u64 = 4;
+pub use doorbells::{Doorbells, KvmDoorbells};
+
+use queue::{QueueSetup, set_address};
+use registers::{
+    BAR_LEN, CAP_MSIX, COMMON, COMMON_LEN, DEVICE, ISR, MSIX_PBA, MSIX_TABLE, NOTIFY,
+    NOTIFY_STRIDE, add_virtio_capabilities, identity,
+};
+use signals::{NO_VECTOR, Signals};
 
 /// Most queues of a device: each has an MSI-X vector, and one is for the configuration.
 const MOST_QUEUES: usize = 63;
-
-const CAP_VENDOR: u8 = 0x09;
-const CAP_MSIX: u8 = 0x11;
-const CFG_COMMON: u8 = 1;
-const CFG_NOTIFY: u8 = 2;
-const CFG_ISR: u8 = 3;
-const CFG_DEVICE: u8 = 4;
-const CFG_PCI: u8 = 5;
 
 /// Feature: the interface of virtio 1.0 and later. A guest that does not take it is refused.
 pub const F_VERSION_1: u64 = 1 << 32;
@@ -84,45 +67,6 @@ pub mod status {
 }
 use status::*;
 
-/// "No vector" in the registers that name one.
-const NO_VECTOR: u16 = 0xffff;
-/// Interrupt status: a queue was used.
-const ISR_QUEUE: u8 = 1;
-/// Interrupt status: the device configuration changed.
-const ISR_CONFIG: u8 = 2;
-
-/// How a guest's notification reaches an eventfd without leaving the kernel.
-pub trait Doorbells: Send + Sync {
-    /// From now on a write to guest physical `address` signals `event`.
-    fn connect(&self, address: u64, event: &EventFd) -> io::Result<()>;
-    /// Undoes [`Doorbells::connect`].
-    fn disconnect(&self, address: u64, event: &EventFd) -> io::Result<()>;
-}
-
-/// Doorbells by KVM's ioeventfd.
-pub struct KvmDoorbells(Arc<VmFd>);
-
-impl KvmDoorbells {
-    /// Doorbells of the machine `vm`.
-    pub fn new(vm: Arc<VmFd>) -> Self {
-        Self(vm)
-    }
-}
-
-impl Doorbells for KvmDoorbells {
-    fn connect(&self, address: u64, event: &EventFd) -> io::Result<()> {
-        self.0
-            .register_ioevent(event, &IoEventAddress::Mmio(address), NoDatamatch)
-            .map_err(io::Error::from)
-    }
-
-    fn disconnect(&self, address: u64, event: &EventFd) -> io::Result<()> {
-        self.0
-            .unregister_ioevent(event, &IoEventAddress::Mmio(address), NoDatamatch)
-            .map_err(io::Error::from)
-    }
-}
-
 /// Why a device was not put onto PCI.
 #[derive(Debug, Error)]
 pub enum NewError {
@@ -135,57 +79,6 @@ pub enum NewError {
     /// Configuration space is full.
     #[error(transparent)]
     Capability(#[from] CapabilityError),
-}
-
-/// One queue as the guest is setting it up.
-struct QueueSetup {
-    most: u16,
-    size: u16,
-    enabled: bool,
-    descriptors: u64,
-    driver: u64,
-    device: u64,
-    kick: Arc<EventFd>,
-}
-
-/// What the registers, the device and its worker share.
-struct Signals {
-    msix: Msix,
-    config_vector: AtomicU16,
-    queue_vectors: Vec<AtomicU16>,
-    status: AtomicU8,
-    isr: AtomicU8,
-    generation: AtomicU8,
-}
-
-impl Signals {
-    fn send(&self, vector: &AtomicU16, isr: u8) {
-        if self.msix.enabled() {
-            self.msix.signal(vector.load(Ordering::Acquire));
-        } else {
-            self.isr.fetch_or(isr, Ordering::AcqRel);
-        }
-    }
-}
-
-impl VirtioInterrupt for Signals {
-    fn queue(&self, index: u16) {
-        if let Some(vector) = self.queue_vectors.get(usize::from(index)) {
-            self.send(vector, ISR_QUEUE);
-        }
-    }
-
-    fn config_changed(&self) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
-        self.send(&self.config_vector, ISR_CONFIG);
-    }
-
-    fn needs_reset(&self) {
-        let before = self.status.fetch_or(NEEDS_RESET, Ordering::AcqRel);
-        if before & (DRIVER_OK | NEEDS_RESET) == DRIVER_OK {
-            self.send(&self.config_vector, ISR_CONFIG);
-        }
-    }
 }
 
 /// A virtio device as a PCI function.
@@ -515,96 +408,6 @@ impl VirtioPci {
             && offset + u64::from(len) <= BAR_LEN.into();
         sound.then_some((offset, len as usize))
     }
-}
-
-impl QueueSetup {
-    fn new(most: u16) -> io::Result<Self> {
-        let kick = Arc::new(EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?);
-        Ok(Self {
-            most,
-            size: most,
-            enabled: false,
-            descriptors: 0,
-            driver: 0,
-            device: 0,
-            kick,
-        })
-    }
-
-    /// The queue ready for use: `None` if it does not lie wholly in guest memory, aligned as it must be.
-    fn build(&self, index: u16, memory: &GuestMemoryMmap, event_idx: bool) -> Option<ActiveQueue> {
-        let mut queue = Queue::new(self.most).ok()?;
-        queue.try_set_size(self.size).ok()?;
-        queue
-            .try_set_desc_table_address(GuestAddress(self.descriptors))
-            .ok()?;
-        queue
-            .try_set_avail_ring_address(GuestAddress(self.driver))
-            .ok()?;
-        queue
-            .try_set_used_ring_address(GuestAddress(self.device))
-            .ok()?;
-        queue.set_event_idx(event_idx);
-        queue.set_ready(true);
-        queue.is_valid(memory).then(|| ActiveQueue {
-            index,
-            queue,
-            kick: Arc::clone(&self.kick),
-        })
-    }
-}
-
-/// Writes the whole or half of a 64-bit register.
-fn set_address(address: &mut u64, at: u64, data: &[u8]) {
-    let mut bytes = address.to_le_bytes();
-    let (start, len) = (at as usize, data.len());
-    if matches!((start, len), (0 | 4, 4) | (0, 8))
-        && let Some(part) = bytes.get_mut(start..start + len)
-    {
-        part.copy_from_slice(data);
-        *address = u64::from_le_bytes(bytes);
-    }
-}
-
-fn identity(device: DeviceType) -> Identity {
-    let class = match device {
-        DeviceType::Net => 0x02_00_00,
-        DeviceType::Block => 0x01_80_00,
-        DeviceType::Console => 0x07_80_00,
-        DeviceType::Rng | DeviceType::Balloon | DeviceType::Vsock => 0x00_ff_00,
-    };
-    Identity {
-        vendor: VENDOR,
-        device: FIRST_DEVICE + device as u16,
-        class,
-        revision: 1,
-        subsystem: (VENDOR, SUBSYSTEM),
-    }
-}
-
-/// Adds the capabilities that say where things are in the register; returns the offset of the one for access through configuration space.
-fn add_virtio_capabilities(config: &mut ConfigSpace, queues: u64) -> Result<u8, CapabilityError> {
-    let body = |kind: u8, offset: u64, len: u64, extra: &[u8]| {
-        let mut body = vec![(16 + extra.len()) as u8, kind, 0, 0, 0, 0];
-        body.extend((offset as u32).to_le_bytes());
-        body.extend((len as u32).to_le_bytes());
-        body.extend(extra);
-        body
-    };
-    config.add_capability(CAP_VENDOR, &body(CFG_COMMON, COMMON, COMMON_LEN, &[]), &[])?;
-    config.add_capability(CAP_VENDOR, &body(CFG_ISR, ISR, 1, &[]), &[])?;
-    config.add_capability(CAP_VENDOR, &body(CFG_DEVICE, DEVICE, DEVICE_LEN, &[]), &[])?;
-    let stride = (NOTIFY_STRIDE as u32).to_le_bytes();
-    config.add_capability(
-        CAP_VENDOR,
-        &body(CFG_NOTIFY, NOTIFY, queues * NOTIFY_STRIDE, &stride),
-        &[],
-    )?;
-    // The guest writes bar, offset, length and data here.
-    let mut writable = [0xff; 18];
-    writable[..2].fill(0);
-    writable[3..6].fill(0);
-    config.add_capability(CAP_VENDOR, &body(CFG_PCI, 0, 0, &[0; 4]), &writable)
 }
 
 impl PciFunction for VirtioPci {

@@ -1,10 +1,13 @@
+use super::registers::{CAP_VENDOR, CFG_COMMON, CFG_DEVICE, CFG_ISR, CFG_NOTIFY, CFG_PCI};
 use super::*;
 use crate::bus::lock;
-use crate::devices::virtio::ActivateError;
 use crate::devices::virtio::testing::memory;
+use crate::devices::virtio::{ActivateError, DeviceType};
 use crate::interrupt::Recorder;
 use proptest::prelude::*;
 use std::sync::Mutex;
+use virtio_queue::QueueT;
+use vmm_sys_util::eventfd::EventFd;
 
 /// What a device was called with.
 #[derive(Default)]
