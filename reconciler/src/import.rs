@@ -32,6 +32,8 @@ pub struct Imported {
     pub definition: Definition,
     /// How it is wanted.
     pub policy: Policy,
+    /// Where it was found: a file and a line.
+    pub from: String,
 }
 
 impl Imported {
@@ -76,11 +78,12 @@ pub fn import(text: &Text, keep: Keep) -> Import {
             vireo_schema::read(&Arc::new(source))
         };
         let first = read(piece);
+        let lines = |until: usize| whole.get(..until).unwrap_or("").matches('\n').count();
+        let lines_before = lines(offset);
         let is_record = |located: &Located| located.kind().is_record();
         if !first.is_whole() || first.definitions.iter().any(is_record) {
             // Read once more where it stands, for lines to be counted in the whole text.
-            let before = whole.get(..offset).unwrap_or("");
-            let stated = read(&("\n".repeat(before.matches('\n').count()) + piece));
+            let stated = read(&("\n".repeat(lines_before) + piece));
             let across = vireo_schema::check(std::slice::from_ref(&stated));
             let not_kept = across
                 .into_iter()
@@ -93,6 +96,7 @@ pub fn import(text: &Text, keep: Keep) -> Import {
         let Ok(mut tree) = xml::read(piece, 0) else {
             continue;
         };
+        let begins = offset + piece.len() - piece.trim_start().len();
         let running = tree.name == "domain" && tree.attribute("id").is_some();
         tidy(&mut tree, keep);
         for located in read(&xml::write(&tree)).definitions {
@@ -103,6 +107,7 @@ pub fn import(text: &Text, keep: Keep) -> Import {
             import.definitions.push(Imported {
                 definition: located.definition,
                 policy,
+                from: format!("{}:{}", text.path.display(), lines(begins) + 1),
             });
         }
     }
@@ -215,6 +220,8 @@ mod tests {
         );
         let places: Vec<PathBuf> = found.definitions.iter().map(Imported::place).collect();
         assert_eq!(places, [PathBuf::from("network/n"), "domain/d".into()]);
+        let from: Vec<_> = found.definitions.iter().map(|one| &*one.from).collect();
+        assert_eq!(from, ["a.xml:1", "a.xml:2"]);
     }
 
     #[test]

@@ -88,17 +88,17 @@ impl Import {
             Syntax::Xml => "xml",
             Syntax::Yaml => "yaml",
         };
-        let mut files = BTreeMap::new();
+        let mut files: BTreeMap<_, (&Imported, String)> = BTreeMap::new();
         for one in definitions {
             let place = one.place();
             let name = format!("{}.{ending}", place.display());
-            if files
-                .insert(directory.join(&name), self.written(one))
-                .is_some()
-            {
+            let text = self.written(one);
+            if let Some((other, _)) = files.insert(directory.join(&name), (one, text)) {
                 bail!(
-                    help = "import them one at a time, into different directories",
-                    "two definitions would be written to {name}"
+                    help = "import one of them, or each into a directory of its own",
+                    "{} and {} would both be written to {name}",
+                    other.from,
+                    one.from
                 );
             }
         }
@@ -114,7 +114,7 @@ impl Import {
                 there.join(", ")
             );
         }
-        for (file, text) in &files {
+        for (file, (_, text)) in &files {
             if let Some(parent) = file.parent() {
                 std::fs::create_dir_all(parent)
                     .into_diagnostic()
