@@ -247,9 +247,13 @@ impl Types {
         let enough = conditions(info, main.map_or("", |main| main.name), given).is_empty();
         let nothing = conditions(info, "", given).is_empty();
         let mut ways = vec![object];
-        match main.and_then(|field| scalar_of(field.shape)) {
+        match main.and_then(main_scalar) {
             Some(scalar) if enough => ways.push(one_scalar(scalar)),
-            None if main.is_none() && nothing => ways.push(json!({"type": "boolean"})),
+            None if main.is_none() && nothing => {
+                ways.push(json!({"type": "boolean"}));
+                let words = flags(info).filter(|_| shape::only_holds(info));
+                ways.extend(words.map(|words| json!({"enum": words})));
+            }
             _ => {}
         }
         if nothing {
@@ -266,19 +270,7 @@ impl Types {
             let item = self.field(field, &[]);
             return Some(json!({"type": "array", "items": item}));
         }
-        let empty_child = |field: &&Field| match field.shape {
-            Shape::Flag => true,
-            Shape::Child(inner) => inner().must.is_empty(),
-            _ => false,
-        };
-        let words = info
-            .fields
-            .iter()
-            .filter(empty_child)
-            .map(|field| field.key);
-        let words: Vec<&str> = words.collect();
-        (!words.is_empty() && info.must.is_empty())
-            .then(|| json!({"type": "array", "items": {"enum": words}}))
+        flags(info).map(|words| json!({"type": "array", "items": {"enum": words}}))
     }
 
     fn object(&mut self, info: &'static ElementInfo, given: &[&'static str]) -> Value {
@@ -469,6 +461,29 @@ fn scalar_of(shape: Shape) -> Option<&'static ScalarInfo> {
         | Shape::Leaves(scalar) => Some(scalar),
         _ => None,
     }
+}
+
+/// The value that stands for an element, by its main field: where that is a child, what stands for the child.
+fn main_scalar(main: &'static Field) -> Option<&'static ScalarInfo> {
+    let Shape::Child(inner) = main.shape else {
+        return scalar_of(main.shape);
+    };
+    let inner = inner();
+    let main = shape::main_field(inner)?;
+    let enough = conditions(inner, main.name, &[]).is_empty();
+    scalar_of(main.shape).filter(|_| enough)
+}
+
+/// The words that state children by their names, of an element that needs nothing else.
+fn flags(info: &'static ElementInfo) -> Option<Vec<&'static str>> {
+    let empty_child = |field: &&Field| match field.shape {
+        Shape::Flag => true,
+        Shape::Child(inner) => inner().must.is_empty(),
+        _ => false,
+    };
+    let words = info.fields.iter().filter(empty_child);
+    let words: Vec<_> = words.map(|field| field.key).collect();
+    (!words.is_empty() && info.must.is_empty()).then_some(words)
 }
 
 /// With what it is and, where its words do not say that already, what it takes.

@@ -249,3 +249,29 @@ filterref: clean-traffic
         insta::assert_snapshot!(style, written);
     }
 }
+
+#[test]
+fn a_device_is_as_short_as_its_kind() {
+    let text = "
+domain: web
+memory: 512 MiB
+memoryBacking: hugepages
+features: acpi
+resource: /machine/production
+graphics: vnc
+videos: [virtio]
+console: pty
+controllers: [usb]
+";
+    insta::assert_snapshot!(means(text));
+}
+
+#[test]
+fn a_single_value_where_a_mapping_is_wanted_is_told_once() {
+    let source = Arc::new(Source::new(
+        "a.yaml",
+        "domain: web\nmemory: 1 GiB\nrng: virtio\n",
+    ));
+    let problems = read(&source).problems;
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+}

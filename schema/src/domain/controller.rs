@@ -22,7 +22,7 @@ choice! {
 
 device! {
     /// A controller.
-    Controller [must ["type"]] {
+    Controller [main "type" must ["type"]] {
         /// What it is for.
         attr "type" kind: ControllerType,
         /// Its number among those of its kind.

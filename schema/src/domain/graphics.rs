@@ -33,7 +33,7 @@ choice! {
 
 element! {
     /// A display.
-    pub struct Graphics must ["type"] {
+    pub struct Graphics main "type" must ["type"] {
         /// How it is reached.
         attr "type" kind: GraphicsType,
         /// The port; -1 for any.
@@ -219,7 +219,7 @@ element! {
 
 device! {
     /// A video device.
-    Video [] {
+    Video [main "model"] {
         /// How the host drives it.
         child "driver" driver: VideoDriver,
         /// The device.

@@ -347,7 +347,7 @@ choice! {
 
 device! {
     /// A unit that translates addresses of devices.
-    Iommu [must ["model"]] {
+    Iommu [main "model" must ["model"]] {
         /// Which.
         attr "model" model: IommuModel,
         /// Its ways.

@@ -323,7 +323,7 @@ element! {
 
 element! {
     /// Where a guest stands among control groups.
-    pub struct Resource {
+    pub struct Resource main "partition" {
         /// The group above it, such as `/machine/production`.
         leaf "partition" partition: String,
         /// The identity used on a fibre channel network.

@@ -9,7 +9,7 @@ choice! {
 
 element! {
     /// How a guest is kept from others.
-    pub struct SecLabel {
+    pub struct SecLabel main "type" {
         /// How the label is chosen.
         attr "type" kind: SecLabelType,
         /// The kernel's manner: `selinux`, `apparmor`, `dac`, `none`.

@@ -11,7 +11,8 @@ mod names;
 mod write;
 
 pub use names::keys;
-pub(crate) use names::{knows, main_field, only_list};
+use names::word_field;
+pub(crate) use names::{knows, main_field, only_holds, only_list};
 pub use write::{Style, mapping, value, value_of};
 
 use crate::diagnostic::{Diagnostic, did_you_mean, one_of};
@@ -62,23 +63,25 @@ impl Shaper {
             Value::Scalar { text, plain } => {
                 if let Some(main) = main_field(info) {
                     self.field(&mut tree, main, node.span, node);
+                } else if let Some(word) = word_field(info, text).filter(|_| only_holds(info)) {
+                    tree.children.push(Tree::new(word.name, node.span));
                 } else if *plain && &**text == "false" {
                     return None;
                 } else if !(*plain && &**text == "true") {
-                    let keys = one_of(info.fields.iter().map(|field| field.key), 12);
-                    self.report(
-                        Diagnostic::new(
-                            Rule::YamlShape,
-                            node.span,
-                            format!("`{name}` takes a mapping, not a single value"),
-                        )
-                        .with_help(format!("its keys: {keys}")),
-                    );
+                    self.not_a_mapping(name, info, node.span);
+                    return None;
                 }
             }
             Value::List(items) => self.words(&mut tree, info, node.span, items),
         }
         Some(tree)
+    }
+
+    fn not_a_mapping(&mut self, name: &str, info: &'static ElementInfo, span: Span) {
+        let keys = one_of(info.fields.iter().map(|field| field.key), 12);
+        let message = format!("`{name}` takes a mapping, not a single value");
+        let problem = Diagnostic::new(Rule::YamlShape, span, message);
+        self.report(problem.with_help(format!("its keys: {keys}")));
     }
 
     /// `features: [acpi, pae]`: each word states an empty child.
@@ -97,9 +100,7 @@ impl Shaper {
         }
         for item in items {
             let field = match &item.value {
-                Value::Scalar { text, .. } => info.fields.iter().find(|field| {
-                    field.key == *text && matches!(field.shape, Shape::Flag | Shape::Child(_))
-                }),
+                Value::Scalar { text, .. } => word_field(info, text),
                 _ => None,
             };
             match field {

@@ -15,6 +15,19 @@ pub(crate) fn main_field(info: &'static ElementInfo) -> Option<&'static Field> {
         .or_else(|| info.fields.iter().find(|field| field.name == info.main))
 }
 
+/// The child that a word by itself states: one that may be empty.
+pub(crate) fn word_field(info: &'static ElementInfo, word: &str) -> Option<&'static Field> {
+    let is_child = |field: &&Field| matches!(field.shape, Shape::Flag | Shape::Child(_));
+    let mut fields = info.fields.iter().filter(is_child);
+    fields.find(|field| field.key == word)
+}
+
+/// Whether an element only holds others, so that a single word in its place can be nothing but one of them.
+pub(crate) fn only_holds(info: &'static ElementInfo) -> bool {
+    let mut fields = info.fields.iter();
+    !fields.any(|field| matches!(field.shape, Shape::Attribute(_)))
+}
+
 /// The list field of an element that has nothing else.
 pub(crate) fn only_list(info: &'static ElementInfo) -> Option<&'static Field> {
     match info.fields {
