@@ -11,6 +11,7 @@ pub mod core_dump;
 pub mod cpuid;
 pub mod devices;
 pub mod interrupt;
+pub mod ioctl;
 pub mod layout;
 pub mod log;
 pub mod machine;

@@ -44,6 +44,9 @@ pub struct Interface {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = Interface::MOST_PAIRS))]
     pub queues: Option<u16>,
+    /// Whether the kernel moves the frames (vhost-net). If left out, it does where the host has `/dev/vhost-net`; if `true`, the guest does not start where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vhost: Option<bool>,
     /// PCI slot, 1 to 31; the first free one if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 31))]

@@ -291,6 +291,7 @@ fn open_interface(
         queue_sizes: [interface.rx_queue_size, interface.tx_queue_size]
             .map(|size| size.unwrap_or(256)),
         pairs: interface.queues.unwrap_or(1),
+        vhost: interface.vhost,
     };
     Net::new(&spec, workers).map_err(|source| PlugError::Interface {
         id: interface.id.clone(),

@@ -3,11 +3,16 @@
 //! In come the guest's writes to the table and to the capability's control word, and the device's signals; out go messages on
 //! [`Msi`]. A signal while its vector is masked is remembered in the pending bits and sent when the mask goes. Vectors that do not exist
 //! signal nothing.
+//!
+//! What signals by an eventfd may have a [`MsiWire`], which delivers the vector's message without us. It is connected while the guest would have the message at once, and
+//! follows every change of the table; else the device sees the event and signals as any other.
 
 use std::sync::{Arc, Mutex};
 
+use vmm_sys_util::eventfd::EventFd;
+
 use crate::bus::lock;
-use crate::interrupt::Msi;
+use crate::interrupt::{Msi, MsiWire};
 
 /// Bytes of one table entry: address, upper address, data, control.
 const ENTRY: usize = 16;
@@ -25,6 +30,42 @@ struct State {
     table: Vec<[u32; 4]>,
     pending: u64,
     control: u16,
+    wires: Vec<Wired>,
+}
+
+/// A wire, and what it delivers now.
+struct Wired {
+    queue: u16,
+    vector: u16,
+    wire: Box<dyn MsiWire>,
+    message: Option<(u64, u32)>,
+}
+
+impl State {
+    /// The message of a vector, if the guest would have it at once.
+    fn message(&self, vector: u16) -> Option<(u64, u32)> {
+        let &[low, high, data, control] = self.table.get(usize::from(vector))?;
+        let open = self.control & (ENABLE | MASK_ALL) == ENABLE && control & ENTRY_MASKED == 0;
+        open.then_some((u64::from(high) << 32 | u64::from(low), data))
+    }
+
+    /// Has each wire deliver what its vector says.
+    fn follow(&mut self) {
+        let mut wires = std::mem::take(&mut self.wires);
+        for wired in &mut wires {
+            let message = self.message(wired.vector);
+            if message == wired.message {
+                continue;
+            }
+            wired.message = message;
+            if let Err(error) = wired.wire.connect(message) {
+                // Events come to the device then.
+                tracing::debug!(vector = wired.vector, %error, "an interrupt goes through the monitor");
+                wired.message = None;
+            }
+        }
+        self.wires = wires;
+    }
 }
 
 /// An MSI-X table with its pending bits, shared by the configuration space and the device's worker.
@@ -43,8 +84,39 @@ impl Msix {
                 table,
                 pending: 0,
                 control: 0,
+                wires: Vec::new(),
             }),
         }
+    }
+
+    /// Has writes to `call` signal `vector` for a queue, where the host has wires for that.
+    pub fn connect(&self, queue: u16, vector: u16, call: &Arc<EventFd>) {
+        let Some(wire) = self.msi.wire(call) else {
+            return;
+        };
+        let mut state = lock(&self.state);
+        state.wires.push(Wired {
+            queue,
+            vector,
+            wire,
+            message: None,
+        });
+        state.follow();
+    }
+
+    /// The wire of a queue, if it has one, signals another vector.
+    pub fn move_wire(&self, queue: u16, vector: u16) {
+        let mut state = lock(&self.state);
+        let mut wires = state.wires.iter_mut();
+        if let Some(wired) = wires.find(|wired| wired.queue == queue) {
+            wired.vector = vector;
+            state.follow();
+        }
+    }
+
+    /// Takes all wires away.
+    pub fn disconnect(&self) {
+        lock(&self.state).wires.clear();
     }
 
     /// Number of vectors.
@@ -72,6 +144,7 @@ impl Msix {
         let mut state = lock(&self.state);
         state.control = control;
         self.send_pending(&mut state);
+        state.follow();
     }
 
     /// Interrupts the guest on `vector`: now, or when it unmasks it. Does nothing when MSI-X is off.
@@ -112,6 +185,7 @@ impl Msix {
             }
         }
         self.send_pending(&mut state);
+        state.follow();
     }
 
     /// Reads the pending bits at `offset`; bytes beyond them are zero.
@@ -132,6 +206,7 @@ impl Msix {
         state.table.fill([0, 0, 0, ENTRY_MASKED]);
         state.pending = 0;
         state.control = 0;
+        state.wires.clear();
     }
 
     fn send_pending(&self, state: &mut State) {
@@ -214,6 +289,46 @@ mod tests {
         let (body, writable) = msix.capability(0, 0x4000, 0x6000);
         assert_eq!(body, [2, 0, 0, 0x40, 0, 0, 0, 0x60, 0, 0]);
         assert_eq!(writable, [0, 0xc0]);
+    }
+
+    fn call() -> Arc<EventFd> {
+        Arc::new(EventFd::new(libc::EFD_NONBLOCK).unwrap())
+    }
+
+    #[test]
+    fn a_wire_delivers_what_the_table_says_while_the_guest_would_have_it() {
+        let (msix, sent) = table();
+        program(&msix, 1, 0);
+        msix.connect(0, 1, &call());
+        assert_eq!(sent.wires(), [None], "off");
+        msix.set_control(ENABLE);
+        let message = Some((0xfee0_1000, 0x41));
+        assert_eq!(sent.wires(), [message]);
+        msix.set_control(ENABLE | MASK_ALL);
+        assert_eq!(sent.wires(), [None]);
+        msix.set_control(ENABLE);
+        program(&msix, 1, ENTRY_MASKED);
+        assert_eq!(sent.wires(), [None]);
+        msix.write_table(16 + 8, &7u32.to_le_bytes());
+        assert_eq!(sent.wires(), [None], "still masked");
+        msix.write_table(16 + 12, &0u32.to_le_bytes());
+        assert_eq!(sent.wires(), [Some((0xfee0_1000, 7))]);
+        assert!(sent.take_messages().is_empty());
+    }
+
+    #[test]
+    fn a_wire_follows_its_queue_to_another_vector_and_goes_with_the_device() {
+        let (msix, sent) = table();
+        program(&msix, 2, 0);
+        msix.set_control(ENABLE);
+        msix.connect(0, 1, &call());
+        msix.connect(1, 0xffff, &call());
+        assert_eq!(sent.wires(), [None, None]);
+        msix.move_wire(0, 2);
+        msix.move_wire(9, 2);
+        assert_eq!(sent.wires(), [Some((0xfee0_1000, 0x42)), None]);
+        msix.disconnect();
+        assert_eq!(sent.wires(), [None, None]);
     }
 
     proptest! {

@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use kvm_bindings::{
-    kvm_debugregs, kvm_fpu, kvm_ioeventfd, kvm_irq_level, kvm_lapic_state, kvm_mp_state, kvm_msi,
-    kvm_pit_state2, kvm_regs, kvm_sregs, kvm_translation, kvm_vcpu_events, kvm_xcrs,
+    kvm_debugregs, kvm_fpu, kvm_ioeventfd, kvm_irq_level, kvm_irq_routing, kvm_irqfd,
+    kvm_lapic_state, kvm_mp_state, kvm_msi, kvm_pit_state2, kvm_regs, kvm_sregs, kvm_translation,
+    kvm_vcpu_events, kvm_xcrs,
 };
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
@@ -15,6 +16,8 @@ use seccompiler::{
 };
 
 use super::Role;
+use crate::devices::virtio::net::VHOST_REQUESTS;
+use crate::ioctl::{io, ior, iow, iowr};
 
 /// What every thread does: memory, locks, time, descriptors that are open, its own end.
 const COMMON: [i64; 37] = [
@@ -102,29 +105,17 @@ const BOOT: [i64; 2] = [libc::SYS_preadv, libc::SYS_preadv2];
 /// What a caller does beside that. The sockets that it makes are unix sockets: see [`program`].
 const CALLER: [i64; 2] = [libc::SYS_connect, libc::SYS_ppoll];
 
-/// Number of an ioctl request: `_IO`, `_IOW`, `_IOR` and `_IOWR` of the kernel's headers.
-const fn io(kind: u32, number: u32) -> u32 {
-    kind << 8 | number
-}
-const fn iow<T>(kind: u32, number: u32) -> u32 {
-    1 << 30 | (size_of::<T>() as u32) << 16 | io(kind, number)
-}
-const fn ior<T>(kind: u32, number: u32) -> u32 {
-    2 << 30 | (size_of::<T>() as u32) << 16 | io(kind, number)
-}
-const fn iowr<T>(kind: u32, number: u32) -> u32 {
-    iow::<T>(kind, number) | ior::<T>(kind, number)
-}
-
 const KVM: u32 = 0xae;
 const TUN: u32 = b'T' as u32;
 const BLOCK: u32 = 0x12;
 
 /// Requests of what any of the threads does when it delivers an interrupt, or connects and disconnects a queue.
-const SHARED_REQUESTS: [u32; 6] = [
+const SHARED_REQUESTS: [u32; 8] = [
     iow::<kvm_msi>(KVM, 0xa5),
     iow::<kvm_irq_level>(KVM, 0x61),
     iow::<kvm_ioeventfd>(KVM, 0x79),
+    iow::<kvm_irq_routing>(KVM, 0x6a),
+    iow::<kvm_irqfd>(KVM, 0x76),
     iow::<u32>(TUN, 208), // TUNSETOFFLOAD
     iow::<i32>(TUN, 216), // TUNSETVNETHDRSZ
     iow::<i32>(TUN, 217), // TUNSETQUEUE
@@ -154,8 +145,8 @@ const OWNER_REQUESTS: [u32; 3] = [
 ];
 
 const DEVICE_REQUESTS: [u32; 2] = [
-    io(BLOCK, 119), // BLKDISCARD
-    io(BLOCK, 127), // BLKZEROOUT
+    io(BLOCK, 119),           // BLKDISCARD
+    io(BLOCK, 127),           // BLKZEROOUT
 ];
 
 /// The list of a role, for the kernel.
@@ -172,7 +163,10 @@ pub(super) fn program(role: Role) -> Result<BpfProgram, BackendError> {
         .chain(calls)
         .map(|&call| (call, Vec::new()))
         .collect();
-    let requests = SHARED_REQUESTS.iter().chain(requests);
+    let requests = SHARED_REQUESTS
+        .iter()
+        .chain(&VHOST_REQUESTS)
+        .chain(requests);
     let requests = requests.map(|&request| argument(1, SeccompCmpOp::Eq, request.into()));
     rules.insert(libc::SYS_ioctl, requests.collect::<Result<_, _>>()?);
     let commands = DESCRIPTOR_COMMANDS.map(i32::unsigned_abs);

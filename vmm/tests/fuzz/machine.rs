@@ -288,6 +288,7 @@ fn device(kind: Kind, disk: &std::path::Path, worker: Arc<Worker>) -> Box<dyn Vi
                 without: Vec::new(),
                 queue_sizes: [256; 2],
                 pairs,
+                vhost: None,
             };
             Box::new(Net::with_ports(&spec, ports).unwrap())
         }

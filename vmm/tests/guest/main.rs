@@ -367,7 +367,9 @@ fn frames_pass_both_ways_between_guest_and_tap() {
     let Some(namespace) = tap::Namespace::new() else {
         return;
     };
-    pass_frames(&namespace, "");
+    for more in ["", ", vhost: false"] {
+        pass_frames(&namespace, more);
+    }
 }
 
 #[test]
@@ -377,6 +379,24 @@ fn a_guest_that_knows_one_pair_gets_all_frames_of_a_tap_of_several_queues() {
     }
     if let Some(namespace) = tap::Namespace::new() {
         pass_frames(&namespace, ", queues: 4");
+    }
+}
+
+#[test]
+fn a_host_without_vhost_net_is_told_of_where_a_guest_is_to_have_it_and_nowhere_else() {
+    if !kvm() {
+        return;
+    }
+    if Path::new("/dev/vhost-net").exists() {
+        eprintln!("skipped: this host has /dev/vhost-net");
+        return;
+    }
+    if let Some(namespace) = tap::Namespace::new() {
+        let more = "interfaces: [{id: net0, tap: vtest0, mac: '52:54:00:12:34:56', vhost: true}]";
+        let ran = Monitor::start("test=net", more, &namespace.prefix()).wait();
+        let said = "could not have the kernel's vhost-net serve tap vtest0";
+        assert!(ran.errors.contains(said), "{}", ran.errors);
+        assert_eq!(ran.console, "");
     }
 }
 

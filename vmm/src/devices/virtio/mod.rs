@@ -70,6 +70,9 @@ pub struct Activation {
 pub trait VirtioInterrupt: Send + Sync {
     /// Buffers of queue `index` have been used.
     fn queue(&self, index: u16);
+    /// From now on until the device's reset, what writes to `call` has used buffers of queue `index`. Where the host can, the guest is interrupted without the monitor, and
+    /// nobody else sees the event; where it cannot, or the guest does not want it now, whoever watches `call` does.
+    fn connect(&self, _index: u16, _call: &Arc<EventFd>) {}
     /// The device's configuration space has changed.
     fn config_changed(&self);
     /// The guest broke the device's rings: it must reset the device (`DEVICE_NEEDS_RESET`).

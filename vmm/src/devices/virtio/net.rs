@@ -5,8 +5,8 @@
 //! through untouched. A frame is never longer than [`MOST_FRAME`]; what is longer, or shorter than its header, is dropped, as a
 //! wire would. When the guest has no room the frames wait in the tap, whose queue the kernel bounds.
 //!
-//! Frames pass through one buffer each way: the guest cannot change a header between the check and the kernel's use of it. A kernel thread
-//! that skips this copy (vhost-net) would take the queues over in [`VirtioDevice::activate`].
+//! Frames pass through one buffer each way: the guest cannot change a header between the check and the kernel's use of it. Where the host has [`vhost`]-net, the kernel
+//! takes the queues over and moves the frames itself.
 //!
 //! Each pair has a queue of the tap and a worker of its own; how many the guest uses is what it says by [`steering`].
 
@@ -20,17 +20,22 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::ring::{Chain, Ring};
 use super::worker::{Handler, Watch, Worker};
-use super::{ActivateError, Activation, DeviceType, VirtioDevice, read_config_bytes};
+use super::{
+    ActivateError, Activation, DeviceType, VirtioDevice, VirtioInterrupt, read_config_bytes,
+};
 use crate::bus::lock;
 use crate::config::{self, LinkState};
 
 mod link;
 mod steering;
 mod tap;
+mod vhost;
 
 pub use link::LinkControl;
 use steering::{Line, Steering};
 pub use tap::{Tap, TapError};
+pub use vhost::REQUESTS as VHOST_REQUESTS;
+use vhost::{Calls, Vhost};
 
 /// Bytes before each frame (`struct virtio_net_hdr_v1`).
 pub const HEADER: usize = 12;
@@ -103,6 +108,28 @@ pub struct Spec {
     pub queue_sizes: [u16; 2],
     /// Pairs of queues, at least one.
     pub pairs: u16,
+    /// Whether the kernel moves the frames; where it can if left out.
+    #[serde(default)]
+    pub vhost: Option<bool>,
+}
+
+/// Has the kernel serve the ports, if it is to: one each, or none.
+fn kernel(spec: &Spec, ports: &[(Arc<dyn Port>, Arc<Worker>)]) -> io::Result<Vec<Arc<Vhost>>> {
+    if spec.vhost == Some(false) {
+        return Ok(Vec::new());
+    }
+    let up = spec.link.is_up();
+    let ports = ports.iter();
+    let opened: io::Result<_> = ports
+        .map(|(port, _)| Vhost::open(port.clone(), up).map(Arc::new))
+        .collect();
+    match opened {
+        Err(error) if spec.vhost.is_none() => {
+            tracing::debug!(%error, tap = spec.tap, "the kernel does not move the frames of this tap");
+            Ok(Vec::new())
+        }
+        opened => opened,
+    }
 }
 
 /// What is offered to a guest without some of it. What needs something that is missing is missing too (virtio 1.2, section 5.1.3.1).
@@ -167,6 +194,10 @@ pub trait Port: AsRawFd + Send + Sync {
     fn receive(&self, frame: &mut [u8]) -> io::Result<usize>;
     /// Sends a frame.
     fn send(&self, frame: &[u8]) -> io::Result<usize>;
+    /// Takes part in what comes for all queues of the port, or does not.
+    fn attach(&self, _on: bool) -> io::Result<()> {
+        Ok(())
+    }
     /// Says what the guest takes.
     fn set_offload(&self, offload: Offload) -> io::Result<()>;
 }
@@ -214,16 +245,30 @@ impl Net {
             let tap = Tap::open(&spec.tap, spec.pairs > 1)?;
             ports.push((Arc::new(tap) as Arc<dyn Port>, worker));
         }
-        Self::with_ports(spec, ports).map_err(|source| TapError {
-            tap: spec.tap.clone(),
-            what: "prepare",
-            source,
-        })
+        let failed = |what| {
+            move |source| TapError {
+                tap: spec.tap.clone(),
+                what,
+                source,
+            }
+        };
+        let kernel = kernel(spec, &ports).map_err(failed("have the kernel's vhost-net serve"))?;
+        Self::assemble(spec, ports, kernel).map_err(failed("prepare"))
     }
 
     /// A device on any ports, one for each pair of queues with the worker that serves it: the tap that `spec` names is left alone.
     pub fn with_ports(spec: &Spec, ports: Vec<(Arc<dyn Port>, Arc<Worker>)>) -> io::Result<Self> {
-        let link = LinkControl::new(spec.link);
+        Self::assemble(spec, ports, Vec::new())
+    }
+
+    /// `kernel` has as many as there are ports, or none.
+    fn assemble(
+        spec: &Spec,
+        ports: Vec<(Arc<dyn Port>, Arc<Worker>)>,
+        kernel: Vec<Arc<Vhost>>,
+    ) -> io::Result<Self> {
+        let link = LinkControl::new(spec.link, kernel.clone());
+        let mut kernel = kernel.into_iter();
         let mut lines = Vec::new();
         for (port, worker) in ports {
             let again = Arc::new(EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?);
@@ -244,6 +289,7 @@ impl Net {
                 worker,
                 again,
                 engine: Arc::new(Mutex::new(engine)),
+                vhost: kernel.next(),
             });
         }
         let mut features = features_without(&spec.without);
@@ -269,6 +315,13 @@ impl Net {
         self.link.clone()
     }
 
+    /// Of which pairs the kernel moves the frames now.
+    #[cfg(test)]
+    fn kernel_moves(&self) -> Vec<bool> {
+        let served = self.lines.iter().filter_map(|line| line.vhost.as_ref());
+        served.map(|vhost| vhost.moves()).collect()
+    }
+
     fn config(&self) -> [u8; CONFIG] {
         let mut config = [0; CONFIG];
         config[..6].copy_from_slice(&self.mac);
@@ -280,8 +333,34 @@ impl Net {
     }
 
     /// Has the workers look at the queues of these pairs, and at the ports that are theirs.
-    fn watch(&mut self, kicks: Vec<[Arc<EventFd>; 2]>) -> io::Result<()> {
-        for (line, [receive, transmit]) in self.lines.iter().zip(kicks) {
+    fn watch(
+        &mut self,
+        kicks: Vec<[Arc<EventFd>; 2]>,
+        interrupt: &Arc<dyn VirtioInterrupt>,
+    ) -> io::Result<()> {
+        for ((line, [receive, transmit]), first) in
+            self.lines.iter().zip(kicks).zip((0..).step_by(2))
+        {
+            if let Some(vhost) = &line.vhost {
+                let (calls, error) = vhost.events();
+                let handler = Arc::new(Mutex::new(Calls {
+                    first,
+                    interrupt: Arc::clone(interrupt),
+                    calls: calls.clone(),
+                }));
+                for ((call, index), token) in calls.into_iter().zip(first..).zip(0..) {
+                    interrupt.connect(index, &call);
+                    let watch = line
+                        .worker
+                        .watch(call, EventSet::IN, handler.clone(), token)?;
+                    self.watches.push(watch);
+                }
+                let watch = line
+                    .worker
+                    .watch(error, EventSet::IN, handler, Calls::ERROR)?;
+                self.watches.push(watch);
+                continue;
+            }
             let watch = |source, token| {
                 let engine = line.engine.clone();
                 line.worker.watch(source, EventSet::IN, engine, token)
@@ -371,13 +450,18 @@ impl VirtioDevice for Net {
                 .set_offload(Offload::from_features(features))
                 .map_err(failed("set the tap's offloads"))?;
         }
-        self.link.activate(interrupt);
+        self.link.activate(interrupt.clone());
         let kicks: Vec<_> = usable
             .iter()
             .map(|rings| [rings.receive.kick(), rings.transmit.kick()])
             .collect();
         let pairs = usable.len();
         for (line, rings) in self.lines.iter().zip(usable) {
+            if let Some(vhost) = &line.vhost {
+                let begun = vhost.begin(features, [&rings.receive, &rings.transmit]);
+                begun.map_err(failed("hand the queues of a network device to the kernel"))?;
+                continue;
+            }
             let mut engine = lock(&line.engine);
             engine.merge = features & F_MRG_RXBUF != 0;
             engine.incoming = vec![0; MOST_FRAME].into();
@@ -390,7 +474,9 @@ impl VirtioDevice for Net {
             Some(ring) => self.command_by(ring, pairs),
             None => lock(&self.steering).begin(None, pairs),
         };
-        begun.and_then(|()| self.watch(kicks)).map_err(failed(what))
+        begun
+            .and_then(|()| self.watch(kicks, &interrupt))
+            .map_err(failed(what))
     }
 
     fn reset(&mut self) {

@@ -264,6 +264,9 @@ impl VirtioPci {
         if let Some(place) = place {
             place.store(vector, Ordering::Release);
         }
+        if let Some(queue) = queue {
+            self.signals.msix.move_wire(queue, vector);
+        }
     }
 
     fn write_queue(&mut self, at: u64, data: &[u8]) {
@@ -341,6 +344,7 @@ impl VirtioPci {
     fn reset_device(&mut self) {
         if self.active {
             self.device.reset();
+            self.signals.msix.disconnect();
             self.active = false;
         }
         for (queue, vector) in self.queues.iter_mut().zip(&self.signals.queue_vectors) {

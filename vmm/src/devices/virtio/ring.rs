@@ -167,6 +167,19 @@ pub struct Chain {
     pub writable: Buffers,
 }
 
+/// Where a queue is in the monitor's own memory, for a part of the kernel that serves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Its entries.
+    pub size: u16,
+    /// Address of the descriptors.
+    pub descriptors: u64,
+    /// Address of the ring of what the guest offers.
+    pub available: u64,
+    /// Address of the ring of what was used.
+    pub used: u64,
+}
+
 /// One queue in use: the guest's rings, the memory they are in, and the way to tell the guest.
 pub struct Ring {
     index: u16,
@@ -204,6 +217,23 @@ impl Ring {
         self.queue.size()
     }
 
+    /// Where it is: `None` if it is not wholly inside one run of the guest's memory, with the fields in which both sides say when they want to be notified.
+    pub fn place(&self) -> Option<Place> {
+        let size = self.queue.size();
+        let at = |guest: u64, fixed: usize, entry: usize| {
+            let len = fixed + entry * usize::from(size);
+            let slice = self.memory.get_slice(GuestAddress(guest), len).ok()?;
+            Some(slice.ptr_guard().as_ptr().addr() as u64)
+        };
+        // Source: virtio 1.2, sections 2.7.5, 2.7.6 and 2.7.8.
+        Some(Place {
+            size,
+            descriptors: at(self.queue.desc_table(), 0, 16)?,
+            available: at(self.queue.avail_ring(), 6, 2)?,
+            used: at(self.queue.used_ring(), 6, 8)?,
+        })
+    }
+
     /// What becomes readable when the guest notifies the queue.
     pub fn kick(&self) -> Arc<EventFd> {
         Arc::clone(&self.kick)
@@ -219,11 +249,10 @@ impl Ring {
         if self.broken {
             return None;
         }
-        let memory = self.memory.clone();
-        let popped = match self.queue.iter(&memory) {
+        let popped = match self.queue.iter(&self.memory) {
             Ok(mut available) => available
                 .next()
-                .map(|chain| checked(self.index, &memory, chain)),
+                .map(|chain| checked(self.index, &self.memory, chain)),
             Err(error) => Some(Err(BrokenRing::Indices {
                 queue: self.index,
                 why: error.to_string(),

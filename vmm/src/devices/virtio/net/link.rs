@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::super::VirtioInterrupt;
+use super::vhost::Vhost;
 use crate::bus::lock;
 use crate::config::LinkState;
 
@@ -19,14 +20,17 @@ pub struct LinkControl(Arc<Link>);
 
 struct Link {
     up: AtomicBool,
+    /// Pairs that the kernel serves.
+    kernel: Vec<Arc<Vhost>>,
     /// How to tell the guest, while it drives the device.
     interrupt: Mutex<Option<Arc<dyn VirtioInterrupt>>>,
 }
 
 impl LinkControl {
-    pub(super) fn new(state: LinkState) -> Self {
+    pub(super) fn new(state: LinkState, kernel: Vec<Arc<Vhost>>) -> Self {
         Self(Arc::new(Link {
             up: AtomicBool::new(state.is_up()),
+            kernel,
             interrupt: Mutex::new(None),
         }))
     }
@@ -35,6 +39,9 @@ impl LinkControl {
     pub fn set(&self, state: LinkState) -> bool {
         if self.0.up.swap(state.is_up(), Ordering::AcqRel) == state.is_up() {
             return false;
+        }
+        for vhost in &self.0.kernel {
+            vhost.set_link(state.is_up());
         }
         let interrupt = lock(&self.0.interrupt).clone();
         if let Some(interrupt) = interrupt {

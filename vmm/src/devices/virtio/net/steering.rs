@@ -1,7 +1,8 @@
 //! How many pairs of queues the guest uses, as it says by the queue of commands (virtio 1.2, sections 5.1.6.5 and 5.1.6.5.6).
 //!
 //! In come commands; out go answers, and which engine takes frames from which port. The kernel spreads frames over all queues of the tap: those of pairs that
-//! the guest does not use are taken by the first, so that the tap's queues need not be detached and attached.
+//! the guest does not use are taken by the first, so that the tap's queues need not be detached and attached. Where the kernel serves the pairs, each has its own queue
+//! alone, and those that are not used are detached.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -12,6 +13,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::super::ring::{Chain, Ring};
 use super::super::worker::{Handler, Watch, Worker};
+use super::vhost::Vhost;
 use super::{Engine, Port, TOKEN_PORT};
 use crate::bus::lock;
 
@@ -31,6 +33,19 @@ pub(super) struct Line {
     /// Has the worker look at everything again.
     pub again: Arc<EventFd>,
     pub engine: Arc<Mutex<Engine>>,
+    /// Who serves it instead of the engine, if the kernel does.
+    pub vhost: Option<Arc<Vhost>>,
+}
+
+impl Line {
+    /// Has the kernel serve the pair or not, if it is the one that does.
+    fn use_kernel(&self, used: bool) -> io::Result<()> {
+        match &self.vhost {
+            None => Ok(()),
+            Some(vhost) if used => self.port.attach(true).and_then(|()| vhost.set_used(true)),
+            Some(vhost) => vhost.set_used(false).and_then(|()| self.port.attach(false)),
+        }
+    }
 }
 
 /// Who serves which port.
@@ -67,11 +82,19 @@ impl Steering {
         self.unused.clear();
         for line in &self.lines {
             lock(&line.engine).sources.clear();
+            if let Some(vhost) = &line.vhost {
+                vhost.end();
+            }
         }
     }
 
     /// Uses this many pairs.
     fn steer(&mut self, pairs: usize) -> io::Result<()> {
+        let mut lines = self.lines.iter().enumerate();
+        lines.try_for_each(|(index, line)| line.use_kernel(index < pairs))?;
+        if self.lines.iter().any(|line| line.vhost.is_some()) {
+            return Ok(());
+        }
         let ports = |lines: &[Line]| {
             lines
                 .iter()

@@ -7,10 +7,12 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Mutex;
 
 use thiserror::Error;
 
 use super::{HEADER, Offload, Port};
+use crate::bus::lock;
 
 /// Why a tap could not be used.
 #[derive(Debug, Error)]
@@ -24,9 +26,13 @@ pub struct TapError {
     pub source: io::Error,
 }
 
-/// An open tap.
+/// An open tap, or a queue of one that has several.
 #[derive(Debug)]
-pub struct Tap(File);
+pub struct Tap {
+    file: File,
+    /// Whether the kernel gives it frames; always where it is the only one.
+    attached: Mutex<bool>,
+}
 
 impl Tap {
     /// Attaches to the tap `name`, which is one of several queues or not.
@@ -49,7 +55,10 @@ impl Tap {
         // SAFETY: TUNSETVNETHDRSZ reads one int from the pointer, which is to a live local.
         let done = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETVNETHDRSZ, &header) };
         checked(done).map_err(failed("set the header size of"))?;
-        Ok(Self(file))
+        Ok(Self {
+            file,
+            attached: Mutex::new(true),
+        })
     }
 }
 
@@ -85,17 +94,35 @@ fn checked(result: libc::c_int) -> io::Result<()> {
 
 impl AsRawFd for Tap {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.file.as_raw_fd()
     }
 }
 
 impl Port for Tap {
     fn receive(&self, frame: &mut [u8]) -> io::Result<usize> {
-        (&self.0).read(frame)
+        (&self.file).read(frame)
     }
 
     fn send(&self, frame: &[u8]) -> io::Result<usize> {
-        (&self.0).write(frame)
+        (&self.file).write(frame)
+    }
+
+    fn attach(&self, on: bool) -> io::Result<()> {
+        let mut attached = lock(&self.attached);
+        if *attached == on {
+            return Ok(());
+        }
+        // SAFETY: an ifreq is integers and unions of them: all zeroes is a value of it.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        let flag = match on {
+            true => libc::IFF_ATTACH_QUEUE,
+            false => libc::IFF_DETACH_QUEUE,
+        };
+        request.ifr_ifru.ifru_flags = flag as libc::c_short;
+        // SAFETY: TUNSETQUEUE reads one ifreq at the pointer, which is to a live local.
+        checked(unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TUNSETQUEUE, &request) })?;
+        *attached = on;
+        Ok(())
     }
 
     fn set_offload(&self, offload: Offload) -> io::Result<()> {
@@ -112,7 +139,7 @@ impl Port for Tap {
         // SAFETY: TUNSETOFFLOAD takes its argument by value and touches no memory of ours.
         checked(unsafe {
             libc::ioctl(
-                self.0.as_raw_fd(),
+                self.file.as_raw_fd(),
                 libc::TUNSETOFFLOAD,
                 libc::c_ulong::from(mask),
             )

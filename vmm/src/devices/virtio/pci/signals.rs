@@ -1,6 +1,9 @@
 //! What the device and its worker tell the guest: messages where MSI-X is on, bits of the interrupt status where it is not.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
+
+use vmm_sys_util::eventfd::EventFd;
 
 use super::status::{DRIVER_OK, NEEDS_RESET};
 use crate::devices::virtio::VirtioInterrupt;
@@ -37,6 +40,13 @@ impl VirtioInterrupt for Signals {
     fn queue(&self, index: u16) {
         if let Some(vector) = self.queue_vectors.get(usize::from(index)) {
             self.send(vector, ISR_QUEUE);
+        }
+    }
+
+    fn connect(&self, index: u16, call: &Arc<EventFd>) {
+        if let Some(vector) = self.queue_vectors.get(usize::from(index)) {
+            self.msix
+                .connect(index, vector.load(Ordering::Acquire), call);
         }
     }
 
