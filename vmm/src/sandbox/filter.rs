@@ -79,9 +79,10 @@ const OWNER: [i64; 6] = [
 ];
 
 /// What devices do beside that: images.
-const DEVICE: [i64; 9] = [
+const DEVICE: [i64; 10] = [
     libc::SYS_fallocate,
     libc::SYS_fdatasync,
+    libc::SYS_fstatfs,
     libc::SYS_fsync,
     libc::SYS_preadv,
     libc::SYS_preadv2,
@@ -144,7 +145,9 @@ const OWNER_REQUESTS: [u32; 3] = [
     0x5421,                           // FIONBIO
 ];
 
-const DEVICE_REQUESTS: [u32; 2] = [
+const DEVICE_REQUESTS: [u32; 4] = [
+    io(BLOCK, 104),           // BLKSSZGET
+    ior::<usize>(BLOCK, 114), // BLKGETSIZE64
     io(BLOCK, 119),           // BLKDISCARD
     io(BLOCK, 127),           // BLKZEROOUT
 ];

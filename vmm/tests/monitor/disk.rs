@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -190,4 +191,75 @@ fn a_disk_grows_inside_the_sandbox_and_only_where_it_can() {
     }
     client.ask("quit");
     assert!(guest.wait().success());
+}
+
+/// A block device of the host's in a file; taken away when dropped.
+struct Loop(PathBuf);
+
+impl Loop {
+    fn new(file: &Path) -> Option<Self> {
+        let done = Command::new("/sbin/losetup")
+            .args(["--find", "--show"])
+            .arg(file)
+            .output();
+        let Some(done) = done.ok().filter(|done| done.status.success()) else {
+            eprintln!("skipped: cannot make a loop device");
+            return None;
+        };
+        Some(Self(String::from_utf8_lossy(&done.stdout).trim().into()))
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Command::new("/sbin/losetup")
+            .arg("--detach")
+            .arg(&self.0)
+            .status();
+    }
+}
+
+#[test]
+fn a_block_device_is_as_long_as_others_made_it_by_the_time_somebody_asks() {
+    let Some(()) = kvm() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image");
+    let file = File::create(&path).unwrap();
+    file.set_len(1 << 20).unwrap();
+    let Some(device) = Loop::new(&path) else {
+        return;
+    };
+    for cache in ["writeback", "none"] {
+        file.set_len(1 << 20).unwrap();
+        let set = || run("losetup", &["--set-capacity", &shown(&device.0)]);
+        assert!(set());
+        let more = format!(
+            "disks: [{{id: vda, path: {}, format: raw, cache: {cache}}}]",
+            device.0.display()
+        );
+        let mut guest = Guest::start(&Program::new().say("up").rest(), &more);
+        guest.hear("up");
+        let mut client = guest.client();
+        let resize = json!({"do": "resize", "disk": "vda", "capacity": 2 << 20});
+        client.request(resize.clone());
+        let mut told = |wanted: Value| {
+            let (end, mut disk) = (Instant::now() + Duration::from_secs(10), Value::Null);
+            while Instant::now() < end {
+                disk = client.ask("stats")["disks"][0].clone();
+                if disk["capacity"] == wanted["capacity"] && disk["problem"] == wanted["problem"] {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            panic!("{disk} instead of {wanted}");
+        };
+        let short = "the block device has 1048576 bytes: make it larger first";
+        told(json!({"capacity": 1 << 20, "problem": short}));
+        file.set_len(4 << 20).unwrap();
+        assert!(set());
+        guest.client().request(resize);
+        told(json!({"capacity": 4 << 20}));
+        guest.terminate();
+        assert!(guest.wait().success(), "{}", guest.errors());
+    }
 }

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -44,6 +45,9 @@ pub struct Image {
     format: DiskFormat,
     /// On the image and on every file behind it, in this order.
     locks: Vec<Lock>,
+    /// The image, where it is a block device and raw: it is as long as others make it.
+    device: Option<std::fs::File>,
+    readonly: bool,
 }
 
 impl Image {
@@ -67,11 +71,20 @@ impl Image {
             DiskFormat::Qcow2 => stated_backing(path)
                 .and_then(|()| access(Qcow2::<File>::builder_path(path), options, readonly, gate)),
         };
+        let opened = opened.and_then(|access| {
+            let device = match format {
+                DiskFormat::Raw => block_device(path, readonly, direct)?,
+                DiskFormat::Qcow2 => None,
+            };
+            Ok((access, device))
+        });
         match opened {
-            Ok(access) => Ok(Self {
+            Ok((access, device)) => Ok(Self {
                 access,
                 format,
                 locks: locks.take(),
+                device,
+                readonly,
             }),
             Err(source) => Err(OpenError {
                 path: path.to_owned(),
@@ -90,8 +103,20 @@ impl Image {
         self.access.size()
     }
 
-    /// Makes the disk at least `len` bytes long, with zeroes. A raw file that somebody else has made longer is taken as it is: nothing is ever cut off.
-    pub fn grow(&self, len: u64) -> io::Result<()> {
+    /// Makes the disk at least `len` bytes long, with zeroes. What is raw and was made longer by somebody else is taken as it is: nothing is ever cut off. A block device is
+    /// for others to make longer, and has to be by now.
+    pub fn grow(&mut self, len: u64) -> io::Result<()> {
+        if let Some(mut device) = self.device.as_ref() {
+            let is = io::Seek::seek(&mut device, io::SeekFrom::End(0))?;
+            if is < len {
+                let what = format!("the block device has {is} bytes: make it larger first");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+            }
+            let file = File::try_from(device.try_clone()?)?;
+            let raw = Raw::open_image(file, !self.readonly)?;
+            self.access = FormatAccess::new(raw);
+            return Ok(());
+        }
         let is = match (self.format, self.locks.first()) {
             (DiskFormat::Raw, Some(lock)) => lock.len()?,
             _ => self.len(),
@@ -137,6 +162,19 @@ impl Image {
         }
         self.access.write_zeroes(at, len)
     }
+}
+
+/// The file at `path` once more if it is a block device. It is opened here, as the sandbox opens nothing.
+fn block_device(path: &Path, readonly: bool, direct: bool) -> io::Result<Option<std::fs::File>> {
+    if !std::fs::metadata(path)?.file_type().is_block_device() {
+        return Ok(None);
+    }
+    let mut options = std::fs::File::options();
+    options.read(true).write(!readonly);
+    if direct {
+        options.custom_flags(libc::O_DIRECT);
+    }
+    options.open(path).map(Some)
 }
 
 fn access<B>(
