@@ -196,28 +196,43 @@ impl Drop for Watch {
 }
 
 /// A timer that a worker can watch.
-pub struct Timer(Mutex<TimerFd>);
+pub struct Timer(Mutex<Clockwork>);
+
+struct Clockwork {
+    timer: TimerFd,
+    /// It was armed since it was last disarmed.
+    armed: bool,
+}
 
 impl Timer {
     /// A timer that is not running.
     pub fn new() -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Self(Mutex::new(TimerFd::new()?))))
+        Ok(Arc::new(Self(Mutex::new(Clockwork {
+            timer: TimerFd::new()?,
+            armed: false,
+        }))))
     }
 
     /// Makes the timer ready once, after `delay`; forgets what it was set to before.
     pub fn arm(&self, delay: Duration) -> io::Result<()> {
-        lock(&self.0).reset(delay, None).map_err(io::Error::from)
+        let mut clockwork = lock(&self.0);
+        clockwork.armed = true;
+        clockwork.timer.reset(delay, None).map_err(io::Error::from)
     }
 
-    /// Forgets what the timer was set to.
+    /// Forgets what the timer was set to. It costs nothing where there is nothing to forget.
     pub fn disarm(&self) -> io::Result<()> {
-        lock(&self.0).clear().map_err(io::Error::from)
+        let mut clockwork = lock(&self.0);
+        match std::mem::take(&mut clockwork.armed) {
+            true => clockwork.timer.clear().map_err(io::Error::from),
+            false => Ok(()),
+        }
     }
 }
 
 impl AsRawFd for Timer {
     fn as_raw_fd(&self) -> RawFd {
-        lock(&self.0).as_raw_fd()
+        lock(&self.0).timer.as_raw_fd()
     }
 }
 
