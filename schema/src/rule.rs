@@ -80,6 +80,7 @@ rules! {
     DuplicateName = "duplicate-name": "Two definitions of one kind have one name.", "network: a\n---\nnetwork: a";
     DuplicateUuid = "duplicate-uuid": "Two definitions of one kind have one uuid.", "network: a\nuuid: 86891d0f-b6bb-49f8-a013-bae443c08d82\n---\nnetwork: b\nuuid: 86891d0f-b6bb-49f8-a013-bae443c08d82";
     DuplicateBridge = "duplicate-bridge": "Two networks make one bridge.", "network: a\nbridge: virbr7\n---\nnetwork: b\nbridge: virbr7";
+    DuplicateUsage = "duplicate-usage": "Two secrets are for one use.", "secret: 86891d0f-b6bb-49f8-a013-bae443c08d82\nusage: {type: ceph, name: a}\n---\nsecret: 7405cb72-e384-54a1-a31a-e4638dc373a7\nusage: {type: ceph, name: a}";
     DuplicateMac = "duplicate-mac": "Two interfaces have one MAC address.", "domain: a\nmemory: 1 GiB\ninterfaces: {network: n, mac: 52:54:00:00:00:01}\n---\ndomain: b\nmemory: 1 GiB\ninterfaces: {network: n, mac: 52:54:00:00:00:01}\n---\nnetwork: n";
     OverlappingNetworks = "overlapping-networks": "Two networks have addresses in common.", "network: a\nip: {address: 10.7.0.1, prefix: 16}\n---\nnetwork: b\nip: {address: 10.7.9.1, prefix: 24}";
     NotKept = "not-kept": "A document tells of what libvirt noted of a guest, and is nothing that a host can be kept equal to.", "<filterbinding><owner><name>a</name><uuid>86891d0f-b6bb-49f8-a013-bae443c08d82</uuid></owner><portdev name='vnet0'/><mac address='52:54:00:12:34:56'/><filterref filter='clean-traffic'/></filterbinding>";
@@ -93,6 +94,7 @@ rules! {
     VcpuCount = "vcpu-count": "A guest has no processor.", "<vcpu>0</vcpu>";
     VcpuCurrent = "vcpu-current": "More processors are there now than there may ever be.", "<vcpu current='8'>4</vcpu>";
     VcpuId = "vcpu-id": "A processor is stated that the guest does not have.", "<vcpu>1</vcpu><vcpus><vcpu id='1' enabled='yes'/></vcpus>";
+    FarProcessors = "far-processors": "There are more processors than interrupts reach.", "<vcpu>300</vcpu><os><type machine='q35'>hvm</type></os>";
     TopologyProduct = "topology-product": "Sockets times dies times clusters times cores times threads is not the number of processors.", "<vcpu>4</vcpu><cpu><topology sockets='1' cores='3' threads='1'/></cpu>";
     CpuCache = "cpu-cache": "A cache's mode does not go with its level, or with the processor's mode.", "<cpu><cache mode='emulate' level='2'/></cpu>";
     CpuAddressWidth = "cpu-address-width": "The width of addresses is the host's, and stated too.", "<cpu mode='host-passthrough'><maxphysaddr mode='passthrough' bits='42'/></cpu>";
@@ -109,6 +111,7 @@ rules! {
     ScheduledTwice = "scheduled-twice": "A processor or thread is scheduled twice.", "<iothreads>1</iothreads><cputune><iothreadsched iothreads='1' scheduler='batch'/><iothreadsched iothreads='1' scheduler='idle'/></cputune>";
     PinnedTwice = "pinned-twice": "A processor or thread is placed twice.", "<cputune><vcpupin vcpu='0' cpuset='0'/><vcpupin vcpu='0' cpuset='1'/></cputune>";
     CpuPeriod = "cpu-period": "A period is not between 1000 and 1000000 microseconds.", "<cputune><period>10</period></cputune>";
+    CpuShares = "cpu-shares": "A weight is none that control groups take.", "<cputune><shares>1</shares></cputune>";
     CpuQuota = "cpu-quota": "A quota is below 1000 microseconds.", "<cputune><quota>10</quota></cputune>";
     CachetuneOverlap = "cachetune-overlap": "A processor is in two groups that share caches.", "<vcpu>2</vcpu><cputune><cachetune vcpus='0-1'/><cachetune vcpus='1'/></cputune>";
     DuplicateCacheShare = "duplicate-cache-share": "A group's share of one cache is stated twice.", "<cputune><cachetune vcpus='0'><cache id='0' level='3' type='both' size='3' unit='MiB'/><cache id='0' level='3' type='code' size='3' unit='MiB'/></cachetune></cputune>";
@@ -150,6 +153,7 @@ rules! {
     UefiAcpi = "uefi-acpi": "UEFI and ACPI are stated one without the other.", "<os firmware='efi'><type arch='x86_64'>hvm</type></os>";
     SecureBoot = "secure-boot": "Firmware needs protected memory that the machine does not have.", "<os><type machine='pc'>hvm</type><loader readonly='yes' secure='yes' type='pflash'>/fw</loader></os>";
     SmbiosSource = "smbios-source": "The firmware's tables are to come from what is not stated.", "<os><type>hvm</type><smbios mode='sysinfo'/></os>";
+    BiosSerial = "bios-serial": "Firmware is to speak on a serial port that is not there.", "<os><type>hvm</type><bios useserial='yes'/></os>";
     FirmwareFeature = "firmware-feature": "Features of firmware exclude each other, or no firmware is chosen by them.", "<os firmware='efi'><type>hvm</type><firmware><feature name='enrolled-keys' enabled='yes'/><feature name='secure-boot' enabled='no'/></firmware></os>";
     FirmwareEntry = "firmware-entry": "An entry of QEMU's device has no name for users, or no value.", "<sysinfo type='fwcfg'><entry name='mine'>x</entry></sysinfo>";
     Hyperv = "hyperv": "A value of Hyper-V's extensions is none that guests take.", "<features><hyperv><spinlocks state='on' retries='100'/></hyperv></features>";
@@ -173,8 +177,10 @@ rules! {
     MemoryBlock = "memory-block": "The blocks of a memory device are no power of two, or its sizes no multiple of them.", "<maxMemory slots='1' unit='GiB'>4</maxMemory><cpu><numa><cell id='0' cpus='0' memory='512' unit='MiB'/></numa></cpu><devices><memory model='virtio-mem'><target><size>524288</size><node>0</node><block>3000</block><requested>0</requested></target></memory></devices>";
     // Domains: places of devices.
     AddressInUse = "address-in-use": "Two devices have one place.", "<devices><interface type='user'><address type='pci' slot='3' function='0'/></interface><interface type='user'><address type='pci' slot='3' function='0'/></interface></devices>";
+    BuiltinPlace = "builtin-place": "A device that is part of the machine is elsewhere than the machine has it, or another is in its place.", "<os><type machine='pc'>hvm</type></os><devices><interface type='user'><address type='pci' slot='1' function='1'/></interface></devices>";
     AddressRange = "address-range": "A number of a place is none that its bus has.", "<interface type='user'><address type='pci' bus='0' slot='0x20' function='0'/></interface>";
     AddressType = "address-type": "A device has a kind of place that its bus does not know.", "<disk type='file' device='disk'><source file='/a'/><target dev='sda' bus='sata'/><address type='pci' slot='4' function='0'/></disk>";
+    AddressPart = "address-part": "A place says what its type does not have.", "<interface type='user'><address type='pci' slot='3' controller='1'/></interface>";
     AddressBus = "address-bus": "A device is on a bus that does not take it.", "<controller type='pci' index='1' model='pci-expander-bus'><address type='pci' bus='2' slot='4'/></controller>";
     DuplicateController = "duplicate-controller": "Two controllers of one type have one number.", "<devices><controller type='scsi' index='0'/><controller type='scsi' index='0'/></devices>";
     RootBusAddress = "root-bus-address": "The root bus has a place.", "<controller type='pci' index='0' model='pci-root'><address type='pci' slot='4'/></controller>";
@@ -306,11 +312,12 @@ rules! {
     AudioId = "audio-id": "A number of <audio> is 0, is taken, or is nobody's.", "<sound model='ich9'><audio id='3'/></sound>";
     InputBus = "input-bus": "An input device is on a bus where it cannot be.", "<input type='tablet' bus='ps2'/>";
     InputSource = "input-source": "An input device of the host's is not named, or one is named that is not handed over.", "<input type='passthrough' bus='virtio'/>";
-    IommuOption = "iommu-option": "A unit that translates addresses says what its model does not have.", "<iommu model='virtio'><driver aw_bits='48'/></iommu>";
+    IommuOption = "iommu-option": "A unit that translates addresses says what its model does not have.", "<features><acpi/></features><devices><iommu model='virtio'><driver aw_bits='48'/></iommu></devices>";
     TpmVersion = "tpm-version": "A TPM is of a version that its model or options do not go with.", "<tpm model='tpm-crb'><backend type='emulator' version='1.2'/></tpm>";
     DuplicateTpm = "duplicate-tpm": "A guest has two TPMs.", "<devices><tpm model='tpm-tis'><backend type='emulator'/></tpm><tpm model='tpm-tis'><backend type='emulator'/></tpm></devices>";
     WatchdogAction = "watchdog-action": "Two watchdogs do different things.", "<devices><watchdog model='i6300esb' action='reset'/><watchdog model='i6300esb' action='pause'/></devices>";
     ShmemName = "shmem-name": "Shared memory has a name that no file can have.", "<shmem name='a/b'><model type='ivshmem-plain'/></shmem>";
+    ShmemSize = "shmem-size": "Shared memory is below 1 MiB, or no power of two.", "<shmem name='a'><model type='ivshmem-plain'/><size unit='MiB'>3</size></shmem>";
     VsockCid = "vsock-cid": "A guest's address on sockets is the host's.", "<vsock><cid address='2'/></vsock>";
     BalloonModel = "balloon-model": "A balloon is of a model that the guest cannot have.", "<memballoon model='xen'/>";
     RedirFilter = "redir-filter": "A rule on USB devices has a number that none can have.", "<redirfilter><usbdev class='0x100' allow='yes'/></redirfilter>";

@@ -8,6 +8,7 @@ use crate::diagnostic::{Diagnostic, did_you_mean, one_of};
 use crate::document::{Document, Located};
 use crate::network::{ForwardMode, Network};
 use crate::rule::Rule;
+use crate::secret::UsageType;
 use crate::source::{Source, Span};
 use std::borrow::Borrow;
 use std::collections::hash_map::Entry;
@@ -60,6 +61,12 @@ pub fn check<D: Borrow<Document>>(documents: &[D]) -> Problems {
             other.name()
         ))
     });
+    let uses = all
+        .iter()
+        .filter_map(|located| Some((secret_use(&located.definition)?, *located)));
+    twice(uses, Rule::DuplicateUsage, &mut problems, |_, other| {
+        Some(format!("secret {} is for the same use", other.uuid()))
+    });
     let bridges = all
         .iter()
         .filter_map(|located| Some((made_bridge(&located.definition)?, *located)));
@@ -83,6 +90,14 @@ pub fn check<D: Borrow<Document>>(documents: &[D]) -> Problems {
         dangling(documents, &all, &mut problems);
     }
     problems
+}
+
+/// What a secret is used for, if that is stated: there is one for each use.
+fn secret_use(definition: &Definition) -> Option<(UsageType, &str)> {
+    let Definition::Secret(secret) = definition else {
+        return None;
+    };
+    Some((secret.usage.as_ref()?.kind?, secret.usage_id()?))
 }
 
 /// The bridge that a network makes, if it makes one with a stated name.

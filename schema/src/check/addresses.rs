@@ -2,7 +2,7 @@
 
 use super::controllers::pci_place;
 use super::drives::bus_of;
-use super::machine::is_qemu;
+use super::machine::{is_qemu, stated_arch};
 use super::one::Report;
 use crate::domain::address::{AcpiIndex, Address, AddressType, Alias};
 use crate::domain::controller::{ControllerModel, ControllerType};
@@ -12,6 +12,9 @@ use crate::domain::{Devices, Domain};
 use crate::rule::Rule;
 use crate::scalar::Number;
 use std::collections::{HashMap, HashSet};
+
+/// How paths of consoles begin: the first one is another name for a serial port, whose place and name it may repeat.
+const CONSOLE: &str = "devices/console[";
 
 /// Every rule on places.
 pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
@@ -23,7 +26,9 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
     for (path, address) in places(devices) {
         range(address, &format!("{path}/address"), r);
         kind(domain, address, &path, r);
-        let Some(place) = pci_place(address).filter(|_| address.slot.is_some()) else {
+        let Some(place) =
+            pci_place(address).filter(|_| address.slot.is_some() && !path.starts_with(CONSOLE))
+        else {
             continue;
         };
         match taken.get(&place) {
@@ -31,7 +36,7 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
                 Rule::AddressInUse,
                 &format!("{path}/address"),
                 format!("{other} has this place"),
-                None,
+                Some("take another slot, or leave <address> out, and a free place is taken"),
             ),
             None => {
                 taken.insert(place, path);
@@ -52,7 +57,9 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
         }
     }
     names(devices, r);
+    numbers(devices, r);
     if qemu {
+        super::builtin::check(domain, devices, r);
         drives(devices, r);
         acpi(devices, r);
     }
@@ -102,7 +109,7 @@ fn names(devices: &Devices, r: &mut Report<'_>) {
         let Some(name) = one.alias.and_then(|alias| alias.name.as_deref()) else {
             continue;
         };
-        if !name.starts_with("ua-") || one.path.starts_with("devices/console") {
+        if !name.starts_with("ua-") || one.path.starts_with(CONSOLE) {
             continue;
         }
         if let Some(other) = seen.insert(name, one.path.clone()) {
@@ -137,6 +144,7 @@ fn kind(domain: &Domain, address: &Address, path: &str, r: &mut Report<'_>) {
         r.report(Rule::AddressType, &at, "the address has no type");
         return;
     };
+    parts(kind, address, &at, r);
     let numbers = [address.cssid, address.ssid, address.devno];
     match kind {
         AddressType::Unassigned if !path.starts_with("devices/hostdev[") => r.report(
@@ -187,12 +195,88 @@ fn kind(domain: &Domain, address: &Address, path: &str, r: &mut Report<'_>) {
             ),
         _ => {}
     }
+    let other = stated_arch(domain).filter(|arch| !arch.starts_with("s390"));
+    if let Some(other) = other.filter(|_| address.zpci.is_some() && is_qemu(domain)) {
+        r.report(
+            Rule::OtherMachine,
+            &format!("{at}/zpci"),
+            format!("numbers of PCI functions are s390's, and the guest's machine is {other}"),
+        );
+    }
     let uid = address.zpci.as_ref().and_then(|zpci| zpci.uid);
     if uid.is_some_and(|uid| !(1..=0xffff).contains(&uid.get())) {
         r.report(
             Rule::AddressRange,
             &format!("{at}/zpci/@uid"),
             "`uid` is 1 to 0xffff",
+        );
+    }
+}
+
+/// What an address of each type states.
+fn parts_of(kind: AddressType) -> &'static [&'static str] {
+    match kind {
+        AddressType::Pci => &[
+            "@domain",
+            "@bus",
+            "@slot",
+            "@function",
+            "@multifunction",
+            "zpci",
+        ],
+        AddressType::Drive => &["@controller", "@bus", "@target", "@unit"],
+        AddressType::VirtioSerial => &["@controller", "@bus", "@port"],
+        AddressType::Ccid => &["@controller", "@slot"],
+        AddressType::Usb => &["@bus", "@port"],
+        AddressType::SpaprVio => &["@reg"],
+        AddressType::Ccw => &["@cssid", "@ssid", "@devno"],
+        AddressType::Isa => &["@iobase", "@irq"],
+        AddressType::Dimm => &["@slot", "@base"],
+        AddressType::Mdev => &["@uuid"],
+        AddressType::VirtioMmio | AddressType::VirtioS390 | AddressType::Unassigned => &[],
+    }
+}
+
+fn parts(kind: AddressType, address: &Address, at: &str, r: &mut Report<'_>) {
+    let stated = [
+        ("@domain", address.domain.is_some()),
+        ("@bus", address.bus.is_some()),
+        ("@slot", address.slot.is_some()),
+        ("@function", address.function.is_some()),
+        ("@multifunction", address.multifunction.is_some()),
+        ("@controller", address.controller.is_some()),
+        ("@target", address.target.is_some()),
+        ("@unit", address.unit.is_some()),
+        ("@port", address.port.is_some()),
+        ("@device", address.device.is_some()),
+        ("@reg", address.reg.is_some()),
+        ("@iobase", address.iobase.is_some()),
+        ("@irq", address.irq.is_some()),
+        ("@cssid", address.cssid.is_some()),
+        ("@ssid", address.ssid.is_some()),
+        ("@devno", address.devno.is_some()),
+        ("@base", address.base.is_some()),
+        ("@uuid", address.uuid.is_some()),
+        ("zpci", address.zpci.is_some()),
+    ];
+    let taken = parts_of(kind);
+    for (name, _) in stated.iter().filter(|(_, stated)| *stated) {
+        if taken.contains(name) {
+            continue;
+        }
+        let names: Vec<&str> = taken
+            .iter()
+            .map(|name| name.trim_start_matches('@'))
+            .collect();
+        let help = (!names.is_empty()).then(|| format!("it has {}", names.join(", ")));
+        r.add(
+            Rule::AddressPart,
+            &format!("{at}/{name}"),
+            format!(
+                "an address of type {kind} has no `{}`",
+                name.trim_start_matches('@')
+            ),
+            help.as_deref(),
         );
     }
 }
@@ -275,6 +359,47 @@ fn range(address: &Address, path: &str, r: &mut Report<'_>) {
                 format!("a PCI {name} is at most {most:#x}"),
                 None,
             );
+        }
+    }
+}
+
+/// Registers of POWER's virtual bus and numbers of s390's devices are each taken once.
+fn numbers(devices: &Devices, r: &mut Report<'_>) {
+    let mut taken: HashMap<(&str, [u64; 3]), String> = HashMap::new();
+    for (path, address) in places(devices) {
+        if path.starts_with(CONSOLE) {
+            continue;
+        }
+        let ccw = match [address.cssid, address.ssid, address.devno] {
+            [Some(a), Some(b), Some(c)] => Some([a.get(), b.get(), c.get()]),
+            _ => None,
+        };
+        let alone = |number: Option<Number>| number.map(|number| [number.get(), 0, 0]);
+        let zpci = address.zpci.as_ref();
+        let stated = [
+            (
+                "@reg",
+                alone(address.reg).filter(|_| address.kind == Some(AddressType::SpaprVio)),
+            ),
+            (
+                "@devno",
+                ccw.filter(|_| address.kind == Some(AddressType::Ccw)),
+            ),
+            ("zpci/@uid", alone(zpci.and_then(|zpci| zpci.uid))),
+            ("zpci/@fid", alone(zpci.and_then(|zpci| zpci.fid))),
+        ];
+        for (name, number) in stated {
+            let Some(number) = number else { continue };
+            match taken.get(&(name, number)) {
+                Some(other) => r.report(
+                    Rule::AddressInUse,
+                    &format!("{path}/address/{name}"),
+                    format!("{other} has this number"),
+                ),
+                None => {
+                    taken.insert((name, number), path.clone());
+                }
+            }
         }
     }
 }

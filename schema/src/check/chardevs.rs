@@ -15,6 +15,18 @@ use std::collections::HashSet;
 /// Serial ports on ISA that a machine has.
 const ISA_PORTS: u64 = 4;
 
+/// What a console may be to the guest.
+const CONSOLES: [CharTargetType; 8] = [
+    CharTargetType::Serial,
+    CharTargetType::Virtio,
+    CharTargetType::Xen,
+    CharTargetType::Uml,
+    CharTargetType::Lxc,
+    CharTargetType::Openvz,
+    CharTargetType::Sclp,
+    CharTargetType::Sclplm,
+];
+
 /// What the host's ends of a guest's devices are judged by.
 struct Guest<'d> {
     domain: &'d Domain,
@@ -227,6 +239,15 @@ fn consoles(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
             .iter()
             .map(|console| console.target.as_ref().and_then(|target| target.kind))
     };
+    for (i, kind) in kinds().enumerate() {
+        if let Some(kind) = kind.filter(|kind| !CONSOLES.contains(kind)) {
+            r.report(
+                Rule::ChardevTarget,
+                &format!("devices/console[{}]/target/@type", i + 1),
+                format!("a console is not of type {kind}, but serial or virtio"),
+            );
+        }
+    }
     let first = matches!(kinds().next(), Some(None | Some(CharTargetType::Serial)));
     if !is_hvm(domain) || !first {
         return;

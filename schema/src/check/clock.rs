@@ -2,6 +2,7 @@
 
 use super::machine::{is_no_arm_virt, is_qemu, is_x86, stated_arch};
 use super::one::Report;
+use crate::diagnostic::one_of;
 use crate::domain::os::{Adjustment, Clock, ClockOffset, TickPolicy, Timer, TimerName, TimerTrack};
 use crate::domain::{Domain, DomainType};
 use crate::rule::Rule;
@@ -62,10 +63,15 @@ fn emulated(domain: &Domain, timer: &Timer, path: &str, r: &mut Report<'_>) {
         _ => TickPolicy::ALL,
     };
     if let Some(policy) = timer.tickpolicy.filter(|policy| !policies.contains(policy)) {
-        r.report(
+        let help = format!(
+            "take {}",
+            one_of(policies.iter().map(|policy| policy.as_str()), 4)
+        );
+        r.add(
             Rule::ClockTimer,
             &format!("{path}/@tickpolicy"),
             format!("the timer {name} does not {policy} ticks that were missed"),
+            Some(&help),
         );
     }
     if name == TimerName::Rtc && timer.track == Some(TimerTrack::Boot) {

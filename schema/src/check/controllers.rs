@@ -1,7 +1,7 @@
 //! Rules on controllers: each number once, the models of each type, and what may be said of a PCI bus and put on it.
 
 use super::addresses::places;
-use super::machine::{is_i440fx, is_q35, is_qemu};
+use super::machine::{cell_count, is_i440fx, is_modern, is_q35, is_qemu};
 use super::one::Report;
 use super::tune::threads;
 use crate::domain::address::{Address, AddressType};
@@ -167,6 +167,14 @@ fn pci(domain: &Domain, controller: &Controller, path: &str, r: &mut Report<'_>)
             &format!("{path}/address"),
             "the root bus has no address",
             None,
+        );
+    }
+    let node = controller.target.as_ref().and_then(|target| target.node);
+    if let Some(node) = node.filter(|node| *node as usize >= cell_count(domain)) {
+        r.report(
+            Rule::PciOption,
+            &format!("{path}/target/node"),
+            format!("the guest has no NUMA cell {node}"),
         );
     }
     let wrong = match model {
@@ -397,7 +405,7 @@ fn ide(domain: &Domain, controller: &Controller, path: &str, r: &mut Report<'_>)
         return;
     }
     let more = is_i440fx(domain) && controller.index.is_some_and(|index| index > 0);
-    if is_q35(domain) || more {
+    if is_q35(domain) || is_modern(domain) || more {
         let message = if more {
             "the machine has one IDE controller, which is number 0".to_owned()
         } else {
@@ -410,7 +418,7 @@ fn ide(domain: &Domain, controller: &Controller, path: &str, r: &mut Report<'_>)
             Rule::ControllerMachine,
             path,
             message,
-            Some("take SATA instead"),
+            Some("take SATA or SCSI instead"),
         );
     }
 }

@@ -1,13 +1,13 @@
 //! Rules on a guest's processors: their number, each of them, their model.
 
-use super::machine::{is_pseries, is_qemu, is_x86, stated_arch};
+use super::machine::{is_i440fx, is_pseries, is_q35, is_qemu, is_x86, stated_arch};
 use super::one::Report;
 use crate::domain::cpu::{
     CacheMode, Cpu, CpuCache, CpuMode, MaxPhysAddr, MaxPhysAddrMode, Topology,
 };
 use crate::domain::{Domain, VcpuState};
 use crate::rule::Rule;
-use crate::scalar::YesNo;
+use crate::scalar::{OnOff, YesNo};
 use std::collections::BTreeSet;
 
 /// Letters of a maker's name, as the processor tells it.
@@ -16,6 +16,7 @@ const VENDOR: usize = 12;
 /// Every rule on processors.
 pub(super) fn check(domain: &Domain, r: &mut Report<'_>) {
     number(domain, r);
+    far(domain, r);
     each(domain, r);
     if let Some(cpu) = &domain.cpu {
         model(cpu, r);
@@ -58,6 +59,35 @@ fn number(domain: &Domain, r: &mut Report<'_>) {
             Rule::VcpuCurrent,
             "vcpu/@current",
             format!("the number of processors there are now is not between 1 and {most}"),
+        );
+    }
+}
+
+/// Interrupt controllers of PCs number processors in eight bits, but for a unit that translates interrupts.
+fn far(domain: &Domain, r: &mut Report<'_>) {
+    const NEAR: u32 = 255;
+    if most(domain) <= NEAR || !is_qemu(domain) {
+        return;
+    }
+    let driver = domain
+        .devices
+        .as_ref()
+        .and_then(|devices| devices.iommu.as_ref()?.driver.as_ref());
+    let reached = driver
+        .is_some_and(|driver| driver.eim == Some(OnOff::On) || driver.xtsup == Some(OnOff::On));
+    if is_i440fx(domain) {
+        r.add(
+            Rule::FarProcessors,
+            "vcpu",
+            format!("this machine has at most {NEAR} processors"),
+            Some("take machine='q35'"),
+        );
+    } else if is_q35(domain) && !reached {
+        r.add(
+            Rule::FarProcessors,
+            "vcpu",
+            format!("interrupts reach {NEAR} processors, and more if they are translated"),
+            Some("add <iommu model='intel'><driver intremap='on' eim='on'/></iommu>, and <ioapic driver='qemu'/> to <features>"),
         );
     }
 }
@@ -153,7 +183,7 @@ fn plugging(state: &VcpuState, path: &str, r: &mut Report<'_>) {
     let off = state.enabled == Some(YesNo::No);
     let first = state.id == Some(0);
     let complaint = if first && off {
-        "processor 0 is always there"
+        "processor 0 is always there: take enabled='yes'"
     } else if first && state.hotpluggable == Some(YesNo::Yes) {
         "processor 0 cannot be taken away"
     } else if first && state.order.is_some_and(|order| order > 1) {

@@ -1,6 +1,7 @@
 //! Rules on devices other than disks.
 
 use super::one::Report;
+use crate::domain::address::AddressType;
 use crate::domain::memory::ShmemModelName;
 use crate::domain::{Devices, Domain};
 use crate::rule::Rule;
@@ -94,6 +95,23 @@ fn memory(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
                 Rule::ShmemServer,
                 &format!("{path}/msi"),
                 "interrupts need a <server>",
+            );
+        }
+        let size = shmem.size.as_ref().and_then(|size| size.value.as_ref());
+        let bytes = size.map_or(0, |size| size.bytes().0);
+        if bytes > 0 && (bytes < 1 << 20 || !bytes.is_power_of_two()) {
+            r.report(
+                Rule::ShmemSize,
+                &format!("{path}/size"),
+                "shared memory is a power of two, at least 1 MiB",
+            );
+        }
+        let place = shmem.address.as_ref().and_then(|address| address.kind);
+        if let Some(place) = place.filter(|place| *place != AddressType::Pci) {
+            r.report(
+                Rule::AddressType,
+                &format!("{path}/address/@type"),
+                format!("shared memory is a PCI device, and has no {place} address"),
             );
         }
         if model == Some(ShmemModelName::IvshmemPlain) && shmem.server.is_some() {

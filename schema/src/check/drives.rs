@@ -1,12 +1,13 @@
 //! Rules on what a disk is to the guest: its name, marks, bus, blocks and limits, and the threads that serve it.
 
 use super::limits::limited;
-use super::machine::{is_q35, is_qemu};
+use super::machine::{is_modern, is_q35, is_qemu, machine};
 use super::one::Report;
 use super::tune::threads;
 use crate::domain::Domain;
 use crate::domain::disk::{
-    CacheMode, Disk, DiskBus, DiskDevice, DiskDriver, DiskIo, DiskType, ImageFormatName,
+    CacheMode, Disk, DiskBus, DiskDevice, DiskDriver, DiskIo, DiskSnapshot, DiskType,
+    ImageFormatName,
 };
 use crate::domain::storage::StartupPolicy;
 use crate::rule::Rule;
@@ -32,17 +33,7 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
         }
         if qemu {
             frontend(disk, &path, r);
-            if is_q35(domain) && bus_of(disk) == Some(DiskBus::Ide) {
-                r.add(
-                    Rule::ControllerMachine,
-                    &format!("{path}/target/@bus"),
-                    format!(
-                        "a machine `{}` has no IDE controller",
-                        super::machine::machine(domain)
-                    ),
-                    Some("take bus='sata'"),
-                );
-            }
+            missing_bus(domain, disk, &path, r);
             served(disk, &threads, &path, r);
             transient(disk, &path, r);
         }
@@ -302,6 +293,19 @@ fn vhost_user(disk: &Disk, path: &str, r: &mut Report<'_>) {
         ("wwn", disk.wwn.is_some()),
         ("vendor", disk.vendor.is_some()),
         ("product", disk.product.is_some()),
+        (
+            "@snapshot",
+            disk.snapshot.is_some_and(|kept| kept != DiskSnapshot::No),
+        ),
+        ("auth", disk.auth.is_some()),
+        ("geometry", disk.geometry.is_some()),
+        ("blockio", disk.blockio.is_some()),
+        (
+            "backingStore",
+            disk.backing_store
+                .as_ref()
+                .is_some_and(|store| store.kind.is_some()),
+        ),
     ];
     for (name, _) in stated.iter().filter(|(_, stated)| *stated) {
         let bare = name.rsplit(['/', '@']).next().unwrap_or(name);
@@ -496,10 +500,11 @@ fn served(disk: &Disk, threads: &BTreeSet<u32>, path: &str, r: &mut Report<'_>) 
         );
     }
     if let Some(id) = one.filter(|id| !threads.contains(id)) {
-        r.report(
+        r.add(
             Rule::UnknownIothread,
             &format!("{path}/driver/@iothread"),
             format!("the guest has no thread {id} for input and output"),
+            Some("raise <iothreads>, or add the thread to <iothreadids>"),
         );
     }
     let list = driver
@@ -586,4 +591,25 @@ fn transient(disk: &Disk, path: &str, r: &mut Report<'_>) {
             format!("what is below a disk on the {bus} bus cannot be shared"),
         );
     }
+}
+
+/// Old PCs' buses, on machines that do not have them.
+fn missing_bus(domain: &Domain, disk: &Disk, path: &str, r: &mut Report<'_>) {
+    let modern = is_modern(domain);
+    let (what, instead) = match bus_of(disk) {
+        Some(DiskBus::Ide) if modern => ("IDE controller", "take bus='virtio' or bus='scsi'"),
+        Some(DiskBus::Ide) if is_q35(domain) => ("IDE controller", "take bus='sata'"),
+        Some(DiskBus::Fdc) if modern => ("floppy drives", "take a drive of CDs on bus='scsi'"),
+        _ => return,
+    };
+    let name = match machine(domain) {
+        "" => super::machine::arch(domain),
+        name => name,
+    };
+    r.add(
+        Rule::ControllerMachine,
+        &format!("{path}/target/@bus"),
+        format!("a machine `{name}` has no {what}"),
+        Some(instead),
+    );
 }

@@ -6,6 +6,7 @@ use super::machine::is_qemu;
 use super::one::Report;
 use super::sources::{server, user};
 use crate::domain::address::{Address, AddressType};
+use crate::domain::disk::SgIo;
 use crate::domain::hostdev::{
     Hostdev, HostdevMode, HostdevModel, HostdevProtocol, HostdevSource, HostdevType,
 };
@@ -344,6 +345,13 @@ fn options(hostdev: &Hostdev, path: &str, r: &mut Report<'_>) {
             Rule::HostdevSgio,
             &format!("{path}/@sgio"),
             "commands are filtered for SCSI devices only",
+        );
+    }
+    if hostdev.sgio == Some(SgIo::Unfiltered) {
+        r.report(
+            Rule::HostdevSgio,
+            &format!("{path}/@sgio"),
+            "kernels no longer hand commands through unfiltered",
         );
     }
     if hostdev.rawio.is_some() && kind != Some(HostdevType::Scsi) {

@@ -82,6 +82,15 @@ pub(crate) fn is_i440fx(domain: &Domain) -> bool {
         || machine.starts_with("pc-1.")
 }
 
+/// Whether the machine has nothing of old PCs: no IDE controller and no floppy controller.
+pub(super) fn is_modern(domain: &Domain) -> bool {
+    let machine = machine(domain);
+    machine.starts_with("pseries")
+        || machine == "virt"
+        || machine.starts_with("virt-")
+        || stated_arch(domain).is_some_and(|arch| arch.starts_with("s390"))
+}
+
 /// Whether the machine is POWER's of PAPR.
 pub(super) fn is_pseries(domain: &Domain) -> bool {
     arch(domain).starts_with("ppc64") && machine(domain).starts_with("pseries")

@@ -4,6 +4,7 @@
 
 mod across;
 mod addresses;
+mod builtin;
 mod chardevs;
 mod clashes;
 mod clock;

@@ -156,11 +156,26 @@ fn hosts(dhcp: &Dhcp, subnet: IpNet, path: &str, r: &mut Report<'_>) {
 
 /// By what DHCP knows a guest: of IPv6 there is no MAC.
 fn whose(host: &DhcpHost, v6: bool, at: &str, r: &mut Report<'_>) {
-    if host.mac.is_none() && host.id.is_none() && host.name.is_none() {
+    let known = if v6 {
+        host.id.is_some()
+    } else {
+        host.mac.is_some()
+    };
+    if !known && host.name.is_none() {
+        let by = if v6 { "id" } else { "mac" };
         r.report(
             Rule::DhcpHost,
             at,
-            "a fixed address needs `mac`, `id` or `name`",
+            format!("it is not said whose address it is: state `{by}` or `name`"),
+        );
+    }
+    if let Some(name) = host.name.as_deref()
+        && !name.starts_with(|c: char| c.is_ascii_alphabetic())
+    {
+        r.report(
+            Rule::DhcpHost,
+            &format!("{at}/@name"),
+            format!("`{name}` is no name of a host: it begins with a letter"),
         );
     }
     if v6 && host.mac.is_some() {
@@ -177,7 +192,7 @@ fn whose(host: &DhcpHost, v6: bool, at: &str, r: &mut Report<'_>) {
         );
     }
     let odd = |c: char| !c.is_ascii_hexdigit() && c != ':';
-    if v6 && host.id.as_deref().is_some_and(|id| id.contains(odd)) {
+    if host.id.as_deref().is_some_and(|id| id.contains(odd)) {
         r.report(
             Rule::DhcpHost,
             &format!("{at}/@id"),
@@ -211,53 +226,17 @@ fn lease(lease: Option<&DhcpLease>, at: &str, r: &mut Report<'_>) {
 }
 
 fn route(route: &Route, subnets: &[IpNet], path: &str, r: &mut Report<'_>) {
+    traffic::route(route, path, r);
     let (Some(address), Some(gateway)) = (route.address, route.gateway) else {
         return;
     };
-    traffic::family(route.family, address, path, r);
-    if route.netmask.is_some() && (route.prefix.is_some() || address.is_ipv6()) {
-        r.report(
-            Rule::RouteAddress,
-            &format!("{path}/@netmask"),
-            "the size is stated as `prefix` or, of IPv4, as `netmask`: once",
-        );
-    } else if let Some(net) = route
-        .prefix_len()
-        .and_then(|prefix| IpNet::new(address, prefix).ok())
-    {
-        let sized = route.netmask.is_some() || route.prefix.is_some_and(|prefix| prefix > 0);
-        if sized && net.network() != address {
-            r.report(
-                Rule::RouteAddress,
-                &format!("{path}/@address"),
-                format!("a route leads to a network, such as {}", net.trunc()),
-            );
-        }
-    } else {
-        r.report(
-            Rule::RouteAddress,
-            path,
-            "this is no size of a network with that address",
-        );
-    }
-    if route.metric.is_some_and(|metric| metric.get() == 0) {
-        r.report(
-            Rule::RouteMetric,
-            &format!("{path}/@metric"),
-            "a metric is at least 1",
-        );
-    }
-    if gateway.is_ipv4() != address.is_ipv4() {
-        r.report(
-            Rule::IpFamily,
-            &format!("{path}/@gateway"),
-            format!("{gateway} is of the other family than {address}"),
-        );
-    } else if !subnets.iter().any(|subnet| subnet.contains(&gateway)) {
-        r.report(
+    let reached = subnets.iter().any(|subnet| subnet.contains(&gateway));
+    if gateway.is_ipv4() == address.is_ipv4() && !reached {
+        r.add(
             Rule::RouteGateway,
             &format!("{path}/@gateway"),
             format!("{gateway} is in no network that <ip> states"),
+            Some("a gateway is a neighbour: take an address in one of the network's <ip>"),
         );
     }
 }

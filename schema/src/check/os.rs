@@ -1,6 +1,6 @@
 //! Rules on what a guest boots, and on what its firmware tells it.
 
-use super::machine::{is_i440fx, is_no_arm_virt, is_qemu, is_x86, stated_arch};
+use super::machine::{is_no_arm_virt, is_q35, is_qemu, is_x86, machine, stated_arch};
 use super::one::Report;
 use crate::domain::Domain;
 use crate::domain::os::{
@@ -70,20 +70,20 @@ fn emulated(domain: &Domain, os: &Os, r: &mut Report<'_>) {
     }
     let loader = os.loader.as_ref();
     if loader.and_then(|loader| loader.secure) == Some(YesNo::Yes) {
-        let smm = domain
-            .features
-            .as_ref()
-            .and_then(|features| features.smm.as_ref()?.state);
-        let complaint = if is_i440fx(domain) {
-            "secure boot needs the machine q35"
-        } else if arch.is_some_and(|arch| !is_x86(arch)) {
-            "protected memory for firmware is x86's"
-        } else if smm == Some(OnOff::Off) {
-            "secure boot needs system management mode, which is switched off (features/smm)"
-        } else {
-            return smbios(domain, os, r);
-        };
-        r.report(Rule::SecureBoot, "os/loader/@secure", complaint);
+        secure_boot(domain, os, r);
+    }
+    let speaks = os.bios.as_ref().and_then(|bios| bios.useserial) == Some(YesNo::Yes);
+    let port = domain
+        .devices
+        .as_ref()
+        .is_some_and(|devices| !devices.serials.is_empty() || !devices.consoles.is_empty());
+    if speaks && !port {
+        r.add(
+            Rule::BiosSerial,
+            "os/bios/@useserial",
+            "the firmware is to speak on a serial port, and the guest has none",
+            Some("add <serial type='pty'/>"),
+        );
     }
     smbios(domain, os, r);
 }
@@ -271,4 +271,27 @@ fn entries(sysinfo: &SysInfo, path: &str, r: &mut Report<'_>) {
             );
         }
     }
+}
+
+/// What keeps a guest from its firmware's variables is a matter of one machine.
+fn secure_boot(domain: &Domain, os: &Os, r: &mut Report<'_>) {
+    let smm = domain
+        .features
+        .as_ref()
+        .and_then(|features| features.smm.as_ref()?.state);
+    let kind = os.firmware_features.as_ref().and_then(|wanted| wanted.kind);
+    // Where firmware is chosen, so is what it needs.
+    let chosen = os.firmware.is_some() || kind.is_some();
+    let complaint = if !machine(domain).is_empty() && !is_q35(domain) {
+        "secure boot needs the machine q35"
+    } else if stated_arch(domain).is_some_and(|arch| !is_x86(arch)) {
+        "protected memory for firmware is x86's"
+    } else if smm == Some(OnOff::Off) {
+        "secure boot needs system management mode, which is switched off (features/smm)"
+    } else if smm.is_none() && !chosen {
+        "secure boot needs system management mode: add <smm state='on'/> to <features>"
+    } else {
+        return;
+    };
+    r.report(Rule::SecureBoot, "os/loader/@secure", complaint);
 }

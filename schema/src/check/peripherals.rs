@@ -1,6 +1,6 @@
 //! Rules on the smaller devices: input, watchdogs, TPMs, units that translate addresses, sockets, memory that is shared.
 
-use super::machine::{arch, is_hvm, is_i440fx, is_q35, is_qemu, machine};
+use super::machine::{arch, is_hvm, is_i440fx, is_q35, is_qemu, is_x86, machine, stated_arch};
 use super::one::Report;
 use crate::domain::address::AddressType;
 use crate::domain::chardev::CharMode;
@@ -71,6 +71,18 @@ pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
                 Rule::BalloonModel,
                 "devices/memballoon/@model",
                 "QEMU's balloon is of model virtio, or none",
+            );
+        }
+        let place = devices
+            .nvram
+            .as_ref()
+            .and_then(|nvram| nvram.address.as_ref());
+        let place = place.and_then(|address| address.kind);
+        if let Some(place) = place.filter(|place| *place != AddressType::SpaprVio) {
+            r.report(
+                Rule::AddressType,
+                "devices/nvram/address/@type",
+                format!("memory that stays has a spapr-vio address, not {place}"),
             );
         }
         if devices.nvram.is_some() && !machine(domain).starts_with("pseries") {
@@ -185,6 +197,9 @@ fn iommu(domain: &Domain, iommu: &Iommu, r: &mut Report<'_>) {
             "the unit is part of the machine and has no address",
         );
     }
+    if iommu.model == Some(IommuModel::Virtio) && is_qemu(domain) {
+        virtio_iommu(domain, iommu, r);
+    }
     let Some(driver) = &iommu.driver else { return };
     let stated = [
         ("intremap", driver.intremap.is_some()),
@@ -263,6 +278,9 @@ fn tpm(domain: &Domain, tpm: &Tpm, path: &str, r: &mut Report<'_>) {
                 Some("add <source type='unix' mode='connect' path='/run/…'/>"),
             );
         }
+    }
+    if is_qemu(domain) {
+        tpm_machine(domain, tpm, path, r);
     }
     if tpm.model == Some(TpmModel::SpaprProxy)
         && backend.kind != Some(TpmBackendType::Passthrough)
@@ -411,5 +429,54 @@ fn redirected(filter: &RedirFilter, r: &mut Report<'_>) {
                 format!("`{text}` is no version such as 2.00"),
             );
         }
+    }
+}
+
+/// Virtio's unit is a PCI device on the root bus, of which ACPI's tables tell.
+fn virtio_iommu(domain: &Domain, iommu: &Iommu, r: &mut Report<'_>) {
+    let features = domain.features.as_ref();
+    if !features.is_some_and(|features| features.acpi) {
+        r.add(
+            Rule::IommuMachine,
+            "devices/iommu/@model",
+            "the guest finds the unit in ACPI's tables, and has none",
+            Some("add <acpi/> to <features>"),
+        );
+    }
+    let Some(address) = &iommu.address else {
+        return;
+    };
+    if let Some(kind) = address.kind.filter(|kind| *kind != AddressType::Pci) {
+        r.report(
+            Rule::AddressType,
+            "devices/iommu/address/@type",
+            format!("the unit has a pci address, not {kind}"),
+        );
+    } else if address.bus.is_some_and(|bus| bus.get() != 0) {
+        r.report(
+            Rule::AddressBus,
+            "devices/iommu/address/@bus",
+            "the unit is on the root bus, which is number 0",
+        );
+    }
+}
+
+/// TPMs of one family of machines.
+fn tpm_machine(domain: &Domain, tpm: &Tpm, path: &str, r: &mut Report<'_>) {
+    let (Some(model), Some(arch)) = (tpm.model, stated_arch(domain)) else {
+        return;
+    };
+    let fits = match model {
+        TpmModel::Crb => is_x86(arch),
+        TpmModel::Tis => !arch.starts_with("ppc") && !arch.starts_with("s390"),
+        TpmModel::Spapr | TpmModel::SpaprProxy => arch.starts_with("ppc64"),
+    };
+    if !fits {
+        r.add(
+            Rule::OtherMachine,
+            &format!("{path}/@model"),
+            format!("a TPM of model {model} is of another family of machines than {arch}"),
+            Some("take tpm-crb or tpm-tis on x86, tpm-tis on ARM, tpm-spapr on POWER"),
+        );
     }
 }

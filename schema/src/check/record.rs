@@ -1,13 +1,16 @@
 //! Rules on records: what libvirt notes of guests that run, which is read and written here, and kept by nobody.
 
 use super::one::Report;
+use super::traffic;
 use crate::definition::Kind;
 use crate::document::Located;
 use crate::networkport::{NetworkPort, Plug, PlugType};
 use crate::policy::Policy;
 use crate::rule::Rule;
 use crate::scalar::YesNo;
-use crate::snapshot::{DomainSnapshot, MemorySnapshot, SnapshotDisk, SnapshotDisks, SnapshotPlace};
+use crate::snapshot::{
+    DomainSnapshot, MemorySnapshot, SnapshotDisk, SnapshotDisks, SnapshotPlace, SnapshotState,
+};
 use std::collections::HashSet;
 
 /// Why a document of this kind cannot be part of what a host is kept equal to, and what to do instead; `None` for what can.
@@ -53,6 +56,22 @@ pub(crate) fn snapshot(snapshot: &DomainSnapshot, r: &mut Report<'_>) {
             Rule::RecordName,
             "name",
             format!("`{name}` begins with a dot, and a snapshot's name becomes that of a file"),
+        );
+    }
+    let off = matches!(
+        snapshot.state,
+        Some(SnapshotState::Shutoff | SnapshotState::DiskSnapshot)
+    );
+    let kept = snapshot
+        .memory
+        .as_ref()
+        .is_some_and(|memory| memory.snapshot != Some(MemorySnapshot::No));
+    if let Some(state) = snapshot.state.filter(|_| off && kept) {
+        r.add(
+            Rule::RecordConflict,
+            "memory",
+            format!("there is no memory to keep of a guest in state {state}"),
+            Some("take <memory snapshot='no'/>"),
         );
     }
     if let Some(memory) = &snapshot.memory {
@@ -165,6 +184,15 @@ fn one_disk(path: &str, disk: &SnapshotDisk, r: &mut Report<'_>) {
 
 /// Every rule on ports: what each kind of plug needs, and takes.
 pub(crate) fn port(port: &NetworkPort, r: &mut Report<'_>) {
+    if let Some(vlan) = &port.vlan {
+        traffic::vlan(vlan, "vlan", r);
+    }
+    if let Some(bandwidth) = &port.bandwidth {
+        traffic::bandwidth(bandwidth, "bandwidth", true, r);
+    }
+    if let Some(switch) = &port.virtualport {
+        traffic::port(switch, "virtualport", true, r);
+    }
     let Some(plug) = &port.plug else { return };
     let Some(kind) = plug.kind else { return };
     for (name, stated) in plugged(plug) {

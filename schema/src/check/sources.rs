@@ -71,6 +71,20 @@ fn source(disk: &Disk, source: &DiskSource, path: &str, r: &mut Report<'_>) {
         ),
         _ => {}
     }
+    if disk.kind != Some(DiskType::Network) {
+        for (name, stated) in [
+            ("snapshot", source.snapshot.is_some()),
+            ("config", source.config.is_some()),
+        ] {
+            if stated {
+                r.report(
+                    Rule::SourceProtocol,
+                    &format!("{path}/{name}"),
+                    format!("<{name}> is for what lies on a server of protocol rbd"),
+                );
+            }
+        }
+    }
     if lun && source.slices.is_some() {
         r.report(
             Rule::LunDisk,

@@ -359,20 +359,42 @@ pub(crate) fn volume(volume: &Volume, r: &mut Report<'_>) {
     }
 }
 
-/// Every rule on secrets: what each use needs.
+/// Every rule on secrets: what each use needs, and takes.
 pub(crate) fn secret(secret: &Secret, r: &mut Report<'_>) {
     let Some(usage) = &secret.usage else { return };
-    let (name, stated) = match usage.kind {
-        Some(UsageType::Volume) => ("volume", usage.volume.is_some()),
-        Some(UsageType::Ceph | UsageType::Tls | UsageType::Vtpm) => ("name", usage.name.is_some()),
-        Some(UsageType::Iscsi) => ("target", usage.target.is_some()),
-        _ => return,
+    let Some(kind) = usage.kind else { return };
+    let needed = match kind {
+        UsageType::None => "",
+        UsageType::Volume => "volume",
+        UsageType::Ceph | UsageType::Tls | UsageType::Vtpm => "name",
+        UsageType::Iscsi => "target",
+        UsageType::Passphrase => {
+            return r.add(
+                Rule::SecretUsage,
+                "usage/@type",
+                "a passphrase is what an encryption takes its secret for, and no use of a secret's own",
+                Some("take volume, ceph, iscsi, tls, vtpm or none"),
+            );
+        }
     };
-    if !stated {
-        r.report(
-            Rule::SecretUsage,
-            "usage",
-            format!("a secret of this use needs <{name}>"),
-        );
+    let stated = [
+        ("volume", usage.volume.is_some()),
+        ("name", usage.name.is_some()),
+        ("target", usage.target.is_some()),
+    ];
+    for (name, stated) in stated {
+        if name == needed && !stated {
+            r.report(
+                Rule::SecretUsage,
+                "usage",
+                format!("a secret of this use needs <{name}>"),
+            );
+        } else if name != needed && stated {
+            r.report(
+                Rule::SecretUsage,
+                &format!("usage/{name}"),
+                format!("a secret of use {kind} takes no <{name}>"),
+            );
+        }
     }
 }

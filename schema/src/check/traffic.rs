@@ -5,6 +5,7 @@ use crate::common::{Bandwidth, VirtualPort, VirtualPortType, Vlan};
 use crate::network::{Family, Route};
 use crate::rule::Rule;
 use crate::scalar::YesNo;
+use ipnet::IpNet;
 use std::net::IpAddr;
 
 /// Tags of VLANs: at least one, several only on a trunk, one that goes untagged.
@@ -167,19 +168,11 @@ pub(crate) fn address(
     }
 }
 
-/// A route's parts are of one family, which is stated where it is IPv6, and its size is said once.
+/// A route leads to a network, whose size is said once, through a gateway of the same family, which is stated where it is IPv6.
 pub(crate) fn route(route: &Route, path: &str, r: &mut Report<'_>) {
-    address(route.family, route.address, route.prefix, path, r);
-    if let (Some(to), Some(gateway)) = (route.address, route.gateway)
-        && to.is_ipv4() != gateway.is_ipv4()
-    {
-        r.report(
-            Rule::RouteGateway,
-            &format!("{path}/@gateway"),
-            format!("{gateway} and {to} are of two families"),
-        );
-    }
-    if route.family.is_none() && route.address.is_some_and(|to| to.is_ipv6()) {
+    let Some(address) = route.address else { return };
+    family(route.family, address, path, r);
+    if route.family.is_none() && address.is_ipv6() {
         r.add(
             Rule::IpFamily,
             path,
@@ -187,13 +180,45 @@ pub(crate) fn route(route: &Route, path: &str, r: &mut Report<'_>) {
             Some("add family='ipv6'"),
         );
     }
-    if route.netmask.is_some()
-        && (route.prefix.is_some() || route.address.is_some_and(|to| to.is_ipv6()))
+    let size = route
+        .prefix_len()
+        .and_then(|prefix| IpNet::new(address, prefix).ok());
+    let sized = route.netmask.is_some() || route.prefix.is_some_and(|prefix| prefix > 0);
+    if route.netmask.is_some() && (route.prefix.is_some() || address.is_ipv6()) {
+        r.report(
+            Rule::RouteAddress,
+            &format!("{path}/@netmask"),
+            "the size is stated as `prefix` or, of IPv4, as `netmask`: once",
+        );
+    } else if let Some(net) = size {
+        if sized && net.network() != address {
+            r.report(
+                Rule::RouteAddress,
+                &format!("{path}/@address"),
+                format!("a route leads to a network, such as {}", net.trunc()),
+            );
+        }
+    } else {
+        r.report(
+            Rule::RouteAddress,
+            path,
+            "this is no size of a network with that address",
+        );
+    }
+    if route.metric.is_some_and(|metric| metric.get() == 0) {
+        r.report(
+            Rule::RouteMetric,
+            &format!("{path}/@metric"),
+            "a metric is at least 1",
+        );
+    }
+    if let Some(gateway) = route.gateway
+        && gateway.is_ipv4() != address.is_ipv4()
     {
         r.report(
-            Rule::NetworkSize,
-            &format!("{path}/@netmask"),
-            "the size of the network is its `prefix`, or with IPv4 its `netmask`, one of the two",
+            Rule::RouteGateway,
+            &format!("{path}/@gateway"),
+            format!("{gateway} is of the other family than {address}"),
         );
     }
 }

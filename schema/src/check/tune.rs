@@ -9,6 +9,16 @@ use std::collections::BTreeSet;
 
 /// Every rule on `<cputune>`.
 pub(crate) fn check(domain: &Domain, tune: &CpuTune, r: &mut Report<'_>) {
+    if tune
+        .shares
+        .is_some_and(|shares| shares > 0 && !(2..=262_144).contains(&shares))
+    {
+        r.report(
+            Rule::CpuShares,
+            "cputune/shares",
+            "a weight is 2 to 262144; most guests have 1024",
+        );
+    }
     scheduling(domain, tune, r);
     shares(tune, r);
 }
@@ -126,7 +136,10 @@ fn vcpus(domain: &Domain, tune: &CpuTune, r: &mut Report<'_>) {
                 r.report(
                     Rule::VcpuId,
                     &path,
-                    format!("the guest has no processor {vcpu}"),
+                    format!(
+                        "the guest has no processor {vcpu}: they are numbered 0 to {}",
+                        most.saturating_sub(1)
+                    ),
                 );
             } else if !seen.insert(*vcpu) {
                 r.report(

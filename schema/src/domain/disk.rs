@@ -52,7 +52,7 @@ choice! {
 
 choice! {
     /// How a disk is part of snapshots.
-    pub enum DiskSnapshot { Yes = "yes", No = "no", Internal = "internal", External = "external", Manual = "manual" }
+    pub enum DiskSnapshot { No = "no", Internal = "internal", External = "external", Manual = "manual" }
 }
 
 choice! {
@@ -73,8 +73,13 @@ choice! {
 }
 
 choice! {
-    /// What happens on an error.
+    /// What happens on an error of writing.
     pub enum ErrorPolicy { Stop = "stop", Report = "report", Ignore = "ignore", Enospace = "enospace" }
+}
+
+choice! {
+    /// What happens on an error of reading.
+    pub enum ReadErrorPolicy { Stop = "stop", Report = "report", Ignore = "ignore" }
 }
 
 choice! {
@@ -227,7 +232,7 @@ virtio_driver! {
         /// What happens on an error of writing.
         attr "error_policy" error_policy: ErrorPolicy,
         /// What happens on an error of reading.
-        attr "rerror_policy" rerror_policy: ErrorPolicy,
+        attr "rerror_policy" rerror_policy: ReadErrorPolicy,
         /// How requests reach the kernel.
         attr "io" io: DiskIo,
         /// Whether the guest's notifications are taken by the kernel.

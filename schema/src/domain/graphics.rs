@@ -45,11 +45,11 @@ element! {
         /// Whether ports are chosen.
         attr "autoport" autoport: YesNo,
         /// A socket.
-        attr "socket" socket: String,
+        blank "socket" socket: String,
         /// The address listened at, in the old place.
-        attr "listen" listen: String,
+        blank "listen" listen: String,
         /// The keyboard's layout.
-        attr "keymap" keymap: String,
+        blank "keymap" keymap: String,
         /// The password; nobody is let in where it is empty.
         attr "passwd" passwd: Text,
         /// Until when it holds.
@@ -85,13 +85,13 @@ element! {
         /// How single channels are kept.
         list "channel" channels: GraphicsChannel,
         /// How images are compressed.
-        child "image" image: Compression,
+        child "image" image: ImageCompression,
         /// How photographs are compressed.
-        child "jpeg" jpeg: Compression,
+        child "jpeg" jpeg: SlowCompression,
         /// How images are compressed over slow lines.
-        child "zlib" zlib: Compression,
+        child "zlib" zlib: SlowCompression,
         /// Whether sound is compressed.
-        child "playback" playback: Compression,
+        child "playback" playback: PlaybackCompression,
         /// How moving pictures are found.
         child "streaming" streaming: Streaming,
         /// Whether texts may be copied.
@@ -118,11 +118,11 @@ element! {
         /// How it is reached.
         attr "type" kind: ListenType,
         /// The address.
-        attr "address" address: String,
+        blank "address" address: String,
         /// The network whose address it is.
         attr "network" network: String,
         /// The socket.
-        attr "socket" socket: String,
+        blank "socket" socket: String,
         /// Whether libvirt added it, in its output.
         attr "fromConfig" from_config: crate::scalar::Within<0, 1>,
         /// Whether the socket was chosen, in output of libvirt.
@@ -155,26 +155,36 @@ element! {
 }
 
 choice! {
-    /// A manner of compressing.
-    pub enum CompressionName {
-        AutoGlz = "auto_glz",
-        AutoLz = "auto_lz",
-        Quic = "quic",
-        Glz = "glz",
-        Lz = "lz",
-        Off = "off",
-        Auto = "auto",
-        Never = "never",
-        Always = "always",
-        On = "on",
+    /// How images are compressed.
+    pub enum ImageCompressionName { AutoGlz = "auto_glz", AutoLz = "auto_lz", Quic = "quic", Glz = "glz", Lz = "lz", Off = "off" }
+}
+
+element! {
+    /// How images are compressed.
+    pub struct ImageCompression main "compression" must ["compression"] {
+        /// Which way.
+        attr "compression" compression: ImageCompressionName,
+    }
+}
+
+choice! {
+    /// When what goes over slow lines is compressed.
+    pub enum SlowCompressionName { Auto = "auto", Never = "never", Always = "always" }
+}
+
+element! {
+    /// When what goes over slow lines is compressed.
+    pub struct SlowCompression main "compression" must ["compression"] {
+        /// When.
+        attr "compression" compression: SlowCompressionName,
     }
 }
 
 element! {
-    /// A manner of compressing.
-    pub struct Compression main "compression" must ["compression"] {
-        /// Which.
-        attr "compression" compression: CompressionName,
+    /// Whether sound is compressed.
+    pub struct PlaybackCompression main "compression" must ["compression"] {
+        /// If so.
+        attr "compression" compression: crate::scalar::OnOff,
     }
 }
 

@@ -116,8 +116,13 @@ impl Decoder {
             self.report(problem);
         }
         for name in info.must {
+            let blank = info
+                .field(name)
+                .is_some_and(|field| matches!(field.shape, Shape::Leaf(info) if info.blank));
             let stated = tree.attribute(name).is_some()
-                || tree.child(name).is_some()
+                || tree
+                    .child(name)
+                    .is_some_and(|child| !(blank && is_empty(child)))
                 || info
                     .text_field()
                     .is_some_and(|field| field.name == *name && !tree.trimmed().is_empty());
@@ -310,7 +315,17 @@ pub fn sized<U: DefaultUnit + Clone>(
 pub fn leaf<T: Scalar>(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> Option<T> {
     d.twice(tree, name);
     let child = tree.child(name)?;
+    if T::INFO.blank && is_empty(child) {
+        d.inside(name, 0, |d| only_text(d, child));
+        d.looks.push(Look::bare(Place::Leaf(name, 0)));
+        return None;
+    }
     leaf_value(d, child, name, 0)
+}
+
+/// Whether there is nothing in an element, not even white space.
+fn is_empty(child: &Tree<'_>) -> bool {
+    child.children.is_empty() && child.text.as_deref().unwrap_or("").is_empty()
 }
 
 pub fn leaves<T: Scalar>(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> Vec<T> {

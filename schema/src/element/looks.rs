@@ -86,6 +86,14 @@ impl Looks {
                     .find(|attribute| attribute.name == name)
                     .map(|attribute| &mut attribute.value),
                 Place::Text => tree.text.as_mut(),
+                Place::Leaf(name, _) if look.is_bare() => {
+                    if tree.child(name).is_none() {
+                        let mut child = Tree::new(name, Span::default());
+                        child.text = Some(Cow::Borrowed(""));
+                        tree.children.push(child);
+                    }
+                    None
+                }
                 Place::Leaf(name, number) => tree
                     .children
                     .iter_mut()

@@ -21,7 +21,7 @@
 //! | `blank` | an attribute that, empty, is as good as not stated | `Option<T>` |
 //! | `text` | the element's own text (its name is its key in YAML) | `Option<T>` |
 //! | `sized` | the element's own text with an attribute `unit` | `Option<Size<_>>` |
-//! | `leaf` | a child element that is only a text | `Option<T>` |
+//! | `leaf` | a child element that is only a text; empty (`<label/>`), it is as good as not stated, but for names | `Option<T>` |
 //! | `leaves` | several of these | `Vec<T>` |
 //! | `flag` | an empty child element that is there or not | `bool` |
 //! | `child` | a child element | `Option<T>` |

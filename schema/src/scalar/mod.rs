@@ -35,6 +35,8 @@ pub struct ScalarInfo {
     pub pattern: &'static str,
     /// Whether a variable (`$IP`) may stand for it.
     pub variable: bool,
+    /// Whether a child element of this type in which there is nothing, such as `<label/>`, is as good as none.
+    pub blank: bool,
 }
 
 impl ScalarInfo {
@@ -47,12 +49,21 @@ impl ScalarInfo {
             form,
             pattern: "",
             variable: false,
+            blank: true,
         }
     }
 
     /// With the expression that its texts match.
     pub const fn matching(self, pattern: &'static str) -> Self {
         Self { pattern, ..self }
+    }
+
+    /// Where nothing is a value, or a mistake.
+    pub const fn never_blank(self) -> Self {
+        Self {
+            blank: false,
+            ..self
+        }
     }
 }
 
@@ -104,7 +115,7 @@ impl Scalar for String {
 pub struct Text(pub String);
 
 impl Scalar for Text {
-    const INFO: ScalarInfo = ScalarInfo::new("a text", Form::Text);
+    const INFO: ScalarInfo = ScalarInfo::new("a text", Form::Text).never_blank();
 
     fn parse(text: &str) -> Result<Self, String> {
         Ok(Self(text.to_owned()))
@@ -133,7 +144,7 @@ impl Name {
 }
 
 impl Scalar for Name {
-    const INFO: ScalarInfo = ScalarInfo::new("a name without `/`", Form::Text);
+    const INFO: ScalarInfo = ScalarInfo::new("a name without `/`", Form::Text).never_blank();
 
     fn parse(text: &str) -> Result<Self, String> {
         if text.trim().is_empty() {
