@@ -6,6 +6,8 @@
 mod boot;
 mod filter;
 mod first_word;
+mod io;
+mod monitor;
 mod plan;
 mod validate;
 
@@ -19,12 +21,13 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match words.first().map(String::as_str) {
         Some("boot") => boot::bench(),
+        Some("io") => io::bench(),
         Some("plan") => plan::bench(&words[1..]),
         Some("validate") => validate::bench(&words[1..]),
         Some("filter") => filter::bench(&words[1..]),
         Some("first-word") => first_word::bench(&words[1..]),
         _ => Err(Failure::new(
-            "vireo-bench boot | plan [COUNT…] | validate [COUNT…] | filter [COUNT…] | first-word MONITOR KERNEL DIRECTORY",
+            "vireo-bench boot | io | plan [COUNT…] | validate [COUNT…] | filter [COUNT…] | first-word MONITOR KERNEL DIRECTORY",
         )),
     };
     if let Err(failure) = outcome {
