@@ -44,9 +44,10 @@ pub struct Interface {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = Interface::MOST_PAIRS))]
     pub queues: Option<u16>,
-    /// Whether the kernel moves the frames (vhost-net). If left out, it does where the host has `/dev/vhost-net`; if `true`, the guest does not start where it has none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vhost: Option<bool>,
+    /// Have the kernel move the frames (vhost-net). The guest does not start where the host has no `/dev/vhost-net`. The kernel forgets frames that it was about to send when the
+    /// tap is deleted: the interface then waits until the guest's driver begins anew, and is not mended by a new tap, as one without this is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub vhost: bool,
     /// PCI slot, 1 to 31; the first free one if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 31))]

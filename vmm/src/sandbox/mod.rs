@@ -451,6 +451,30 @@ mod tests {
     }
 
     #[test]
+    fn an_interrupts_wire_is_connected_and_taken_away_inside() {
+        use crate::interrupt::{KvmMsi, Msi};
+        let Ok(kvm) = kvm_ioctls::Kvm::new() else {
+            eprintln!("skipped: cannot open /dev/kvm");
+            return;
+        };
+        if std::env::var(CHILD).is_ok() {
+            let vm = kvm.create_vm().unwrap();
+            vm.create_irq_chip().unwrap();
+            let msi = KvmMsi::new(Arc::new(vm));
+            let call = vmm_sys_util::eventfd::EventFd::new(libc::EFD_NONBLOCK).unwrap();
+            enter(Role::Vcpu);
+            let mut wire = msi.wire(&Arc::new(call)).unwrap();
+            for message in [Some((0xfee0_0000, 0x41)), Some((0xfee0_0000, 0x42)), None] {
+                wire.connect(message).unwrap();
+            }
+            println!("inside");
+            std::process::exit(0);
+        }
+        let output = again("an_interrupts_wire_is_connected_and_taken_away_inside", "1");
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    #[test]
     fn memory_never_becomes_executable_inside() {
         if let Ok(state) = std::env::var(CHILD) {
             let file = std::fs::OpenOptions::new()

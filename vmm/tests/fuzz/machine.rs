@@ -288,7 +288,7 @@ fn device(kind: Kind, disk: &std::path::Path, worker: Arc<Worker>) -> Box<dyn Vi
                 without: Vec::new(),
                 queue_sizes: [256; 2],
                 pairs,
-                vhost: None,
+                vhost: false,
             };
             Box::new(Net::with_ports(&spec, ports).unwrap())
         }

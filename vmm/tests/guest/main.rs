@@ -367,8 +367,9 @@ fn frames_pass_both_ways_between_guest_and_tap() {
     let Some(namespace) = tap::Namespace::new() else {
         return;
     };
-    for more in ["", ", vhost: false"] {
-        pass_frames(&namespace, more);
+    pass_frames(&namespace, "");
+    if Path::new("/dev/vhost-net").exists() {
+        pass_frames(&namespace, ", vhost: true");
     }
 }
 

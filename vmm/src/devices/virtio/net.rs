@@ -5,7 +5,7 @@
 //! through untouched. A frame is never longer than [`MOST_FRAME`]; what is longer, or shorter than its header, is dropped, as a
 //! wire would. When the guest has no room the frames wait in the tap, whose queue the kernel bounds.
 //!
-//! Frames pass through one buffer each way: the guest cannot change a header between the check and the kernel's use of it. Where the host has [`vhost`]-net, the kernel
+//! Frames pass through one buffer each way: the guest cannot change a header between the check and the kernel's use of it. By [`vhost`]-net the kernel
 //! takes the queues over and moves the frames itself.
 //!
 //! Each pair has a queue of the tap and a worker of its own; how many the guest uses is what it says by [`steering`].
@@ -108,28 +108,18 @@ pub struct Spec {
     pub queue_sizes: [u16; 2],
     /// Pairs of queues, at least one.
     pub pairs: u16,
-    /// Whether the kernel moves the frames; where it can if left out.
+    /// Whether the kernel moves the frames.
     #[serde(default)]
-    pub vhost: Option<bool>,
+    pub vhost: bool,
 }
 
 /// Has the kernel serve the ports, if it is to: one each, or none.
 fn kernel(spec: &Spec, ports: &[(Arc<dyn Port>, Arc<Worker>)]) -> io::Result<Vec<Arc<Vhost>>> {
-    if spec.vhost == Some(false) {
-        return Ok(Vec::new());
-    }
     let up = spec.link.is_up();
-    let ports = ports.iter();
-    let opened: io::Result<_> = ports
+    let ports = ports.iter().filter(|_| spec.vhost);
+    ports
         .map(|(port, _)| Vhost::open(port.clone(), up).map(Arc::new))
-        .collect();
-    match opened {
-        Err(error) if spec.vhost.is_none() => {
-            tracing::debug!(%error, tap = spec.tap, "the kernel does not move the frames of this tap");
-            Ok(Vec::new())
-        }
-        opened => opened,
-    }
+        .collect()
 }
 
 /// What is offered to a guest without some of it. What needs something that is missing is missing too (virtio 1.2, section 5.1.3.1).

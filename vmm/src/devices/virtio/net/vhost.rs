@@ -2,7 +2,8 @@
 //!
 //! In come a tap, and two queues that were found to lie in the guest's memory; out go the guest's notifications and interrupts, by eventfds that both sides have. The kernel reads
 //! the descriptors itself: an address in them is looked up in the table of the guest's memory that it was given, and one that is not there stops the queue and is told
-//! by the error's eventfd. So a guest reaches no more than by the monitor, which asks it for a reset then too.
+//! by the error's eventfd. So a guest reaches no more than by the monitor, which asks it for a reset then too. The kernel also tells of an error, and forgets the frames of the
+//! guest that it was about to send, when the tap is deleted (`vhost_tx_batch` of its drivers/vhost/net.c): the queue is as good as broken then.
 //!
 //! Everything is opened before the sandbox closes; afterwards there are only requests on descriptors that are open. Source: the kernel's `include/uapi/linux/vhost.h`.
 
@@ -313,7 +314,9 @@ impl Handler for Calls {
                 self.interrupt.queue(self.first + token as u16);
             }
             (None, Self::ERROR) => {
-                tracing::warn!("guest broke a virtio ring: the device waits for a reset");
+                tracing::warn!(
+                    "guest broke a virtio ring, or its tap is gone: the device waits for a reset"
+                );
                 self.interrupt.needs_reset();
             }
             _ => {}

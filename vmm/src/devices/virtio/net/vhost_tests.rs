@@ -98,7 +98,7 @@ fn rig(pairs: u16, features: u64) -> (Rig<Net>, Wire) {
         without: Vec::new(),
         queue_sizes: [256; 2],
         pairs,
-        vhost: Some(true),
+        vhost: true,
     };
     let workers = (0..pairs).map(|_| worker()).collect();
     let device = Net::new(&spec, workers).unwrap();
