@@ -1,6 +1,6 @@
 //! The ACPI tables: what the machine has that the guest cannot find out by looking.
 //!
-//! In come the vcpus' APIC identifiers and the size of memory; out go the tables as one piece of memory at [`layout::ACPI`], the root pointer
+//! In come the vcpus' APIC identifiers, the size of memory and the number of PCI's last bus; out go the tables as one piece of memory at [`layout::ACPI`], the root pointer
 //! first. Pure but for the last step, which writes them. Written for ACPI 6.5; all addresses come from [`layout`].
 //!
 //! ```text
@@ -47,6 +47,8 @@ pub struct Board<'a> {
     pub memory: Bytes,
     /// There is a panic device at its port.
     pub pvpanic: bool,
+    /// Number of the last PCI bus.
+    pub last_bus: u8,
 }
 
 /// Writes the tables into `memory`; gives the address of the root pointer.
@@ -73,7 +75,7 @@ fn tables(board: &Board<'_>) -> Vec<u8> {
     let dsdt = place(&dsdt(board));
     let fadt = place(&fadt(dsdt));
     let madt = place(madt(board.processors).as_slice());
-    let mcfg = place(&mcfg());
+    let mcfg = place(&mcfg(board.last_bus));
     let mut xsdt = XSDT::new(OEM, TABLE, REVISION);
     for table in [fadt, madt, mcfg] {
         xsdt.add_entry(table);
@@ -157,17 +159,19 @@ fn madt(processors: &[u8]) -> Sdt {
     madt
 }
 
-fn mcfg() -> Vec<u8> {
+fn mcfg(last_bus: u8) -> Vec<u8> {
     let mut mcfg = MCFG::new(OEM, TABLE, REVISION);
-    mcfg.add_ecam(layout::PCI_ECAM.start, 0, 0, 0);
+    mcfg.add_ecam(layout::PCI_ECAM, 0, 0, last_bus);
     bytes(&mcfg)
 }
 
 /// The devices that nothing else describes.
 fn dsdt(board: &Board<'_>) -> Vec<u8> {
     let mut dsdt = Sdt::new(*b"DSDT", 36, 6, OEM, TABLE, REVISION);
-    dsdt.append_slice(&bytes(&pci_bridge(board.memory)));
-    dsdt.append_slice(&bytes(&Motherboard));
+    dsdt.append_slice(&bytes(&pci_bridge(board)));
+    dsdt.append_slice(&bytes(&Motherboard {
+        ecam: layout::pci_ecam(board.last_bus),
+    }));
     dsdt.append_slice(&bytes(&SerialPort));
     if board.pvpanic {
         dsdt.append_slice(&bytes(&PanicDevice));
@@ -179,11 +183,13 @@ fn dsdt(board: &Board<'_>) -> Vec<u8> {
 /// The PCI host bridge, with the windows of ports and memory that its devices may use.
 struct Bridge {
     mmio64: std::ops::Range<u64>,
+    last_bus: u8,
 }
 
-fn pci_bridge(size: Bytes) -> Bridge {
+fn pci_bridge(board: &Board<'_>) -> Bridge {
     Bridge {
-        mmio64: layout::pci_mmio64(size.0),
+        mmio64: layout::pci_mmio64(board.memory.0),
+        last_bus: board.last_bus,
     }
 }
 
@@ -203,7 +209,7 @@ impl Aml for Bridge {
                 &aml::Name::new(
                     "_CRS".into(),
                     &aml::ResourceTemplate::new(vec![
-                        &AddressSpace::new_bus_number(0_u16, 0),
+                        &AddressSpace::new_bus_number(0_u16, self.last_bus.into()),
                         &aml::IO::new(pci.start, pci.start, 1, 8),
                         &AddressSpace::new_io(0_u16, pci.start - 1, None),
                         &AddressSpace::new_io(pci.end, 0xffff, None),
@@ -230,11 +236,13 @@ impl Aml for Bridge {
 }
 
 /// Claims PCI's configuration space, without which Linux does not trust the MCFG.
-struct Motherboard;
+struct Motherboard {
+    ecam: std::ops::Range<u64>,
+}
 
 impl Aml for Motherboard {
     fn to_aml_bytes(&self, sink: &mut dyn acpi_tables::AmlSink) {
-        let ecam = layout::PCI_ECAM;
+        let ecam = &self.ecam;
         let (start, len) = (ecam.start as u32, (ecam.end - ecam.start) as u32);
         aml::Device::new(
             "_SB_.MBRD".into(),
@@ -317,6 +325,7 @@ mod tests {
             processors,
             memory,
             pvpanic: true,
+            last_bus: 3,
         }
     }
 
@@ -360,6 +369,12 @@ mod tests {
             let table = table(&image, u64_at(entry, 0));
             assert_eq!(sum(table), 0);
             found.push(table[..4].to_vec());
+            if table.starts_with(b"MCFG") {
+                assert_eq!(
+                    (u64_at(table, 44), table[54..56].to_vec()),
+                    (layout::PCI_ECAM, vec![0, 3])
+                );
+            }
             if table.starts_with(b"FACP") {
                 let dsdt = u64_at(table, 140);
                 assert_eq!(u64::from(u32_at(table, 40)), dsdt);

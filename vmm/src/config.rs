@@ -27,6 +27,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::layout;
+use crate::pci::Place;
 
 mod check;
 mod clock;
@@ -35,6 +36,7 @@ mod disk;
 mod guards;
 mod limits;
 mod net;
+mod places;
 mod port;
 mod smbios;
 mod vsock;
@@ -45,6 +47,8 @@ pub use disk::{Cache, DetectZeroes, Discard, Disk, DiskFormat};
 pub use guards::{Panic, PanicModel, Watchdog, WatchdogAction};
 pub use limits::{Limit, Limits};
 pub use net::{Interface, LinkState, Mac, MacError, Offload};
+pub use places::RootPort;
+pub(crate) use port::numbers as port_numbers;
 pub use port::{MOST_PORTS, Port};
 pub use smbios::Smbios;
 pub use vsock::Vsock;
@@ -66,6 +70,9 @@ pub struct Guest {
     pub cpu: Cpu,
     /// What it boots.
     pub boot: Boot,
+    /// PCI root ports: each has a bus of one slot behind it, where a device may be (`slot: '01:00.0'`, all in hexadecimal digits).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub root_ports: Vec<RootPort>,
     /// Its disks, in the order in which the guest finds them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disks: Vec<Disk>,
@@ -81,10 +88,9 @@ pub struct Guest {
     /// The ports of its virtio console; no such device if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,
-    /// PCI slot of the virtio console, 1 to 31; the first free one if left out.
+    /// PCI slot of the virtio console on bus 0, or `BUS:SLOT.FUNCTION` as `lspci` shows it; the first free slot if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 31))]
-    pub ports_slot: Option<u8>,
+    pub ports_slot: Option<Place>,
     /// A device for sockets between the guest and the host; none if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vsock: Option<Vsock>,
@@ -252,10 +258,9 @@ pub struct Rng {
     /// Where the entropy comes from; `/dev/urandom` if left out.
     #[serde(default = "Rng::urandom")]
     pub source: PathBuf,
-    /// PCI slot, 1 to 31; the first free one if left out.
+    /// PCI slot of bus 0, or `BUS:SLOT.FUNCTION` as `lspci` shows it; the first free slot if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 31))]
-    pub slot: Option<u8>,
+    pub slot: Option<Place>,
 }
 
 impl Rng {
@@ -280,10 +285,9 @@ pub struct Balloon {
     /// The guest may tell of pages that happen to be free, which the host then gets back. Locked memory never is.
     #[serde(default = "Balloon::yes")]
     pub free_page_reporting: bool,
-    /// PCI slot, 1 to 31; the first free one if left out.
+    /// PCI slot of bus 0, or `BUS:SLOT.FUNCTION` as `lspci` shows it; the first free slot if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 31))]
-    pub slot: Option<u8>,
+    pub slot: Option<Place>,
 }
 
 impl Balloon {

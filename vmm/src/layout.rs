@@ -10,13 +10,15 @@
 //!     0xe_0000 ┼ ACPI tables; 0xf_0000 SMBIOS tables
 //!    0x10_0000 ┼ kernel, then RAM up to 3 GiB; the initrd is at its end
 //!  0xc000_0000 ┼ 32-bit window for PCI memory (512 MiB)
-//!  0xe000_0000 ┼ PCI configuration space (ECAM), one bus
+//!  0xe000_0000 ┼ PCI configuration space (ECAM), a mebibyte a bus
 //!  0xfec0_0000 ┼ I/O APIC; 0xfee0_0000 local APICs; 0xfffb_c000 pages that KVM wants for itself
 //! 0x1_0000_0000┼ the rest of RAM
 //!        above ┴ 64-bit window for PCI memory
 //! ```
 
 use std::ops::Range;
+
+use crate::pci::{Place, SLOTS};
 
 /// One kibibyte, mebibyte, gibibyte in bytes.
 pub const KIB: u64 = 1 << 10;
@@ -60,11 +62,14 @@ pub const HIGH_MEMORY: u64 = 0x10_0000;
 pub const HOLE: Range<u64> = 0xc000_0000..0x1_0000_0000;
 /// PCI memory that a 32-bit BAR can address.
 pub const PCI_MMIO32: Range<u64> = 0xc000_0000..0xe000_0000;
-/// The machine gives the first memory BAR of the device in slot `n` the address `PCI_MMIO32.start + n * PCI_BAR_STRIDE`.
-/// The guest may move it.
+/// Room in [`PCI_MMIO32`] for each slot of bus 0, and for each bus behind a root port, whose window cannot be smaller.
 pub const PCI_BAR_STRIDE: u64 = MIB;
-/// PCI configuration space: one bus of 32 slots with 8 functions of 4 KiB.
-pub const PCI_ECAM: Range<u64> = 0xe000_0000..0xe010_0000;
+/// Room in that for the first memory BAR of each of the slot's functions.
+const PCI_BAR_FUNCTION_STRIDE: u64 = PCI_BAR_STRIDE / 8;
+/// PCI configuration space begins here: a bus has 32 slots with 8 functions of 4 KiB.
+pub const PCI_ECAM: u64 = 0xe000_0000;
+/// What a bus has of [`PCI_ECAM`].
+pub const PCI_ECAM_BUS: u64 = MIB;
 /// The I/O APIC, emulated by the kernel.
 pub const IO_APIC: u64 = 0xfec0_0000;
 /// The local APICs, emulated by the kernel.
@@ -75,6 +80,22 @@ pub const KVM_IDENTITY_MAP: u64 = 0xfffb_c000;
 pub const KVM_TSS: u64 = 0xfffb_d000;
 /// Size of the window for 64-bit BARs.
 pub const PCI_MMIO64_SIZE: u64 = 32 * GIB;
+
+/// The configuration space of a machine whose buses are numbered from 0 to `last_bus`.
+pub fn pci_ecam(last_bus: u8) -> Range<u64> {
+    PCI_ECAM..PCI_ECAM + (u64::from(last_bus) + 1) * PCI_ECAM_BUS
+}
+
+/// The address that the machine gives the first memory BAR of the function at `place`, where that is a slot of bus 0 or the one of another bus. The guest may move it.
+pub fn pci_bar(place: Place) -> u64 {
+    let stride = match place.bus() {
+        0 => u64::from(place.slot()),
+        bus => SLOTS as u64 - 1 + u64::from(bus),
+    };
+    PCI_MMIO32.start
+        + stride * PCI_BAR_STRIDE
+        + u64::from(place.function()) * PCI_BAR_FUNCTION_STRIDE
+}
 
 /// What is RAM in a guest with `size` bytes: what fits below the hole, then the rest above 4 GiB.
 pub fn ram(size: u64) -> Vec<Range<u64>> {
@@ -166,7 +187,17 @@ mod tests {
     }
 
     #[test]
-    fn every_slot_has_its_bar_within_the_window() {
-        const { assert!(PCI_MMIO32.start + 32 * PCI_BAR_STRIDE <= PCI_MMIO32.end) };
+    fn every_place_has_a_bar_of_its_own_within_the_window_and_every_bus_its_configuration_space() {
+        let slots = (0..32).map(|slot| Place::new(0, slot, 7));
+        let buses = (1..=255).map(|bus| Place::new(bus, 0, 7));
+        let bars: Vec<u64> = slots.chain(buses).map(pci_bar).collect();
+        assert!(
+            bars.windows(2)
+                .all(|pair| pair[1] - pair[0] == PCI_BAR_STRIDE)
+        );
+        assert!(bars[bars.len() - 1] + PCI_BAR_FUNCTION_STRIDE <= PCI_MMIO32.end);
+        assert_eq!(pci_bar(Place::new(0, 0, 1)), PCI_MMIO32.start + 128 * KIB);
+        assert!(pci_ecam(255).end <= IO_APIC && pci_ecam(0).start >= PCI_MMIO32.end);
+        assert_eq!(pci_ecam(1).end - PCI_ECAM, 2 * MIB);
     }
 }

@@ -178,6 +178,8 @@ struct Places {
     memory: config::Memory,
     /// There is a panic device at its port.
     pvpanic: bool,
+    /// Number of the last PCI bus.
+    last_bus: u8,
     smbios: Vec<u8>,
 }
 
@@ -189,6 +191,7 @@ impl Places {
             processors: &self.apic_ids,
             memory: self.memory.size,
             pvpanic: self.pvpanic,
+            last_bus: self.last_bus,
         };
         Ok(acpi::write(memory, &board)?)
     }
@@ -262,6 +265,7 @@ impl Machine {
             apic_ids: (0..count).map(|n| processors.apic_id(n) as u8).collect(),
             memory: guest.memory.clone(),
             pvpanic: plug::has_pvpanic_port(guest),
+            last_bus: guest.last_bus(),
             smbios: smbios::image(guest),
         };
 

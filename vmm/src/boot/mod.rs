@@ -367,7 +367,7 @@ fn memory_map(memory: &GuestMemoryMmap) -> Vec<Region> {
         let base = ram.start_addr().0;
         if base == 0 {
             map.push(region(layout::HIGH_MEMORY..ram.len(), RegionKind::Ram));
-            map.push(region(layout::PCI_ECAM, RegionKind::Reserved));
+            map.push(region(layout::pci_ecam(u8::MAX), RegionKind::Reserved));
         } else {
             map.push(region(base..base + ram.len(), RegionKind::Ram));
         }

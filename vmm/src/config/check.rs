@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::{
-    Bytes, Guest, Memory, PanicModel, Problem, WatchdogAction, clock, cpu, disk, net, port, smbios,
+    Bytes, Guest, Memory, PanicModel, Problem, WatchdogAction, clock, cpu, disk, net, places, port,
+    smbios,
 };
 use crate::layout;
 
@@ -117,12 +118,7 @@ impl Guest {
         disk::check(&self.disks, &mut ids, p);
         net::check(&self.interfaces, &mut ids, p);
         port::check(&self.ports, &mut ids, p);
-        let wanted = self.slots();
-        p.require(
-            "disks, interfaces",
-            wanted.len() <= 31,
-            "more than 31 devices do not fit on the PCI bus",
-        );
+        places::check(self, p);
         if let Some(panic) = &self.panic {
             p.require(
                 "panic.slot",
@@ -147,52 +143,6 @@ impl Guest {
             let short = vsock.socket.as_os_str().len() + 11 < 108;
             p.require("vsock.socket", short, "its path has at most 96 bytes");
         }
-        let mut slots = HashSet::new();
-        for (field, slot) in wanted {
-            let Some(slot) = slot else { continue };
-            p.require(
-                &field,
-                (1..=31).contains(&slot),
-                format!("{slot} is not between 1 and 31"),
-            );
-            p.require(
-                &field,
-                slots.insert(slot),
-                format!("slot {slot} is used by two devices"),
-            );
-        }
-    }
-
-    /// Every device's stated slot with the field that states it, in the order in which free slots are given.
-    pub(crate) fn slots(&self) -> Vec<(String, Option<u8>)> {
-        let disks = self
-            .disks
-            .iter()
-            .enumerate()
-            .map(|(i, d)| (format!("disks[{i}].slot"), d.slot));
-        let interfaces = self.interfaces.iter().enumerate();
-        let interfaces = interfaces.map(|(i, d)| (format!("interfaces[{i}].slot"), d.slot));
-        let rng = self.rng.iter().map(|d| ("rng.slot".to_owned(), d.slot));
-        let balloon = self
-            .balloon
-            .iter()
-            .map(|d| ("balloon.slot".to_owned(), d.slot));
-        let panic = self.panic.iter().filter(|d| d.model == PanicModel::Pci);
-        let panic = panic.map(|d| ("panic.slot".to_owned(), d.slot));
-        let watchdog = self.watchdog.iter();
-        let watchdog = watchdog.map(|d| ("watchdog.slot".to_owned(), d.slot));
-        let vsock = self.vsock.iter();
-        let vsock = vsock.map(|d| ("vsock.slot".to_owned(), d.slot));
-        let ports = (!self.ports.is_empty()).then(|| ("ports-slot".to_owned(), self.ports_slot));
-        disks
-            .chain(interfaces)
-            .chain(rng)
-            .chain(balloon)
-            .chain(panic)
-            .chain(watchdog)
-            .chain(ports)
-            .chain(vsock)
-            .collect()
     }
 
     fn check_paths(&self, p: &mut Problems) {

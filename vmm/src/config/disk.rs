@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Problems;
 use super::limits::{self, Limits};
+use crate::pci::Place;
 
 /// A virtio block device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -50,10 +51,9 @@ pub struct Disk {
     /// What its requests may come to; a request `limits` changes it later.
     #[serde(default, skip_serializing_if = "Limits::is_default")]
     pub limits: Limits,
-    /// PCI slot, 1 to 31; the first free one if left out.
+    /// PCI slot of bus 0, or `BUS:SLOT.FUNCTION` as `lspci` shows it; the first free slot if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 31))]
-    pub slot: Option<u8>,
+    pub slot: Option<Place>,
 }
 
 impl Disk {

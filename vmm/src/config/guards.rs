@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::pci::Place;
+
 /// A device by which the guest's kernel tells that it panicked. What follows is what `on-crash` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -10,10 +12,9 @@ pub struct Panic {
     /// Where it is.
     #[serde(default)]
     pub model: PanicModel,
-    /// PCI slot, 1 to 31, for the model on PCI; the first free one if left out.
+    /// PCI slot of bus 0, or `BUS:SLOT.FUNCTION` as `lspci` shows it, for the model on PCI; the first free slot if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 31))]
-    pub slot: Option<u8>,
+    pub slot: Option<Place>,
 }
 
 /// Where a panic device is.
@@ -34,10 +35,9 @@ pub struct Watchdog {
     /// What follows when the guest has not fed it in time.
     #[serde(default)]
     pub action: WatchdogAction,
-    /// PCI slot, 1 to 31; the first free one if left out.
+    /// PCI slot of bus 0, or `BUS:SLOT.FUNCTION` as `lspci` shows it; the first free slot if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 31))]
-    pub slot: Option<u8>,
+    pub slot: Option<Place>,
 }
 
 /// What follows when the guest has not fed its watchdog.

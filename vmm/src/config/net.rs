@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::Problems;
+use crate::pci::Place;
 
 /// A virtio network device on a tap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -48,10 +49,9 @@ pub struct Interface {
     /// tap is deleted: the interface then waits until the guest's driver begins anew, and is not mended by a new tap, as one without this is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub vhost: bool,
-    /// PCI slot, 1 to 31; the first free one if left out.
+    /// PCI slot of bus 0, or `BUS:SLOT.FUNCTION` as `lspci` shows it; the first free slot if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 31))]
-    pub slot: Option<u8>,
+    pub slot: Option<Place>,
 }
 
 impl Interface {

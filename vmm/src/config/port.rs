@@ -20,6 +20,10 @@ pub const MOST_PORTS: usize = 29;
 pub struct Port {
     /// Name for messages, and of the link to its terminal beside the control socket.
     pub id: String,
+    /// Its number on the device. If left out, the first console is 0, which nothing else may be, and the others have what is free from 1 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = MOST_PORTS))]
+    pub number: Option<u8>,
     /// The name by which programs in the guest find it (`/dev/virtio-ports/NAME`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -46,19 +50,47 @@ pub struct Port {
     pub log_limit: Bytes,
 }
 
+/// The number of each port on the device, in their order.
+pub(crate) fn numbers(ports: &[Port]) -> Vec<u32> {
+    let stated: HashSet<u32> = ports
+        .iter()
+        .filter_map(|it| it.number)
+        .map(u32::from)
+        .collect();
+    let mut free = (1..).filter(|number| !stated.contains(number));
+    let mut first = Some(0).filter(|number| !stated.contains(number));
+    let number = |port: &Port| {
+        let stated = port.number.map(u32::from);
+        let console = || first.take_if(|_| port.console);
+        stated.or_else(console).or_else(|| free.next()).unwrap_or(0)
+    };
+    ports.iter().map(number).collect()
+}
+
 pub(super) fn check<'a>(ports: &'a [Port], ids: &mut HashSet<&'a str>, p: &mut Problems) {
     p.require(
         "ports",
         ports.len() <= MOST_PORTS,
         format!("more than {MOST_PORTS} ports do not fit on one device"),
     );
-    for (i, port) in ports.iter().enumerate() {
+    let mut taken = HashSet::new();
+    for (i, (port, number)) in ports.iter().zip(numbers(ports)).enumerate() {
         let field = |name: &str| format!("ports[{i}].{name}");
         p.id(field("id"), &port.id, ids);
         p.require(
             field("id"),
             !port.id.contains('/') && !port.id.contains('\0'),
             "it names a file: without a slash",
+        );
+        p.require(
+            field("number"),
+            number as usize <= MOST_PORTS && (number > 0 || port.console),
+            format!("1 to {MOST_PORTS} are possible, and 0 for a console"),
+        );
+        p.require(
+            field("number"),
+            taken.insert(number),
+            format!("{number} is the number of two ports"),
         );
         if let Some(name) = &port.name {
             let sound = !name.is_empty() && name.len() <= 128 && !name.contains('\0');

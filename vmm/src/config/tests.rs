@@ -96,7 +96,7 @@ fn every_problem_is_reported_at_once() {
 fn two_devices_never_share_a_name_a_tap_or_a_slot() {
     let mut guest = Guest::parse(WHOLE).expect("sound");
     guest.disks[1].id = "vda".into();
-    guest.disks[1].slot = Some(3);
+    guest.disks[1].slot = Some(Place::slot_of_root(3));
     let mut second = guest.interfaces[0].clone();
     second.id = "net1".into();
     guest.interfaces.push(second);
@@ -128,6 +128,84 @@ fn more_devices_than_slots_are_refused() {
     assert!(fields(&guest).is_empty());
     guest.disks.push(disk(31));
     assert_eq!(fields(&guest), ["disks, interfaces"]);
+    // A root port takes a slot, and has another.
+    guest.disks.pop();
+    guest.root_ports = vec![RootPort {
+        bus: 1,
+        slot: Place::slot_of_root(2),
+    }];
+    assert_eq!(fields(&guest), ["disks, interfaces"]);
+    guest.disks[7].slot = Some(Place::new(1, 0, 0));
+    assert!(fields(&guest).is_empty());
+}
+
+#[test]
+fn a_place_is_one_that_the_machine_has_and_that_a_guest_can_find() {
+    let placed = |ports: &str, places: &[&str]| {
+        let disk = |(i, slot): (usize, &&str)| {
+            format!("{{id: d{i}, path: /d, format: raw, slot: '{slot}'}}")
+        };
+        let disks: Vec<_> = places.iter().enumerate().map(disk).collect();
+        let text = format!(
+            "name: web\nuuid: 7b3f0f9c-5f0e-4d5a-9a54-0c8ad6c7d0a1\nmemory: {{size: 67108864}}\nvcpus: {{count: 1}}\n\
+             boot: {{kernel: /boot/vmlinuz}}\ncontrol: /run/g/control\nstate: /run/g/state\n\
+             root-ports: [{ports}]\ndisks: [{}]\n",
+            disks.join(", ")
+        );
+        match Guest::parse(&text) {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        }
+    };
+    let ports = "{bus: 1, slot: '00:02.0'}, {bus: 9, slot: '00:02.1'}";
+    assert_eq!(
+        placed(
+            ports,
+            &["01:00.0", "09:00.0", "09:00.1", "00:05.0", "00:05.7"]
+        ),
+        ""
+    );
+    for (ports, place, wanted) in [
+        (ports, "02:00.0", "disks[0].slot: no root port has bus 0x2"),
+        (
+            ports,
+            "01:01.0",
+            "disks[0].slot: 01:01.0: the bus behind a root port has slot 0 alone",
+        ),
+        (
+            ports,
+            "00:00.1",
+            "disks[0].slot: slot 0 of bus 0 is the host bridge's",
+        ),
+        (
+            ports,
+            "00:02.0",
+            "disks[0].slot: 00:02.0 is used by two devices: see root-ports[0].slot",
+        ),
+        (
+            ports,
+            "00:07.1",
+            "disks[0].slot: 00:07.1: a guest looks for it only where function 0",
+        ),
+        (
+            "{bus: 1, slot: '00:02.1'}",
+            "01:00.0",
+            "root-ports[0].slot: 00:02.1: a guest looks",
+        ),
+        (
+            "{bus: 0, slot: 2}",
+            "00:03.0",
+            "root-ports[0].bus: bus 0 is there twice",
+        ),
+        (
+            "{bus: 1, slot: 2}, {bus: 2, slot: '01:00.0'}",
+            "02:00.0",
+            "root-ports[1].slot: 01:00.0 is not on bus 0",
+        ),
+    ] {
+        let problems = placed(ports, &[place]);
+        assert!(problems.contains(wanted), "{place}: {problems}");
+    }
 }
 
 #[test]
@@ -226,7 +304,7 @@ fn a_panic_device_at_a_port_has_no_slot_and_a_watchdog_that_dumps_has_a_file() {
     let mut guest = smallest();
     guest.panic = Some(Panic {
         model: PanicModel::Isa,
-        slot: Some(4),
+        slot: Some(Place::slot_of_root(4)),
     });
     guest.watchdog = Some(Watchdog {
         action: WatchdogAction::Dump,
@@ -409,5 +487,35 @@ fn a_clock_has_what_its_offset_wants_and_nothing_of_another() {
         ("{tsc-khz: 0}", "clock.tsc-khz"),
     ] {
         assert_eq!(problems(clock), [field], "{clock}");
+    }
+}
+
+#[test]
+fn ports_have_the_numbers_that_they_state_and_the_others_what_is_free() {
+    let numbers = |ports: &str| {
+        let text = format!(
+            "name: web\nuuid: 7b3f0f9c-5f0e-4d5a-9a54-0c8ad6c7d0a1\nmemory: {{size: 67108864}}\nvcpus: {{count: 1}}\n\
+             boot: {{kernel: /boot/vmlinuz}}\ncontrol: /run/g/control\nstate: /run/g/state\nports: [{ports}]\n"
+        );
+        let guest = Guest::parse(&text).map_err(|error| error.to_string())?;
+        Ok::<_, String>(port_numbers(&guest.ports))
+    };
+    let found = numbers(
+        "{id: a}, {id: b, console: true}, {id: c, number: 1}, {id: d}, {id: e, console: true}",
+    );
+    assert_eq!(found, Ok(vec![2, 0, 1, 3, 4]));
+    for (ports, wanted) in [
+        (
+            "{id: a, number: 0}",
+            "ports[0].number: 1 to 29 are possible, and 0 for a console",
+        ),
+        ("{id: a, number: 30}", "ports[0].number: 1 to 29"),
+        (
+            "{id: a, number: 2}, {id: b, number: 2}",
+            "ports[1].number: 2 is the number of two ports",
+        ),
+    ] {
+        let problems = numbers(ports).unwrap_err();
+        assert!(problems.contains(wanted), "{ports}: {problems}");
     }
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::pci::Place;
+
 /// A virtio socket device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -15,8 +17,7 @@ pub struct Vsock {
     /// to a port of the host (address 2) reaches whoever listens on the socket with this name, an underscore and the port's number; that socket and its
     /// directory have to let the guest's user in.
     pub socket: PathBuf,
-    /// PCI slot, 1 to 31; the first free one if left out.
+    /// PCI slot of bus 0, or `BUS:SLOT.FUNCTION` as `lspci` shows it; the first free slot if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 31))]
-    pub slot: Option<u8>,
+    pub slot: Option<Place>,
 }

@@ -34,7 +34,7 @@ use crate::devices::watchdog::{Watchdog, WatchdogControl};
 use crate::interrupt::{KvmMsi, Msi};
 use crate::layout;
 use crate::notice::Notifier;
-use crate::pci::{InsertError, PciBus, PciEcam, PciFunction, PciPorts, SLOTS};
+use crate::pci::{InsertError, PciBus, PciEcam, PciFunction, PciPorts, Place};
 use crate::sandbox::{Role, Sandbox};
 
 /// Why a device is not there.
@@ -147,13 +147,23 @@ pub(super) fn plug(
         range.len() as u64,
         Arc::new(Mutex::new(device)),
     )?;
-    let (range, device) = (layout::PCI_ECAM, PciEcam::new(Arc::clone(&pci)));
+    let (range, device) = (
+        layout::pci_ecam(guest.last_bus()),
+        PciEcam::new(Arc::clone(&pci)),
+    );
     buses.mmio.insert(
         range.start,
         range.end - range.start,
         Arc::new(Mutex::new(device)),
     )?;
 
+    for port in &guest.root_ports {
+        let inserted = lock(&pci).insert_port(port.slot, port.bus);
+        inserted.map_err(|source| PlugError::Slot {
+            device: format!("the root port of bus {}", port.bus),
+            source,
+        })?;
+    }
     let mut plugger = Plugger::new(guest, buses, &pci);
     let small = Small::new(sandbox);
     let mut boot_disk = None;
@@ -345,31 +355,25 @@ struct Plugger<'a> {
     pci: &'a Mutex<PciBus>,
     msi: Arc<dyn Msi>,
     doorbells: Arc<dyn Doorbells>,
-    /// Slots that no device states, in ascending order.
-    free: Box<dyn Iterator<Item = u8>>,
+    /// Slots of bus 0 that nothing states, in ascending order.
+    free: Box<dyn Iterator<Item = Place>>,
 }
 
 impl<'a> Plugger<'a> {
     fn new(guest: &Guest, buses: &'a Buses<'a>, pci: &'a Mutex<PciBus>) -> Self {
-        let stated: Vec<u8> = guest
-            .slots()
-            .into_iter()
-            .filter_map(|(_, slot)| slot)
-            .collect();
-        let free = (1..SLOTS as u8).filter(move |slot| !stated.contains(slot));
         Self {
             buses,
             pci,
             msi: Arc::new(KvmMsi::new(Arc::clone(buses.vm))),
             doorbells: Arc::new(KvmDoorbells::new(Arc::clone(buses.vm))),
-            free: Box::new(free),
+            free: Box::new(guest.free_slots()),
         }
     }
 
     fn insert(
         &mut self,
         name: &str,
-        slot: Option<u8>,
+        slot: Option<Place>,
         device: Box<dyn VirtioDevice>,
     ) -> Result<(), PlugError> {
         let (msi, doorbells) = (Arc::clone(&self.msi), Arc::clone(&self.doorbells));
@@ -384,14 +388,14 @@ impl<'a> Plugger<'a> {
     fn insert_function(
         &mut self,
         name: &str,
-        slot: Option<u8>,
+        slot: Option<Place>,
         function: impl PciFunction + 'static,
     ) -> Result<(), PlugError> {
         let slot = slot
             .or_else(|| self.free.next())
             .ok_or_else(|| PlugError::Full(name.into()))?;
         lock(self.pci)
-            .insert(slot.into(), Arc::new(Mutex::new(function)))
+            .insert(slot, Arc::new(Mutex::new(function)))
             .map_err(|source| PlugError::Slot {
                 device: name.into(),
                 source,

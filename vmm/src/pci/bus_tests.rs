@@ -77,7 +77,9 @@ fn rig() -> Rig {
     let memory = Arc::new(Bus::new());
     let bus = Arc::new(Mutex::new(PciBus::new(Arc::clone(&memory))));
     let card = Card::new();
-    lock(&bus).insert(3, card.clone()).unwrap();
+    lock(&bus)
+        .insert(Place::slot_of_root(3), card.clone())
+        .unwrap();
     Rig {
         memory,
         ports: PciPorts::new(bus.clone()),
@@ -134,7 +136,7 @@ fn empty_slots_other_functions_and_other_buses_read_as_ones() {
 #[test]
 fn a_function_answers_where_the_layout_put_it_once_the_guest_turns_memory_on() {
     let mut rig = rig();
-    let base = layout::PCI_MMIO32.start + 3 * layout::PCI_BAR_STRIDE;
+    let base = layout::pci_bar(Place::slot_of_root(3));
     assert!(!rig.memory.write(base, &[1]));
     rig.write32(SLOT_3 + 4, 2);
     assert!(rig.memory.write(base + 8, &[42]));
@@ -159,7 +161,9 @@ fn a_moved_register_answers_in_the_new_place_only() {
 fn a_register_moved_onto_another_device_does_not_take_its_place() {
     let mut rig = rig();
     let other = Card::new();
-    lock(&rig.bus).insert(4, other.clone()).unwrap();
+    lock(&rig.bus)
+        .insert(Place::slot_of_root(4), other.clone())
+        .unwrap();
     rig.write32(SLOT_3 + 4, 2);
     let taken = lock(&rig.card).at.unwrap();
     rig.write32((4 << 15) + 0x10, taken as u32);
@@ -183,25 +187,89 @@ fn reset_takes_functions_off_the_bus_and_restores_their_addresses() {
 }
 
 #[test]
-fn a_slot_holds_one_function() {
+fn a_place_holds_one_function() {
     let rig = rig();
     let mut bus = lock(&rig.bus);
-    assert_eq!(bus.insert(3, Card::new()), Err(InsertError::Taken(3)));
-    assert_eq!(bus.insert(0, Card::new()), Err(InsertError::NoSuchSlot(0)));
-    assert_eq!(
-        bus.insert(32, Card::new()),
-        Err(InsertError::NoSuchSlot(32))
-    );
+    let mut refused = |place| bus.insert(place, Card::new()).unwrap_err();
+    let taken = Place::slot_of_root(3);
+    assert_eq!(refused(taken), InsertError::Taken(taken));
+    for place in [Place::slot_of_root(0), Place::new(1, 0, 0)] {
+        assert_eq!(refused(place), InsertError::NoSuchPlace(place));
+    }
+    bus.insert_port(Place::slot_of_root(4), 1).unwrap();
+    let again = bus.insert_port(Place::slot_of_root(5), 1);
+    assert_eq!(again, Err(InsertError::BusTaken(1)));
+    let second = Place::new(1, 1, 0);
+    let refused = bus.insert(second, Card::new());
+    assert_eq!(refused, Err(InsertError::NoSuchPlace(second)));
+}
+
+/// A card behind a root port in slot 4, on bus 7.
+fn behind_a_port() -> (Rig, Arc<Mutex<Card>>) {
+    let rig = rig();
+    let card = Card::new();
+    let mut bus = lock(&rig.bus);
+    bus.insert_port(Place::slot_of_root(4), 7).unwrap();
+    bus.insert(Place::new(7, 0, 0), card.clone()).unwrap();
+    drop(bus);
+    (rig, card)
+}
+
+const SLOT_4: u64 = 4 << 15;
+const BUS_7: u64 = 7 << 20;
+
+#[test]
+fn what_is_behind_a_port_is_found_on_its_bus_and_answers_within_the_ports_window() {
+    let (mut rig, card) = behind_a_port();
+    assert_eq!(rig.read32(SLOT_4 + 0x18), 0x0007_0700);
+    assert_eq!(rig.read32(BUS_7), 0x5678_1234);
+    assert_eq!(rig.read32(BUS_7 + (1 << 15)), !0);
+    rig.ports.write(0, &0x8007_0000_u32.to_le_bytes());
+    let mut id = [0; 4];
+    rig.ports.read(4, &mut id);
+    assert_eq!(u32::from_le_bytes(id), 0x5678_1234);
+    let window = u64::from(rig.read32(SLOT_4 + 0x20) & 0xfff0) << 16;
+    rig.write32(BUS_7 + 4, 2);
+    assert_eq!(lock(&card).at, Some(window));
+    assert!(rig.memory.write(window + 8, &[42]));
+    assert_eq!(lock(&card).memory[8], 42);
+}
+
+#[test]
+fn a_guest_that_numbers_its_buses_anew_is_followed_until_the_reset() {
+    let (mut rig, _card) = behind_a_port();
+    rig.write32(SLOT_4 + 0x18, 0x0002_0200);
+    assert_eq!((rig.read32(2 << 20), rig.read32(BUS_7)), (0x5678_1234, !0));
+    // The root bus is not given away.
+    rig.write32(SLOT_4 + 0x18, 0);
+    assert_eq!(rig.read32(0), 0x0008_1b36);
+    lock(&rig.bus).reset();
+    assert_eq!((rig.read32(2 << 20), rig.read32(BUS_7)), (!0, 0x5678_1234));
+}
+
+#[test]
+fn only_the_functions_of_a_slot_with_several_say_that_there_are() {
+    let (mut rig, _card) = behind_a_port();
+    let place = Place::new(7, 0, 3);
+    lock(&rig.bus).insert(place, Card::new()).unwrap();
+    let mut header = |at: u64| rig.read32(at + 0x0c) >> 16;
+    assert_eq!((header(SLOT_3), header(SLOT_4)), (0, 1));
+    assert_eq!((header(BUS_7), header(BUS_7 + (3 << 12))), (0x80, 0x80));
+    let mut byte = [0];
+    rig.ecam.read(BUS_7 + 0x0e, &mut byte);
+    assert_eq!(byte, [0x80]);
+    rig.ecam.read(BUS_7 + 0x0f, &mut byte);
+    assert_eq!(byte, [0]);
 }
 
 proptest! {
     #[test]
     fn random_configuration_accesses_never_panic(accesses in prop::collection::vec((any::<bool>(), any::<u64>(), any::<[u8; 8]>(), 1usize..=8), 0..60)) {
-        let mut rig = rig();
+        let (mut rig, _card) = behind_a_port();
         for (ecam, offset, data, len) in accesses {
             if ecam {
-                rig.ecam.write(offset % (2 << 20), &data[..len]);
-                rig.ecam.read(offset % (2 << 20), &mut [0; 8][..len]);
+                rig.ecam.write(offset % (9 << 20), &data[..len]);
+                rig.ecam.read(offset % (9 << 20), &mut [0; 8][..len]);
             } else {
                 rig.ports.write(offset % 8, &data[..len]);
                 rig.ports.read(offset % 8, &mut [0; 8][..len]);

@@ -1,4 +1,4 @@
-//! The 256 bytes of a type 0 configuration header and its capabilities.
+//! The 256 bytes of a configuration header, of a device (type 0) or a bridge (type 1), and its capabilities.
 //!
 //! In come reads and writes of any bytes; which bits a write changes is decided by a mask of the same size, so that read-only registers,
 //! the sizing of base address registers and capability fields all follow from one rule. Bytes beyond the header (the extended
@@ -12,6 +12,7 @@ use super::{BARS, BarRange};
 const SIZE: usize = 256;
 const COMMAND: usize = 0x04;
 const STATUS: usize = 0x06;
+const HEADER_TYPE: usize = 0x0e;
 const FIRST_BAR: usize = 0x10;
 const CAPABILITIES: usize = 0x34;
 const INTERRUPT_LINE: usize = 0x3c;
@@ -72,6 +73,34 @@ pub struct ConfigSpace {
 impl ConfigSpace {
     /// The header of a function with the base address registers `bars`.
     pub fn new(identity: Identity, bars: [Option<Bar>; BARS]) -> Self {
+        let mut config = Self::any(identity, bars);
+        config.put(0x2c, &identity.subsystem.0.to_le_bytes());
+        config.put(0x2e, &identity.subsystem.1.to_le_bytes());
+        for (bar, at) in bars.iter().zip((FIRST_BAR..).step_by(4)) {
+            if let Some(Bar { len }) = bar {
+                // The address bits below the length stay zero: a guest that writes all ones reads the length back.
+                let mask = !(len.next_power_of_two().max(16) - 1);
+                config.writable[at..at + 4].copy_from_slice(&mask.to_le_bytes());
+            }
+        }
+        config
+    }
+
+    /// The header of a bridge that forwards memory, and neither ports nor prefetchable memory, and has no register of its own.
+    pub fn bridge(identity: Identity) -> Self {
+        /// Whether errors are passed on: parity, and system errors.
+        const BRIDGE_CONTROL: u8 = 0b11;
+        let mut config = Self::any(identity, [None; BARS]);
+        config.put(HEADER_TYPE, &[1]);
+        // Bus numbers: primary, secondary, subordinate; then the window's base and limit, in pieces of a mebibyte.
+        config.writable[0x18..0x1b].fill(0xff);
+        config.writable[0x20..0x24].copy_from_slice(&[0xf0, 0xff, 0xf0, 0xff]);
+        config.writable[0x3e] = BRIDGE_CONTROL;
+        config
+    }
+
+    /// What headers of both types have.
+    fn any(identity: Identity, bars: [Option<Bar>; BARS]) -> Self {
         let mut config = Self {
             bytes: [0; SIZE],
             writable: [0; SIZE],
@@ -83,17 +112,8 @@ impl ConfigSpace {
         config.put(0x02, &identity.device.to_le_bytes());
         config.put(0x08, &[identity.revision]);
         config.put(0x09, &identity.class.to_le_bytes()[..3]);
-        config.put(0x2c, &identity.subsystem.0.to_le_bytes());
-        config.put(0x2e, &identity.subsystem.1.to_le_bytes());
         config.writable[COMMAND..STATUS].copy_from_slice(&COMMAND_WRITABLE.to_le_bytes());
         config.writable[INTERRUPT_LINE] = 0xff;
-        for (bar, at) in bars.iter().zip((FIRST_BAR..).step_by(4)) {
-            if let Some(Bar { len }) = bar {
-                // The address bits below the length stay zero: a guest that writes all ones reads the length back.
-                let mask = !(len.next_power_of_two().max(16) - 1);
-                config.writable[at..at + 4].copy_from_slice(&mask.to_le_bytes());
-            }
-        }
         config
     }
 

@@ -1,4 +1,4 @@
-//! PCI: one bus of 32 slots with one function each, in the order of what a guest sees.
+//! PCI: a root bus of 32 slots, and root ports with a bus of one slot behind each.
 //!
 //! In come the guest's accesses of configuration space and of the memory that base address registers decode; out go calls of
 //! [`PciFunction`]. Everything a guest writes here is hostile: offsets and widths are bounded before a function sees them, unknown
@@ -8,13 +8,17 @@ mod bus;
 mod config;
 mod host_bridge;
 mod msix;
+mod place;
+mod root_port;
 
 pub use bus::{InsertError, PciBus, PciEcam, PciPorts};
 pub use config::{Bar, CapabilityError, ConfigSpace, Identity};
 pub use host_bridge::HostBridge;
 pub use msix::Msix;
+pub use place::{Place, PlaceError};
+pub use root_port::RootPort;
 
-/// Number of slots on the bus.
+/// Number of slots on a bus.
 pub const SLOTS: usize = 32;
 /// Number of base address registers of a function.
 pub const BARS: usize = 6;
@@ -30,7 +34,7 @@ pub struct BarRange {
     pub len: u64,
 }
 
-/// One function in one slot.
+/// One function of one device.
 pub trait PciFunction: Send {
     /// Reads `data.len()` bytes (1, 2 or 4, never across a dword) of configuration space at `offset` (below 4096).
     fn read_config(&mut self, offset: u16, data: &mut [u8]);

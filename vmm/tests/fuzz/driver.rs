@@ -104,7 +104,7 @@ impl Guest {
         } else {
             self.random.u64(..4096)
         };
-        let address = layout::PCI_ECAM.start + (slot << 15) + offset;
+        let address = layout::PCI_ECAM + (slot << 15) + offset;
         let mut data = self.data();
         if self.random.bool() {
             self.machine.mmio.write(address, &data);
@@ -310,7 +310,7 @@ impl Guest {
 
     /// Gives the device its register, and memory and bus mastering.
     fn place(&self) {
-        let configuration = layout::PCI_ECAM.start + (SLOT << 15);
+        let configuration = layout::PCI_ECAM + (SLOT << 15);
         let write = |at: u64, data: &[u8]| self.machine.mmio.write(configuration + at, data);
         write(0x10, &(BAR as u32).to_le_bytes());
         write(0x14, &0_u32.to_le_bytes());
@@ -329,7 +329,7 @@ impl Guest {
                 self.register(0x0c, 0x86_u16.to_le_bytes());
                 self.register(at, 1_u32.to_le_bytes());
             }
-            let lock = layout::PCI_ECAM.start + (SLOT << 15) + 0x68;
+            let lock = layout::PCI_ECAM + (SLOT << 15) + 0x68;
             self.machine.mmio.write(lock, &[2]);
         }
         let end = Instant::now() + Duration::from_secs(10);

@@ -27,7 +27,7 @@ use vireo_vmm::devices::watchdog::Watchdog;
 use vireo_vmm::interrupt::{IrqLine, Msi};
 use vireo_vmm::layout;
 use vireo_vmm::notice::{self, Notifier};
-use vireo_vmm::pci::{PciBus, PciEcam, PciFunction, PciPorts};
+use vireo_vmm::pci::{PciBus, PciEcam, PciFunction, PciPorts, Place};
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 /// Bytes of the guest's memory, in two ranges with a hole between them.
@@ -123,7 +123,10 @@ impl Machine {
                 Arc::new(Mutex::new(function.unwrap()))
             }
         };
-        lock(&pci).insert(SLOT as usize, function).unwrap();
+        let place = Place::slot_of_root(SLOT as u8);
+        lock(&pci).insert(place, function).unwrap();
+        let port = Place::slot_of_root(SLOT as u8 + 1);
+        lock(&pci).insert_port(port, 1).unwrap();
         let power = PowerManagement::new(Arc::new(Nobody), notifier.clone());
         let insert = |range: std::ops::Range<u16>, device| {
             let len = u64::from(range.end - range.start);
@@ -140,7 +143,7 @@ impl Machine {
             layout::PORT_PCI,
             Arc::new(Mutex::new(PciPorts::new(Arc::clone(&pci)))),
         );
-        let ecam = layout::PCI_ECAM;
+        let ecam = layout::pci_ecam(1);
         let space = Arc::new(Mutex::new(PciEcam::new(Arc::clone(&pci))));
         mmio.insert(ecam.start, ecam.end - ecam.start, space)
             .unwrap();
@@ -164,7 +167,7 @@ impl Machine {
 /// The buses know the PCI bus, and it knows them: a machine ends with its process. These end before.
 impl Drop for Machine {
     fn drop(&mut self) {
-        self.mmio.remove(layout::PCI_ECAM.start);
+        self.mmio.remove(layout::PCI_ECAM);
         self.ports.remove(layout::PORT_PCI.start.into());
     }
 }
@@ -242,6 +245,7 @@ fn device(kind: Kind, disk: &std::path::Path, worker: Arc<Worker>) -> Box<dyn Vi
         }
         Kind::Console => {
             let port = |id: &str, console: bool| Port {
+                number: None,
                 id: id.into(),
                 name: Some(format!("org.example.{id}")),
                 console,

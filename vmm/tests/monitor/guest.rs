@@ -147,9 +147,12 @@ impl Program {
             .code(&[0x66, 0xba, 0xf8, 0x03, 0xec, 0xee, 0xeb, 0xef])
     }
 
-    /// Powers off if the device in this PCI slot is virtio's, and crashes if it is not.
-    pub fn power_off_if_virtio(self, slot: u8) -> Self {
-        let address = 0x8000_0000_u32 | u32::from(slot) << 11;
+    /// Powers off if the device at this PCI place (bus, slot, function) is virtio's, and crashes if it is not.
+    pub fn power_off_if_virtio(self, bus: u8, slot: u8, function: u8) -> Self {
+        let address = 0x8000_0000_u32
+            | u32::from(bus) << 16
+            | u32::from(slot) << 11
+            | u32::from(function) << 8;
         // mov eax, address; out dx, eax; in ax, dx; cmp ax, 0x1af4; jz over; ud2
         self.port(0xcf8)
             .code(&[0xb8])

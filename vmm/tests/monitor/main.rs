@@ -324,10 +324,21 @@ fn what_cannot_start_says_why_and_leaves_it_in_the_state_file() {
 #[test]
 fn devices_of_the_configuration_are_on_the_bus() {
     let Some(()) = kvm() else { return };
-    let mut guest = Guest::start(&Program::new().power_off_if_virtio(5), "rng: {slot: 5}");
-    assert!(guest.wait().success(), "{}", guest.errors());
-    let mut guest = Guest::start(&Program::new().power_off_if_virtio(5), "rng: {slot: 6}");
-    assert_eq!(guest.wait().code(), Some(3), "{}", guest.errors());
+    let ports = "root-ports: [{bus: 1, slot: '00:02.0'}, {bus: 4, slot: '00:02.1'}]";
+    for (slot, at, found) in [
+        ("5", (0, 5, 0), true),
+        ("6", (0, 5, 0), false),
+        ("'04:00.0'", (4, 0, 0), true),
+        ("'04:00.0'", (1, 0, 0), false),
+        ("'00:1f.0'", (0, 31, 0), true),
+    ] {
+        let (bus, slot_of, function) = at;
+        let program = Program::new().power_off_if_virtio(bus, slot_of, function);
+        let mut guest = Guest::start(&program, &format!("{ports}\nrng: {{slot: {slot}}}"));
+        let wanted = if found { 0 } else { 3 };
+        let code = guest.wait().code();
+        assert_eq!(code, Some(wanted), "{slot} {at:?} {}", guest.errors());
+    }
 }
 
 /// The lines of `/proc/PID/task/*/status` that begin with a word, one a thread.

@@ -20,7 +20,7 @@ use super::ring::Ring;
 use super::worker::{Handler, Watch, Worker};
 use super::{ActivateError, Activation, DeviceType, VirtioDevice, read_config_bytes};
 use crate::bus::lock;
-use crate::config::Port as Spec;
+use crate::config::{Port as Spec, port_numbers};
 
 pub mod host;
 mod port;
@@ -97,13 +97,9 @@ impl Console {
     pub fn new(specs: &[Spec], links: &Path, worker: Arc<Worker>) -> Result<Self, EndError> {
         let mut ports = Vec::new();
         // The first console is port 0, as guests without a driver for several ports expect; nothing else may be.
-        let mut next = 0;
-        let mut first = Some(0);
-        for spec in specs {
-            let number = first.take_if(|_| spec.console).unwrap_or_else(|| {
-                next += 1;
-                next
-            });
+        let numbers = port_numbers(specs);
+        let last = numbers.iter().copied().max().unwrap_or(0);
+        for (spec, number) in specs.iter().zip(numbers) {
             ports.push(Port {
                 id: spec.id.clone(),
                 number,
@@ -135,7 +131,7 @@ impl Console {
             engine,
             worker,
             // Also of numbers that no port has.
-            sizes: vec![64; 2 * (next as usize + 2)],
+            sizes: vec![64; 2 * (last as usize + 2)],
             watches: Vec::new(),
             _listeners: listeners,
         })

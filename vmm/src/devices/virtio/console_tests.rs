@@ -14,6 +14,7 @@ fn buffer(queue: u16) -> u64 {
 fn spec(id: &str) -> Spec {
     Spec {
         id: id.into(),
+        number: None,
         name: None,
         console: false,
         pty: false,
