@@ -394,7 +394,7 @@ fn vhost() -> Check {
         Check::lacking(
             "vhost-net",
             "no /dev/vhost-net",
-            "the network of guests under the qemu driver is slower",
+            "the network of guests under the qemu driver is slower, and guests with <driver name='vhost'/> do not start",
             "`modprobe vhost_net`",
         )
     }

@@ -1,10 +1,12 @@
 //! Network interfaces in the words of `vireo-vmm`.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use super::config::unsupported;
 use crate::domain::DriverError;
-use crate::resolve::domain::Interface;
+use crate::resolve::domain::{Domain, Interface};
 
 /// How many pairs of queues an interface can have.
 const PAIRS: std::ops::RangeInclusive<u32> = 1..=31;
@@ -14,6 +16,9 @@ const NET_QUEUE_SIZE: std::ops::RangeInclusive<u32> = 256..=1024;
 
 /// The largest packets that the monitor can tell a guest of, in bytes.
 const MTU: std::ops::RangeInclusive<u32> = 68..=65535;
+
+/// What has the kernel move packets.
+const VHOST: &str = "/dev/vhost-net";
 
 /// An interface.
 #[derive(Debug, Serialize)]
@@ -33,6 +38,8 @@ pub struct InterfaceConfig {
     rx_queue_size: Option<u32>,
     #[serde(rename = "tx-queue-size", skip_serializing_if = "Option::is_none")]
     tx_queue_size: Option<u32>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    vhost: bool,
 }
 
 /// What the monitor calls the interface at this place of the definition.
@@ -50,9 +57,6 @@ fn mac([a, b, c, d, e, f]: [u8; 6]) -> String {
 /// What the monitor does not do.
 pub fn interface(interface: &Interface) -> Result<InterfaceConfig, DriverError> {
     let name = interface_name(interface.index);
-    if interface.vhost == Some(true) {
-        return Err(unsupported(format!("vhost of interface {name}")));
-    }
     if let Some(queues) = interface.queues.filter(|queues| !PAIRS.contains(queues)) {
         let (least, most) = (PAIRS.start(), PAIRS.end());
         let what =
@@ -74,7 +78,23 @@ pub fn interface(interface: &Interface) -> Result<InterfaceConfig, DriverError> 
         without: without(interface)?,
         rx_queue_size: queue_size(interface, "to", interface.rx_queue_size)?,
         tx_queue_size: queue_size(interface, "from", interface.tx_queue_size)?,
+        vhost: interface.vhost == Some(true),
     })
+}
+
+/// Looks for what moves the packets of interfaces that state it.
+///
+/// # Errors
+/// The host does not have it.
+pub fn find_vhost(domain: &Domain) -> Result<(), DriverError> {
+    let stated = domain.interfaces.iter().any(|one| one.vhost == Some(true));
+    match stated && !Path::new(VHOST).exists() {
+        true => Err(DriverError::NotInstalled {
+            program: VHOST.to_owned(),
+            help: "load the module vhost_net, or leave <driver name='vhost'/> out".to_owned(),
+        }),
+        false => Ok(()),
+    }
 }
 
 /// What of the work on frames is not left to the other side. All of it is where nothing is said, but fragments of UDP, which the monitor never leaves to anybody.

@@ -46,6 +46,7 @@ impl Driver for Builtin {
                 help: format!("install it beside vireo or in PATH, or name it in {VARIABLE}"),
             })?;
         let config = config::translate(&launch.domain, dir)?;
+        interfaces::find_vhost(&launch.domain)?;
         let outlasting = [config::core(&launch.domain, dir), config.keeps_clock_in()];
         for path in outlasting.into_iter().flatten() {
             make_folder_of(path)?;

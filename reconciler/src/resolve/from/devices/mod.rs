@@ -13,7 +13,7 @@ use vireo_schema::domain::Domain as Stated;
 use vireo_schema::domain::chardev::{CharTarget, CharTargetType, CharType};
 use vireo_schema::domain::devices::Devices;
 use vireo_schema::domain::disk::{CacheMode, DiskBus, DiskDevice};
-use vireo_schema::domain::interface::{InterfaceType, NetDriverName};
+use vireo_schema::domain::interface::InterfaceType;
 use vireo_schema::domain::memory::{BalloonModel, MemBalloon};
 use vireo_schema::domain::misc::{PanicModel, RngBackendModel, WatchdogModel};
 use vireo_schema::scalar::OnOff;
@@ -73,12 +73,6 @@ pub(super) fn builtin_obstacle(devices: &Devices) -> Option<(String, String)> {
             ));
         }
         let driver = interface.driver.as_ref();
-        if driver.is_some_and(|driver| driver.name == Some(NetDriverName::Vhost)) {
-            return Some((
-                path("interface", number),
-                "it has an interface of driver vhost".to_owned(),
-            ));
-        }
         if driver.is_some_and(|driver| driver.queues.is_some_and(|queues| queues > MOST_PAIRS)) {
             return Some((
                 path("interface", number),
