@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
-use std::io;
+use std::io::{self, Seek as _, SeekFrom};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -65,24 +65,25 @@ fn permissions(found: &Metadata) -> Permissions {
 
 fn file(path: &Path, found: &Metadata) -> File {
     let kind = found.file_type();
-    let image = (kind.is_file() || kind.is_block_device())
+    let mut opened = (kind.is_file() || kind.is_block_device())
         .then(|| {
             // Never waits, whatever took the path's place meanwhile.
             let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
-            let mut file = std::fs::OpenOptions::new()
+            std::fs::OpenOptions::new()
                 .read(true)
                 .custom_flags(flags.bits().cast_signed())
-                .open(path)?;
-            image::read(&mut file, path)
+                .open(path)
         })
-        .transpose()
-        .ok()
-        .flatten()
-        .flatten();
+        .and_then(Result::ok);
+    let image = opened.as_mut().map(|file| image::read(file, path));
+    // A block device has no length of its own on the file system: its end tells.
+    let end = opened
+        .filter(|_| kind.is_block_device())
+        .map(|mut file| file.seek(SeekFrom::End(0)));
     File {
         permissions: permissions(found),
-        size: Bytes(found.len()),
-        image,
+        size: Bytes(end.and_then(Result::ok).unwrap_or(found.len())),
+        image: image.and_then(Result::ok).flatten(),
     }
 }
 
@@ -105,6 +106,32 @@ mod tests {
         let disk = &files[&path("disk")];
         assert_eq!(disk.size, Bytes::kib(1));
         assert_eq!(disk.image.as_ref().map(|i| i.capacity), Some(Bytes::kib(1)));
+    }
+
+    #[test]
+    fn a_block_device_is_as_long_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk");
+        std::fs::write(&path, [0; 8192]).unwrap();
+        let losetup = |words: &[&std::ffi::OsStr]| {
+            let done = std::process::Command::new("/sbin/losetup")
+                .args(words)
+                .output();
+            done.ok().filter(|done| done.status.success())
+        };
+        let made = losetup(&["--find".as_ref(), "--show".as_ref(), path.as_ref()]);
+        let Some(made) = made else {
+            eprintln!("skipped: cannot make a loop device");
+            return;
+        };
+        let device = PathBuf::from(String::from_utf8_lossy(&made.stdout).trim());
+        let interest = Interest {
+            directories: Default::default(),
+            files: [device.clone()].into(),
+        };
+        let found = observe(&interest);
+        assert!(losetup(&["--detach".as_ref(), device.as_ref()]).is_some());
+        assert_eq!(found.unwrap().1[&device].size, Bytes::kib(8));
     }
 
     #[test]

@@ -239,7 +239,7 @@ pub enum GuestState {
 pub struct File {
     /// Owner, group, mode.
     pub permissions: Permissions,
-    /// Its size on the file system.
+    /// Its size on the file system, or the length of a block device.
     pub size: Bytes,
     /// What its header says.
     pub image: Option<Image>,
