@@ -52,6 +52,15 @@ impl Limit {
 }
 
 impl Limits {
+    /// Whether there is a limit, and not only the name of a group that has some.
+    pub fn states_any(&self) -> bool {
+        let named = Self {
+            group: self.group.clone(),
+            ..Self::default()
+        };
+        *self != named
+    }
+
     /// Nothing is limited, and nobody shares that.
     pub fn is_default(&self) -> bool {
         *self == Self::default()

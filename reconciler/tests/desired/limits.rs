@@ -23,6 +23,7 @@ fn limits_that_contradict_themselves_or_their_group_are_refused() {
     for sound in [
         (shared, shared),
         (shared, "total_bytes_sec: 2000, group_name: other"),
+        (shared, "group_name: slow"),
         (
             "read_iops_sec: 5, read_iops_sec_max: 5, read_iops_sec_max_length: 9",
             "total_bytes_sec: 0",

@@ -23,7 +23,9 @@ pub(super) fn interface_at(
 ) -> Option<Interface> {
     let stated = devices.interfaces.get(number)?;
     let path = nth("interface", number);
-    let source = source(at, stated, &path, around)?;
+    // All that an interface refers to is looked up, so that whatever is missing of it is told at once.
+    let source = source(at, stated, &path, around);
+    let filter = filter(at, stated, &path, around);
     let named = stated.target.as_ref().and_then(|target| target.dev.clone());
     // Source: libvirt's domain format, "Overriding the target element": names with these prefixes are its own and are ignored.
     let named = named.filter(|name| {
@@ -40,7 +42,7 @@ pub(super) fn interface_at(
         );
         return None;
     }
-    let filter = filter(at, stated, &path, around)?;
+    let (source, filter) = (source?, filter?);
     if source == InterfaceSource::User {
         refuse_without_tap(at, stated, &path);
     }

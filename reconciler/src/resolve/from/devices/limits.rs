@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use vireo_schema::domain::disk::IoTune;
 
 use super::super::Resolving;
-use super::nth;
 use crate::resolve::domain::Disk;
 use crate::resolve::limits::{Limit, Limits};
 
@@ -106,24 +105,22 @@ fn one(at: &mut Resolving<'_>, path: &str, [rate, max, length]: [Option<u64>; 3]
     None
 }
 
-/// Refuses disks of one group with limits of their own: they have one together.
-pub(super) fn agree(at: &mut Resolving<'_>, disks: &[Disk]) {
-    let mut groups: HashMap<&str, &Disk> = HashMap::new();
-    for (number, disk) in disks.iter().enumerate() {
-        let Some(group) = &disk.limits.group else {
-            continue;
-        };
-        let first = *groups.entry(group).or_insert(disk);
-        if first.limits != disk.limits {
-            at.refuse(
-                "contradiction",
-                &format!("{}/iotune/group_name", nth("disk", number)),
-                format!(
-                    "disks {} and {} share the limits of group '{group}', and state different ones",
-                    first.target, disk.target
-                ),
-                "state the same limits in each disk of a group",
-            );
+/// Disks of one group share its limits, which one of them may state for all. That they do not state different ones is a rule of the schema's.
+pub(super) fn share(disks: &mut [Disk]) {
+    let mut groups: HashMap<String, Limits> = HashMap::new();
+    for disk in disks.iter().filter(|disk| disk.limits.states_any()) {
+        if let Some(group) = &disk.limits.group {
+            groups.insert(group.clone(), disk.limits.clone());
+        }
+    }
+    for disk in disks.iter_mut().filter(|disk| !disk.limits.states_any()) {
+        let shared = disk
+            .limits
+            .group
+            .as_ref()
+            .and_then(|group| groups.get(group));
+        if let Some(shared) = shared {
+            disk.limits = shared.clone();
         }
     }
 }

@@ -190,10 +190,10 @@ fn guard_obstacle(devices: &Devices) -> Option<(String, String)> {
 pub(super) fn devices(at: &mut Resolving<'_>, domain: &Stated, around: &Surroundings) -> Plugged {
     let none = Devices::default();
     let devices = domain.devices.as_ref().unwrap_or(&none);
-    let disks: Vec<_> = (0..devices.disks.len())
+    let mut disks: Vec<_> = (0..devices.disks.len())
         .filter_map(|number| disks::disk_at(at, devices, number, around))
         .collect();
-    limits::agree(at, &disks);
+    limits::share(&mut disks);
     let interfaces = (0..devices.interfaces.len())
         .filter_map(|number| interfaces::interface_at(at, devices, number, around))
         .collect();
