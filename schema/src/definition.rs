@@ -1,5 +1,6 @@
 //! A definition of any kind, its identity, and the way back to text.
 
+use crate::checkpoint::DomainCheckpoint;
 use crate::domain::Domain;
 use crate::element::{Element, ElementInfo};
 use crate::network::Network;
@@ -35,6 +36,8 @@ choice! {
         Secret = "secret",
         /// What a virtual machine was at one moment.
         DomainSnapshot = "domainsnapshot",
+        /// A moment since which a virtual machine's disks tell what was written.
+        DomainCheckpoint = "domaincheckpoint",
         /// A virtual machine's connection to a network.
         NetworkPort = "networkport",
         /// A packet filter that holds for one tap.
@@ -72,6 +75,7 @@ impl Kind {
             Self::NwFilter => NwFilter::info(),
             Self::Secret => Secret::info(),
             Self::DomainSnapshot => DomainSnapshot::info(),
+            Self::DomainCheckpoint => DomainCheckpoint::info(),
             Self::NetworkPort => NetworkPort::info(),
             Self::NwFilterBinding => NwFilterBinding::info(),
         }
@@ -81,7 +85,10 @@ impl Kind {
     pub const fn is_record(self) -> bool {
         matches!(
             self,
-            Self::DomainSnapshot | Self::NetworkPort | Self::NwFilterBinding
+            Self::DomainSnapshot
+                | Self::DomainCheckpoint
+                | Self::NetworkPort
+                | Self::NwFilterBinding
         )
     }
 
@@ -95,7 +102,8 @@ impl Kind {
             | Self::Pool
             | Self::Volume
             | Self::NwFilter
-            | Self::DomainSnapshot => "name",
+            | Self::DomainSnapshot
+            | Self::DomainCheckpoint => "name",
         }
     }
 
@@ -122,6 +130,8 @@ pub enum Definition {
     Secret(Box<Secret>),
     /// What a virtual machine was at one moment.
     DomainSnapshot(Box<DomainSnapshot>),
+    /// A moment since which a virtual machine's disks tell what was written.
+    DomainCheckpoint(Box<DomainCheckpoint>),
     /// A virtual machine's connection to a network.
     NetworkPort(Box<NetworkPort>),
     /// A packet filter that holds for one tap.
@@ -157,6 +167,7 @@ impl Definition {
             Self::NwFilter(_) => Kind::NwFilter,
             Self::Secret(_) => Kind::Secret,
             Self::DomainSnapshot(_) => Kind::DomainSnapshot,
+            Self::DomainCheckpoint(_) => Kind::DomainCheckpoint,
             Self::NetworkPort(_) => Kind::NetworkPort,
             Self::NwFilterBinding(_) => Kind::NwFilterBinding,
         }
@@ -179,6 +190,7 @@ impl Definition {
                 .map(str::to_owned)
                 .or_else(|| secret.uuid.map(|uuid| uuid.to_string())),
             Self::DomainSnapshot(snapshot) => snapshot.name.as_ref().map(ToString::to_string),
+            Self::DomainCheckpoint(point) => point.name.as_ref().map(ToString::to_string),
             Self::NetworkPort(port) => port.uuid.map(|uuid| uuid.to_string()),
             Self::NwFilterBinding(binding) => {
                 binding.portdev.as_ref().and_then(|tap| tap.name.clone())
@@ -196,7 +208,10 @@ impl Definition {
             Self::NwFilter(filter) => filter.uuid,
             Self::Secret(secret) => secret.uuid,
             Self::NetworkPort(port) => port.uuid,
-            Self::Volume(_) | Self::DomainSnapshot(_) | Self::NwFilterBinding(_) => None,
+            Self::Volume(_)
+            | Self::DomainSnapshot(_)
+            | Self::DomainCheckpoint(_)
+            | Self::NwFilterBinding(_) => None,
         }
     }
 
@@ -219,6 +234,7 @@ impl Definition {
             Kind::NwFilter => Self::NwFilter(Element::decode(decoder, tree)),
             Kind::Secret => Self::Secret(Element::decode(decoder, tree)),
             Kind::DomainSnapshot => Self::DomainSnapshot(Element::decode(decoder, tree)),
+            Kind::DomainCheckpoint => Self::DomainCheckpoint(Element::decode(decoder, tree)),
             Kind::NetworkPort => Self::NetworkPort(Element::decode(decoder, tree)),
             Kind::NwFilterBinding => Self::NwFilterBinding(Element::decode(decoder, tree)),
         }
@@ -235,6 +251,7 @@ impl Definition {
             Self::NwFilter(filter) => filter.encode(root),
             Self::Secret(secret) => secret.encode(root),
             Self::DomainSnapshot(snapshot) => snapshot.encode(root),
+            Self::DomainCheckpoint(point) => point.encode(root),
             Self::NetworkPort(port) => port.encode(root),
             Self::NwFilterBinding(binding) => binding.encode(root),
         }

@@ -582,9 +582,11 @@ fn put_name<'a>(tree: &mut Tree<'a>, kind: Kind, text: Cow<'a, str>, head: &Entr
             }
             None => tree.children.push(leaf("name", text)),
         },
-        Kind::Domain | Kind::Network | Kind::Pool | Kind::DomainSnapshot => {
-            tree.children.push(leaf("name", text));
-        }
+        Kind::Domain
+        | Kind::Network
+        | Kind::Pool
+        | Kind::DomainSnapshot
+        | Kind::DomainCheckpoint => tree.children.push(leaf("name", text)),
     }
 }
 

@@ -36,6 +36,7 @@ pub mod scalar;
 #[macro_use]
 pub mod element;
 pub mod check;
+pub mod checkpoint;
 pub mod common;
 pub mod complete;
 pub mod definition;
@@ -60,6 +61,7 @@ pub mod xml;
 pub mod yaml;
 
 pub use check::{Reference, Target, check, not_kept, references};
+pub use checkpoint::DomainCheckpoint;
 pub use definition::{
     Definition, Kind, derived_mac, derived_uuid, to_long_yaml, to_value, to_xml, to_yaml,
 };

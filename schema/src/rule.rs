@@ -84,8 +84,8 @@ rules! {
     DuplicateMac = "duplicate-mac": "Two interfaces have one MAC address.", "domain: a\nmemory: 1 GiB\ninterfaces: {network: n, mac: 52:54:00:00:00:01}\n---\ndomain: b\nmemory: 1 GiB\ninterfaces: {network: n, mac: 52:54:00:00:00:01}\n---\nnetwork: n";
     OverlappingNetworks = "overlapping-networks": "Two networks have addresses in common.", "network: a\nip: {address: 10.7.0.1, prefix: 16}\n---\nnetwork: b\nip: {address: 10.7.9.1, prefix: 24}";
     NotKept = "not-kept": "A document tells of what libvirt noted of a guest, and is nothing that a host can be kept equal to.", "<filterbinding><owner><name>a</name><uuid>86891d0f-b6bb-49f8-a013-bae443c08d82</uuid></owner><portdev name='vnet0'/><mac address='52:54:00:12:34:56'/><filterref filter='clean-traffic'/></filterbinding>";
-    RecordSource = "record-source": "A snapshot or a port lacks what its type needs.", "<domainsnapshot><memory snapshot='external'/></domainsnapshot>";
-    RecordConflict = "record-conflict": "A snapshot or a port says what its type does not take.", "<domainsnapshot><memory snapshot='no' file='/a'/></domainsnapshot>";
+    RecordSource = "record-source": "A snapshot, a checkpoint or a port lacks what its type needs.", "<domainsnapshot><memory snapshot='external'/></domainsnapshot>";
+    RecordConflict = "record-conflict": "A snapshot, a checkpoint or a port says what its type does not take.", "<domainsnapshot><memory snapshot='no' file='/a'/></domainsnapshot>";
     // Domains: memory and processors.
     NoMemory = "no-memory": "A guest has no memory.", "<domain><name>a</name></domain>";
     MaxMemory = "max-memory": "The memory that a guest may grow to is less than it begins with.", "<domain><name>a</name><maxMemory slots='1'>1024</maxMemory><memory>2048</memory><cpu><numa><cell id='0' cpus='0' memory='2048'/></numa></cpu></domain>";
@@ -354,7 +354,7 @@ rules! {
     FilterLoop = "filter-loop": "A packet filter refers to itself, or to one that leads back to it.", "<filter name='a'><filterref filter='a'/></filter>";
     FilterPorts = "filter-ports": "Ports are stated without a protocol that has ports.", "<filter name='a'><rule action='accept' direction='in'><ip dstportstart='80'/></rule></filter>";
     MacMask = "mac-mask": "A mask of Ethernet addresses has ones after zeros.", "<filter name='a'><rule action='accept' direction='in'><mac srcmacaddr='1:2:3:4:5:6' srcmacmask='ff:0:ff:0:0:0'/></rule></filter>";
-    RecordName = "record-name": "A snapshot's name begins with a dot.", "<domainsnapshot><name>.a</name></domainsnapshot>";
+    RecordName = "record-name": "A snapshot's or a checkpoint's name begins with a dot.", "<domainsnapshot><name>.a</name></domainsnapshot>";
     PoolAdapter = "pool-adapter": "A SCSI adapter is not told as its type needs.", "<pool type='scsi'><name>a</name><source><adapter type='fc_host' wwnn='20000000c9831b4b'/></source><target><path>/dev/disk/by-path</path></target></pool>";
     PoolAuth = "pool-auth": "Who one is towards a pool's server is not said whole.", "<pool type='rbd'><name>a</name><source><host name='h'/><name>p</name><auth type='ceph' username='me'/></source></pool>";
     PoolFeature = "pool-feature": "A pool says what its type does not take.", "<pool type='logical'><name>a</name><features><cow state='no'/></features></pool>";

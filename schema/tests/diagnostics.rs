@@ -132,6 +132,7 @@ cases! {
     a_snapshot_whose_memory_has_no_file, "a.yaml": "domainsnapshot: before\nmemory: external\n";
     a_snapshot_of_a_disk_that_is_left_out_and_has_an_image, "a.xml": "<domainsnapshot>\n  <disks>\n    <disk name='vda' snapshot='no'><source file='/a'/></disk>\n    <disk name='vda'/>\n  </disks>\n</domainsnapshot>\n";
     a_snapshot_with_a_policy, "a.yaml": "domainsnapshot: before\npolicy: {protect: yes}\n";
+    a_checkpoint_of_a_disk_that_is_left_out_and_has_a_bitmap, "a.xml": "<domaincheckpoint>\n  <name>.monday</name>\n  <disks>\n    <disk name='vda' checkpoint='no' bitmap='monday'/>\n    <disk name='vda'/>\n  </disks>\n</domaincheckpoint>\n";
     a_port_whose_plug_does_not_fit, "a.xml": "<networkport>\n  <uuid>5d744f21-ba4a-4d6e-bdb2-30a35ff3207d</uuid>\n  <owner><name>web</name><uuid>d54df46f-1ab5-4a22-8618-4560ef5fac2c</uuid></owner>\n  <mac address='52:54:00:7b:35:93'/>\n  <plug type='direct' bridge='virbr0' dev='eth0'/>\n</networkport>\n";
     a_binding_without_its_filter, "a.yaml": "nwfilterbinding: vnet0\nowner: {name: web, uuid: d54df46f-1ab5-4a22-8618-4560ef5fac2c}\nmac: 52:54:00:7b:35:93\n";
     records_among_definitions, "a.yaml": "network: a\n---\ndomainsnapshot: before\n---\nnwfilterbinding: vnet0\nowner: {name: web, uuid: d54df46f-1ab5-4a22-8618-4560ef5fac2c}\nmac: 52:54:00:7b:35:93\nfilterref: clean-traffic\n---\nnetworkport: 5d744f21-ba4a-4d6e-bdb2-30a35ff3207d\nowner: {name: web, uuid: d54df46f-1ab5-4a22-8618-4560ef5fac2c}\nmac: 52:54:00:7b:35:93\n";

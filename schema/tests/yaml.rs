@@ -217,6 +217,10 @@ domainsnapshot: before
 disks: [vda, {name: vdb, snapshot: no}]
 domain: {uuid: c7a5fdbd-edaf-9455-926a-d65c16db1809}
 ---
+domaincheckpoint: monday
+disks: [vda, {name: vdb, checkpoint: no}]
+domain: {uuid: c7a5fdbd-edaf-9455-926a-d65c16db1809}
+---
 networkport: 5d744f21-ba4a-4d6e-bdb2-30a35ff3207d
 owner: {name: web, uuid: d54df46f-1ab5-4a22-8618-4560ef5fac2c}
 mac: 52:54:00:7b:35:93

@@ -120,6 +120,7 @@ fn kind(kind: vireo_schema::Kind) -> Option<Kind> {
         vireo_schema::Kind::NwFilter => Some(Kind::NwFilter),
         vireo_schema::Kind::Secret => Some(Kind::Secret),
         vireo_schema::Kind::DomainSnapshot
+        | vireo_schema::Kind::DomainCheckpoint
         | vireo_schema::Kind::NetworkPort
         | vireo_schema::Kind::NwFilterBinding => None,
     }
@@ -386,6 +387,7 @@ impl Build<'_> {
                 return Err(at.finish(None::<()>).err().unwrap_or_default());
             }
             Definition::DomainSnapshot(_)
+            | Definition::DomainCheckpoint(_)
             | Definition::NetworkPort(_)
             | Definition::NwFilterBinding(_) => {
                 if let Some((message, help)) = vireo_schema::not_kept(located.kind()) {

@@ -16,7 +16,7 @@ pub(crate) fn one(located: &Located) -> Vec<Diagnostic> {
     };
     let needs_name = !matches!(
         located.definition,
-        Definition::Secret(_) | Definition::DomainSnapshot(_)
+        Definition::Secret(_) | Definition::DomainSnapshot(_) | Definition::DomainCheckpoint(_)
     );
     if needs_name && located.definition.name().is_empty() {
         report.add(Rule::MissingName, "", "the definition has no name", None);
@@ -36,6 +36,7 @@ pub(crate) fn one(located: &Located) -> Vec<Diagnostic> {
         Definition::Secret(secret) => storage::secret(secret, &mut report),
         Definition::NwFilter(filter) => super::filter::check(filter, &mut report),
         Definition::DomainSnapshot(snapshot) => record::snapshot(snapshot, &mut report),
+        Definition::DomainCheckpoint(point) => record::checkpoint(point, &mut report),
         Definition::NetworkPort(port) => record::port(port, &mut report),
         Definition::NwFilterBinding(_) => {}
     }

@@ -2,12 +2,13 @@
 
 use super::one::Report;
 use super::traffic;
+use crate::checkpoint::{CheckpointPlace, DomainCheckpoint};
 use crate::definition::Kind;
 use crate::document::Located;
 use crate::networkport::{NetworkPort, Plug, PlugType};
 use crate::policy::Policy;
 use crate::rule::Rule;
-use crate::scalar::YesNo;
+use crate::scalar::{Name, YesNo};
 use crate::snapshot::{
     DomainSnapshot, MemorySnapshot, SnapshotDisk, SnapshotDisks, SnapshotPlace, SnapshotState,
 };
@@ -19,6 +20,10 @@ pub fn not_kept(kind: Kind) -> Option<(&'static str, &'static str)> {
         Kind::DomainSnapshot => Some((
             "a snapshot is not something that vireo can keep",
             "it tells of a moment that is over: move it out of the directory, and to have the guest as it was then, define the guest inside of it in a file of its own",
+        )),
+        Kind::DomainCheckpoint => Some((
+            "a checkpoint is not something that vireo can keep",
+            "it tells of a moment that is over: move it out of the directory, and leave it to the program that makes backups",
         )),
         Kind::NetworkPort => Some((
             "a port is not something that vireo can keep",
@@ -50,14 +55,7 @@ pub(crate) fn policy(located: &Located, r: &mut Report<'_>) {
 
 /// Every rule on snapshots. The guest inside is not judged: it was what it was.
 pub(crate) fn snapshot(snapshot: &DomainSnapshot, r: &mut Report<'_>) {
-    let name = snapshot.name.as_ref().map_or("", |name| name.as_str());
-    if name.starts_with('.') {
-        r.report(
-            Rule::RecordName,
-            "name",
-            format!("`{name}` begins with a dot, and a snapshot's name becomes that of a file"),
-        );
-    }
+    file_name(snapshot.name.as_ref(), r);
     let off = matches!(
         snapshot.state,
         Some(SnapshotState::Shutoff | SnapshotState::DiskSnapshot)
@@ -101,6 +99,52 @@ pub(crate) fn snapshot(snapshot: &DomainSnapshot, r: &mut Report<'_>) {
     ] {
         if let Some(disks) = disks {
             each_disk(at, disks, r);
+        }
+    }
+}
+
+/// Records lie in files of their names.
+fn file_name(name: Option<&Name>, r: &mut Report<'_>) {
+    let name = name.map_or("", Name::as_str);
+    if name.starts_with('.') {
+        r.report(
+            Rule::RecordName,
+            "name",
+            format!("`{name}` begins with a dot, and the name becomes that of a file"),
+        );
+    }
+}
+
+/// Every rule on checkpoints. The guest inside is not judged: it was what it was.
+pub(crate) fn checkpoint(point: &DomainCheckpoint, r: &mut Report<'_>) {
+    file_name(point.name.as_ref(), r);
+    let Some(disks) = &point.disks else { return };
+    let mut names = HashSet::new();
+    for (i, disk) in disks.disks.iter().enumerate() {
+        let path = format!("disks/disk[{}]", i + 1);
+        if let Some(name) = &disk.name
+            && !names.insert(name)
+        {
+            r.report(
+                Rule::RecordConflict,
+                &format!("{path}/@name"),
+                format!("disk {name} stands twice"),
+            );
+        }
+        let none = disk.checkpoint == Some(CheckpointPlace::No);
+        for (name, stated) in [
+            ("bitmap", disk.bitmap.is_some()),
+            ("size", disk.size.is_some()),
+        ] {
+            if none && stated {
+                r.report(
+                    Rule::RecordConflict,
+                    &format!("{path}/@{name}"),
+                    format!(
+                        "nothing tells what was written to the disk, and so there is no {name}"
+                    ),
+                );
+            }
         }
     }
 }

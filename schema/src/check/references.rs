@@ -74,6 +74,7 @@ pub fn references(definition: &Definition, policy: &Policy) -> Vec<Reference> {
         | Definition::Secret(_)
         | Definition::DomainSnapshot(_)
         | Definition::NetworkPort(_)
+        | Definition::DomainCheckpoint(_)
         | Definition::NwFilterBinding(_) => {}
     }
     for object in policy.needs() {

@@ -77,6 +77,7 @@ const ALWAYS: &str = "
   - filterref: clean-traffic
 - {volume: images/web.qcow2, format: qcow2, capacity: 10 GiB, backing: /images/debian.qcow2}
 - {domainsnapshot: before, disks: [vda, {name: vdb, snapshot: no}], domain: {uuid: 22e1353d-c27e-4d6d-bf15-465053e6ba0b}, active: 1}
+- {domaincheckpoint: monday, disks: [vda, {name: vdb, checkpoint: no}], domain: {uuid: 22e1353d-c27e-4d6d-bf15-465053e6ba0b}}
 - networkport: 5d744f21-ba4a-4d6e-bdb2-30a35ff3207d
   owner: {name: web, uuid: d54df46f-1ab5-4a22-8618-4560ef5fac2c}
   mac: 52:54:00:7b:35:93
@@ -417,6 +418,10 @@ const LOOSE: &[(&str, &str)] = &[
     (
         "(domainsnapshot/",
         "a guest inside of a snapshot may be its uuid alone",
+    ),
+    (
+        "(domaincheckpoint/",
+        "a guest inside of a checkpoint may be its uuid alone",
     ),
     ("is not states such as", "words in any case, in lists"),
     (

@@ -328,6 +328,7 @@ fn everything_that_libvirts_grammars_allow_is_read() {
         (Kind::NwFilter, "nwfilter.rng"),
         (Kind::Secret, "secret.rng"),
         (Kind::DomainSnapshot, "domainsnapshot.rng"),
+        (Kind::DomainCheckpoint, "domaincheckpoint.rng"),
         (Kind::NetworkPort, "networkport.rng"),
         (Kind::NwFilterBinding, "nwfilterbinding.rng"),
     ] {
