@@ -2,7 +2,7 @@
 
 use crate::compile::nft::NftOp;
 use crate::execute::effect::Effect;
-use crate::resolve::domain::{Bandwidth, Domain, Interface, InterfaceSource};
+use crate::resolve::domain::{Bandwidth, Domain, Interface, InterfaceSource, Tuning};
 
 use crate::plan::context::Context;
 use crate::plan::draft::Work;
@@ -53,7 +53,10 @@ impl Surroundings<'_> {
     /// Brings a running guest's surroundings to what they should be.
     pub fn repair(&self, context: &Context<'_>, work: &mut Work) {
         let inventory = context.inventory;
-        if inventory.cgroups.get(&self.domain.uuid) != Some(&self.domain.tuning) {
+        // A default that is stated shows as nothing.
+        let shown = |tuning: &Tuning| tuning.as_shown(inventory.host.cgroup);
+        let observed = inventory.cgroups.get(&self.domain.uuid).map(shown);
+        if observed != Some(shown(&self.domain.tuning)) {
             work.act(
                 "its control group's values are others",
                 Effect::SetCgroup {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::desired::{Departed, Desired, Resolved, Wanted};
 use crate::execute::effect::Effect;
-use crate::inventory::{File, GuestState, Inventory};
+use crate::inventory::{CgroupVersion, File, GuestState, Inventory};
 use crate::ledger::Ledger;
 use crate::object::Kind;
 use crate::resolve::domain::{Domain, FilterRef, Rate};
@@ -260,6 +260,21 @@ fn every_damage_is_repaired_and_no_guest_is_stopped_for_it() {
     queue deleted: domain web: the bandwidth limits of TAP are others
     weight changed: domain web: its control group's values are others
     ");
+}
+
+#[test]
+fn a_limit_that_is_the_kernels_default_is_shown_by_nothing_and_needs_no_repair() {
+    let mut case = Case::made(filtered());
+    case.host.host.cgroup = CgroupVersion::V2;
+    case.edit_guest(|guest| {
+        guest.tuning.shares = Some(100);
+        guest.tuning.period = Some(100_000);
+    });
+    case.settle();
+    for tuning in case.host.cgroups.values_mut() {
+        (tuning.shares, tuning.period) = (None, None);
+    }
+    assert!(case.plan().steps.is_empty(), "{}", case.text());
 }
 
 #[test]
