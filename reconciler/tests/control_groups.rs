@@ -4,6 +4,7 @@
 
 use uuid::Uuid;
 use vireo_reconciler::host::cgroup::Cgroups;
+use vireo_reconciler::inventory::CgroupVersion;
 use vireo_reconciler::resolve::domain::Tuning;
 use vireo_reconciler::units::Bytes;
 
@@ -34,6 +35,8 @@ async fn what_is_set_is_what_is_seen_and_what_is_taken_back_is_gone() {
         period: has("cpu").then_some(50_000),
         quota: has("cpu").then_some(25_000),
         cpuset: has("cpuset").then(|| "0".to_owned()),
+        // All nodes, which v1 does not tell from none stated.
+        mems: (has("cpuset") && cgroups.version() == CgroupVersion::V2).then(|| "0".to_owned()),
         memory_max: has("memory").then_some(Bytes::mib(256)),
         memory_high: has("memory").then_some(Bytes::mib(128)),
         ..Tuning::default()

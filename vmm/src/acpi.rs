@@ -1,12 +1,13 @@
 //! The ACPI tables: what the machine has that the guest cannot find out by looking.
 //!
-//! In come the vcpus' APIC identifiers, the size of memory and the number of PCI's last bus; out go the tables as one piece of memory at [`layout::ACPI`], the root pointer
+//! In come the vcpus' APIC identifiers, the memory and the number of PCI's last bus; out go the tables as one piece of memory at [`layout::ACPI`], the root pointer
 //! first. Pure but for the last step, which writes them. Written for ACPI 6.5; all addresses come from [`layout`].
 //!
 //! ```text
 //! RSDP ─► XSDT ─┬► FADT ─► DSDT   fixed hardware: power button, soft off, reset, timer; devices: PCI bridge, serial port
 //!               ├► MADT           processors and interrupt controllers
-//!               └► MCFG           PCI configuration space
+//!               ├► MCFG           PCI configuration space
+//!               └► SRAT, SLIT     which processors and memory are near each other, where the guest has cells
 //! ```
 
 use acpi_tables::fadt::{FADTBuilder, Flags};
@@ -19,9 +20,10 @@ use acpi_tables::{Aml, aml};
 use thiserror::Error;
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
 
-use crate::config::Bytes;
+use crate::config::{self, ELSEWHERE, HERE};
 use crate::devices::rtc;
 use crate::layout;
+use crate::memory;
 
 const OEM: [u8; 6] = *b"VIREO ";
 const TABLE: [u8; 8] = *b"VIREOVMM";
@@ -43,8 +45,8 @@ pub enum AcpiError {
 pub struct Board<'a> {
     /// APIC identifiers, one a processor.
     pub processors: &'a [u8],
-    /// Size of memory.
-    pub memory: Bytes,
+    /// The memory.
+    pub memory: &'a config::Memory,
     /// There is a panic device at its port.
     pub pvpanic: bool,
     /// Number of the last PCI bus.
@@ -77,7 +79,12 @@ fn tables(board: &Board<'_>) -> Vec<u8> {
     let madt = place(madt(board.processors).as_slice());
     let mcfg = place(&mcfg(board.last_bus));
     let mut xsdt = XSDT::new(OEM, TABLE, REVISION);
-    for table in [fadt, madt, mcfg] {
+    let mut entries = vec![fadt, madt, mcfg];
+    if !board.memory.cells.is_empty() {
+        entries.push(place(srat(board).as_slice()));
+        entries.push(place(slit(board.memory).as_slice()));
+    }
+    for table in entries {
         xsdt.add_entry(table);
     }
     let xsdt = place(&bytes(&xsdt));
@@ -165,6 +172,56 @@ fn mcfg(last_bus: u8) -> Vec<u8> {
     bytes(&mcfg)
 }
 
+/// Which processors and which memory are in which cell (ACPI 6.5, section 5.2.16).
+fn srat(board: &Board<'_>) -> Sdt {
+    const PROCESSOR: [u8; 2] = [0, 16];
+    const MEMORY: [u8; 2] = [1, 40];
+    const ENABLED: u32 = 1;
+    let mut srat = Sdt::new(*b"SRAT", 36, 3, OEM, TABLE, REVISION);
+    srat.append_slice(&1_u32.to_le_bytes());
+    srat.append_slice(&[0; 8]);
+    for (cell, stated) in (0_u32..).zip(&board.memory.cells) {
+        let [low, high @ ..] = cell.to_le_bytes();
+        for vcpu in &stated.vcpus {
+            let Some(&id) = board.processors.get(*vcpu as usize) else {
+                continue;
+            };
+            srat.append_slice(&PROCESSOR);
+            srat.append_slice(&[low, id]);
+            srat.append_slice(&ENABLED.to_le_bytes());
+            srat.append_slice(&[0]);
+            srat.append_slice(&high);
+            srat.append_slice(&[0; 4]);
+        }
+    }
+    for (range, cell) in memory::cells(board.memory) {
+        srat.append_slice(&MEMORY);
+        srat.append_slice(&(cell as u32).to_le_bytes());
+        srat.append_slice(&[0; 2]);
+        srat.append_slice(&range.start.to_le_bytes());
+        srat.append_slice(&(range.end - range.start).to_le_bytes());
+        srat.append_slice(&[0; 4]);
+        srat.append_slice(&ENABLED.to_le_bytes());
+        srat.append_slice(&[0; 8]);
+    }
+    srat
+}
+
+/// How far the cells are from each other (ACPI 6.5, section 5.2.17).
+fn slit(memory: &config::Memory) -> Sdt {
+    let count = memory.cells.len();
+    let mut slit = Sdt::new(*b"SLIT", 36, 1, OEM, TABLE, REVISION);
+    slit.append_slice(&(count as u64).to_le_bytes());
+    for (from, cell) in memory.cells.iter().enumerate() {
+        let far = |to: usize| {
+            let usual = if from == to { HERE } else { ELSEWHERE };
+            cell.distances.get(to).copied().unwrap_or(usual)
+        };
+        slit.append_slice(&(0..count).map(far).collect::<Vec<_>>());
+    }
+    slit
+}
+
 /// The devices that nothing else describes.
 fn dsdt(board: &Board<'_>) -> Vec<u8> {
     let mut dsdt = Sdt::new(*b"DSDT", 36, 6, OEM, TABLE, REVISION);
@@ -188,7 +245,7 @@ struct Bridge {
 
 fn pci_bridge(board: &Board<'_>) -> Bridge {
     Bridge {
-        mmio64: layout::pci_mmio64(board.memory.0),
+        mmio64: layout::pci_mmio64(board.memory.size.0),
         last_bus: board.last_bus,
     }
 }
@@ -319,8 +376,25 @@ impl Aml for SoftOff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Bytes;
 
-    fn board(processors: &[u8], memory: Bytes) -> Board<'_> {
+    fn memory(size: u64) -> config::Memory {
+        config::Memory {
+            size: Bytes(size),
+            ..config::Memory::default()
+        }
+    }
+
+    fn cell(size: u64, vcpus: &[u32], distances: &[u8]) -> config::Cell {
+        config::Cell {
+            size: Bytes(size),
+            vcpus: vcpus.to_vec(),
+            distances: distances.to_vec(),
+            host: None,
+        }
+    }
+
+    fn board<'a>(processors: &'a [u8], memory: &'a config::Memory) -> Board<'a> {
         Board {
             processors,
             memory,
@@ -331,7 +405,8 @@ mod tests {
 
     #[test]
     fn the_panic_device_is_told_of_where_there_is_one() {
-        let with = board(&[0], Bytes(1 << 30));
+        let memory = memory(1 << 30);
+        let with = board(&[0], &memory);
         let named = |board: &Board<'_>| dsdt(board).windows(8).any(|name| name == b"QEMU0001");
         assert!(named(&with));
         assert!(!named(&Board {
@@ -359,7 +434,7 @@ mod tests {
 
     #[test]
     fn every_table_is_found_from_the_root_and_adds_up() {
-        let image = tables(&board(&[0, 1], Bytes(5 << 30)));
+        let image = tables(&board(&[0, 1], &memory(5 << 30)));
         assert_eq!(&image[..8], b"RSD PTR ");
         assert_eq!((sum(&image[..20]), sum(&image[..36])), (0, 0));
         let xsdt = table(&image, u64_at(&image, 24));
@@ -386,13 +461,58 @@ mod tests {
 
     #[test]
     fn the_largest_guest_has_tables_that_fit() {
-        assert!(
-            tables(&board(
-                &[0; layout::MAX_VCPUS as usize],
-                crate::config::Memory::MOST
-            ))
-            .len() as u64
-                <= layout::ACPI_SIZE
+        let count = config::MOST_CELLS as u64;
+        let size = config::Memory::MOST.0;
+        let vcpus: Vec<u32> = (0..layout::MAX_VCPUS).collect();
+        let share = vcpus.len().div_ceil(config::MOST_CELLS);
+        let mut shares = vcpus.chunks(share);
+        let mut next = || cell(size / count, shares.next().unwrap_or(&[]), &[]);
+        let memory = config::Memory {
+            cells: (0..count).map(|_| next()).collect(),
+            ..memory(size)
+        };
+        let processors = [0; layout::MAX_VCPUS as usize];
+        let image = tables(&board(&processors, &memory));
+        assert!(image.len() as u64 <= layout::ACPI_SIZE);
+    }
+
+    #[test]
+    fn cells_are_told_with_their_processors_their_memory_and_their_distances() {
+        let memory = config::Memory {
+            cells: vec![cell(1 << 30, &[0, 2], &[10, 31]), cell(3 << 30, &[1], &[])],
+            ..memory(4 << 30)
+        };
+        let image = tables(&board(&[0, 4, 8], &memory));
+        let xsdt = table(&image, u64_at(&image, 24));
+        let mut found = xsdt[36..]
+            .chunks(8)
+            .map(|entry| table(&image, u64_at(entry, 0)));
+        let mut named = |name: &[u8; 4]| found.find(|table| table.starts_with(name)).unwrap();
+        let srat = named(b"SRAT");
+        assert_eq!(sum(srat), 0);
+        let mut entries = Vec::new();
+        let mut at = 48;
+        while let Some(&[kind, len]) = srat.get(at..at + 2) {
+            entries.push(match kind {
+                0 => (u64::from(srat[at + 2]), u64::from(srat[at + 3]), 0),
+                _ => (
+                    u64::from(u32_at(srat, at + 2)),
+                    u64_at(srat, at + 8),
+                    u64_at(srat, at + 16),
+                ),
+            });
+            at += usize::from(len);
+        }
+        let gib = 1 << 30;
+        let processors = [(0, 0, 0), (0, 8, 0), (1, 4, 0)];
+        let ranges = [(0, 0, gib), (1, gib, 2 * gib), (1, 4 * gib, gib)];
+        assert_eq!(entries, [processors, ranges].concat());
+        assert_eq!(at, srat.len());
+        let slit = named(b"SLIT");
+        let distances = &[10, 31, 20, 10][..];
+        assert_eq!(
+            (sum(slit), u64_at(slit, 36), &slit[44..]),
+            (0, 2, distances)
         );
     }
 

@@ -36,6 +36,7 @@ mod disk;
 mod guards;
 mod limits;
 mod net;
+mod numa;
 mod places;
 mod port;
 mod smbios;
@@ -47,6 +48,7 @@ pub use disk::{Cache, DetectZeroes, Discard, Disk, DiskFormat};
 pub use guards::{Panic, PanicModel, Watchdog, WatchdogAction};
 pub use limits::{Limit, Limits};
 pub use net::{Interface, LinkState, Mac, MacError, Offload};
+pub use numa::{Cell, ELSEWHERE, HERE, HostNodes, MOST_CELLS, MOST_NODES, NodeMode};
 pub use places::RootPort;
 pub(crate) use port::numbers as port_numbers;
 pub use port::{MOST_PORTS, Port};
@@ -201,6 +203,15 @@ pub struct Memory {
     /// Take all of it from the host at the start, so that the guest never waits for a page.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub preallocated: bool,
+    /// Make it a memory file, which others who are given its descriptor can map too, instead of memory of the monitor's own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
+    /// The host's nodes that it is taken from; the kernel's choice if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostNodes>,
+    /// The guest's cells, by number; all is equally near if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cells: Vec<Cell>,
 }
 
 impl Memory {

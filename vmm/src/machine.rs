@@ -189,7 +189,7 @@ impl Places {
         smbios::write(memory, &self.smbios)?;
         let board = acpi::Board {
             processors: &self.apic_ids,
-            memory: self.memory.size,
+            memory: &self.memory,
             pvpanic: self.pvpanic,
             last_bus: self.last_bus,
         };

@@ -1,22 +1,25 @@
-//! The guest's memory: anonymous pages of this process, mapped where [`layout::ram`] says, handed to KVM.
+//! The guest's memory: pages of this process, or of a memory file, mapped where [`layout::ram`] says, handed to KVM.
 //!
 //! In comes a size; out goes a [`GuestMemoryMmap`] that everything else reads and writes through. Pages come from the host as the guest
-//! touches them, so a large guest starts as quickly as a small one. What can go wrong is the host's refusal: not enough address space,
-//! or too few reserved huge pages, or of a page that was to be locked.
+//! touches them, from the nodes that it is told, so a large guest starts as quickly as a small one. What can go wrong is the host's refusal: not enough
+//! address space, or too few reserved huge pages, or of a page that was to be locked, or of a node.
+
+mod nodes;
+mod pages;
 
 use std::io;
-use std::ptr;
+use std::ops::Range;
+use std::os::fd::AsRawFd;
 
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
 use thiserror::Error;
-use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
+use vm_memory::mmap::MmapRegionError;
 use vm_memory::{
     GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
-    MmapRegion,
 };
 
-use crate::config::{Bytes, Memory};
+use crate::config::{Bytes, HostNodes, Memory};
 use crate::layout;
 
 /// Why the guest has no memory.
@@ -45,6 +48,16 @@ pub enum MemoryError {
         /// The kernel's answer.
         source: kvm_ioctls::Error,
     },
+    /// The host did not take the memory from these nodes.
+    #[error(
+        "could not take the guest's memory from the host's nodes {nodes:?} (are they there, and may this process use them? see /sys/devices/system/node and cpuset.mems)"
+    )]
+    Nodes {
+        /// The nodes.
+        nodes: Vec<u32>,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// The host did not lock the pages.
     #[error(
         "could not lock {len} of memory for the guest (is there as much, and may this user lock it? see ulimit -l)"
@@ -56,8 +69,10 @@ pub enum MemoryError {
         source: io::Error,
     },
     /// The host did not give all pages at once.
-    #[error("could not take {len} of memory for the guest from the host")]
+    #[error("could not take {len} of memory for the guest from the host{}", if *.strict { " and the nodes it is bound to" } else { "" })]
     Populate {
+        /// Whether only some of its nodes may be taken from.
+        strict: bool,
         /// What was wanted.
         len: Bytes,
         /// The kernel's answer.
@@ -82,12 +97,7 @@ pub fn map(memory: &Memory) -> Result<GuestMemoryMmap, MemoryError> {
     for range in layout::ram(size.0) {
         let len =
             usize::try_from(range.end - range.start).map_err(|_| MemoryError::Arrange(size))?;
-        let region = if memory.hugepages {
-            reserved(len, memory.page())
-        } else {
-            ordinary(len)
-        };
-        let region = region.map_err(|source| MemoryError::Map {
+        let region = pages::map(len, memory).map_err(|source| MemoryError::Map {
             size,
             hugepages: memory.hugepages,
             source,
@@ -96,12 +106,67 @@ pub fn map(memory: &Memory) -> Result<GuestMemoryMmap, MemoryError> {
         regions.push(region.ok_or(MemoryError::Arrange(size))?);
     }
     let whole = GuestMemoryMmap::from_regions(regions).map_err(|_| MemoryError::Arrange(size))?;
+    for (range, host) in taken_from(memory) {
+        bind(&whole, &range, host)?;
+    }
     if memory.locked {
         lock(&whole)?;
-    } else if memory.preallocated {
-        populate(&whole)?;
+    } else if is_there_at_once(memory) {
+        populate(&whole, memory)?;
     }
     Ok(whole)
+}
+
+/// Whether every page is taken from the host before the guest runs. Where huge pages are bound to nodes that have too few of them, a guest that touched one more would
+/// bring the monitor down: it does not start.
+fn is_there_at_once(memory: &Memory) -> bool {
+    memory.locked || memory.preallocated || memory.hugepages && memory.is_strict()
+}
+
+/// Which cell is where: each a range of addresses and the cell's number, in ascending order of addresses.
+pub fn cells(memory: &Memory) -> Vec<(Range<u64>, usize)> {
+    let mut found = Vec::new();
+    let mut ram = layout::ram(memory.size.0).into_iter();
+    let mut left = ram.next().unwrap_or(0..0);
+    for (number, cell) in memory.cells.iter().enumerate() {
+        let mut size = cell.size.0;
+        while size > 0 {
+            if left.is_empty() {
+                let Some(next) = ram.next() else { return found };
+                left = next;
+            }
+            let len = size.min(left.end - left.start);
+            found.push((left.start..left.start + len, number));
+            left.start += len;
+            size -= len;
+        }
+    }
+    found
+}
+
+/// Which range is taken from which of the host's nodes, where that is said.
+fn taken_from(memory: &Memory) -> Vec<(Range<u64>, &HostNodes)> {
+    let whole = memory.host.as_ref();
+    if memory.cells.is_empty() {
+        let ranges = layout::ram(memory.size.0).into_iter();
+        return ranges.filter_map(|range| Some((range, whole?))).collect();
+    }
+    let nodes = |number: usize| memory.cells.get(number)?.host.as_ref().or(whole);
+    cells(memory)
+        .into_iter()
+        .filter_map(|(range, number)| Some((range, nodes(number)?)))
+        .collect()
+}
+
+fn bind(memory: &GuestMemoryMmap, range: &Range<u64>, host: &HostNodes) -> Result<(), MemoryError> {
+    let failed = |source| MemoryError::Nodes {
+        nodes: host.nodes.clone(),
+        source,
+    };
+    let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+    let slice = memory.get_slice(GuestAddress(range.start), len);
+    let slice = slice.map_err(|error| failed(io::Error::other(error)))?;
+    nodes::bind(slice.ptr_guard_mut().as_ptr(), len, host).map_err(failed)
 }
 
 /// Takes every page from the host and keeps it there.
@@ -120,9 +185,10 @@ fn lock(memory: &GuestMemoryMmap) -> Result<(), MemoryError> {
 }
 
 /// Takes every page from the host.
-fn populate(memory: &GuestMemoryMmap) -> Result<(), MemoryError> {
+fn populate(memory: &GuestMemoryMmap, config: &Memory) -> Result<(), MemoryError> {
     for region in memory.iter() {
         advise(region, libc::MADV_POPULATE_WRITE).map_err(|source| MemoryError::Populate {
+            strict: config.is_strict(),
             len: Bytes(region.len()),
             source,
         })?;
@@ -133,61 +199,12 @@ fn populate(memory: &GuestMemoryMmap) -> Result<(), MemoryError> {
 /// Advises the kernel on a whole region. Advice that empties it is allowed: nothing in this process holds a Rust reference into guest memory; all
 /// accesses are volatile and expect any contents.
 fn advise(region: &GuestRegionMmap, advice: i32) -> io::Result<()> {
-    // SAFETY: the range is exactly one private anonymous mapping of ours, and nobody minds what becomes of its contents (see above).
+    // SAFETY: the range is exactly one mapping of ours, and nobody minds what becomes of its contents (see above).
     let result = unsafe { libc::madvise(region.as_ptr().cast(), region.size(), advice) };
     if result == 0 {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
-    }
-}
-
-const ACCESS: i32 = libc::PROT_READ | libc::PROT_WRITE;
-const PRIVATE: i32 = libc::MAP_ANONYMOUS | libc::MAP_PRIVATE;
-
-/// Pages that the host has put aside.
-fn reserved(len: usize, page: Bytes) -> Result<MmapRegion, MmapRegionError> {
-    let size = if page.0 == layout::GIB {
-        libc::MAP_HUGE_1GB
-    } else {
-        libc::MAP_HUGE_2MB
-    };
-    MmapRegionBuilder::new(len)
-        .with_mmap_prot(ACCESS)
-        .with_mmap_flags(PRIVATE | libc::MAP_HUGETLB | size)
-        .with_hugetlbfs(true)
-        .build()
-}
-
-/// Ordinary pages, placed so that the kernel can back them by huge ones, and asked to: a guest that boots then takes some dozens of faults
-/// where it would take tens of thousands.
-fn ordinary(len: usize) -> Result<MmapRegion, MmapRegionError> {
-    const HUGE: usize = 2 << 20;
-    let too_large = || MmapRegionError::Mmap(io::Error::from_raw_os_error(libc::ENOMEM));
-    let whole = len.checked_add(HUGE).ok_or_else(too_large)?;
-    let flags = PRIVATE | libc::MAP_NORESERVE;
-    // SAFETY: a new mapping at an address of the kernel's choice.
-    let base = unsafe { libc::mmap(ptr::null_mut(), whole, ACCESS, flags, -1, 0) };
-    if base == libc::MAP_FAILED {
-        return Err(MmapRegionError::Mmap(io::Error::last_os_error()));
-    }
-    let before = base.align_offset(HUGE).min(HUGE);
-    // SAFETY: `before <= HUGE`, so the `len` bytes from there lie in the new mapping. What is cut off before and after them lies in it too, is
-    // whole pages, and has not been given to anybody. A host without huge pages refuses the advice, and all works as before.
-    unsafe {
-        let start = base.byte_add(before);
-        if before > 0 {
-            libc::munmap(base, before);
-        }
-        if before < HUGE {
-            libc::munmap(start.byte_add(len), HUGE - before);
-        }
-        libc::madvise(start, len, libc::MADV_HUGEPAGE);
-        MmapRegionBuilder::new(len)
-            .with_mmap_prot(ACCESS)
-            .with_mmap_flags(flags)
-            .with_raw_mmap_pointer(start.cast())
-            .build()
     }
 }
 
@@ -215,24 +232,44 @@ pub fn register(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<(), MemoryError> 
 
 /// Gives every page back to the host; the memory reads as zeroes again, and is there at once where it was asked to be. The vcpus and the devices must be at rest.
 pub fn discard(memory: &GuestMemoryMmap, config: &Memory) -> Result<(), MemoryError> {
-    // Since Linux 5.18. Locked pages come back locked.
-    const MADV_DONTNEED_LOCKED: i32 = 24;
-    let advice = if config.locked {
-        MADV_DONTNEED_LOCKED
-    } else {
-        libc::MADV_DONTNEED
-    };
     for region in memory.iter() {
-        advise(region, advice).map_err(|source| MemoryError::Discard {
+        empty(region, config.locked).map_err(|source| MemoryError::Discard {
             base: region.start_addr().0,
             len: region.len(),
             source,
         })?;
     }
-    if config.locked || config.preallocated {
-        populate(memory)?;
+    if is_there_at_once(config) {
+        populate(memory, config)?;
     }
     Ok(())
+}
+
+/// Gives every page of a region back; those of a file leave the file too.
+fn empty(region: &GuestRegionMmap, locked: bool) -> io::Result<()> {
+    // Since Linux 5.18. Locked pages come back locked.
+    const MADV_DONTNEED_LOCKED: i32 = 24;
+    const HOLE: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    let Some(file) = region.file_offset() else {
+        return match locked {
+            true => advise(region, MADV_DONTNEED_LOCKED),
+            false => advise(region, libc::MADV_DONTNEED),
+        };
+    };
+    let len = libc::off_t::try_from(region.len()).map_err(io::Error::other)?;
+    // SAFETY: the file is the region's own and as long as it, and nobody minds what becomes of its contents (see `advise`).
+    match unsafe { libc::fallocate(file.file().as_raw_fd(), HOLE, 0, len) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The advice by which some pages of a region are given back so that they read as zeroes: those of a file leave the file too.
+pub fn giving_back(region: &GuestRegionMmap) -> i32 {
+    match region.file_offset() {
+        Some(_) => libc::MADV_REMOVE,
+        None => libc::MADV_DONTNEED,
+    }
 }
 
 #[cfg(test)]
@@ -305,9 +342,135 @@ mod tests {
 
     #[test]
     fn discarded_memory_reads_as_zeroes() {
-        let memory = map(&memory(4 * layout::MIB)).unwrap();
-        memory.write_obj(7_u32, GuestAddress(4096)).unwrap();
-        discard(&memory, &Memory::default()).unwrap();
-        assert_eq!(memory.read_obj::<u32>(GuestAddress(4096)).unwrap(), 0);
+        for (shared, locked) in [(false, false), (true, false), (true, true)] {
+            let config = Memory {
+                shared,
+                locked,
+                ..memory(4 * layout::MIB)
+            };
+            let memory = match map(&config) {
+                Ok(memory) => memory,
+                Err(error @ MemoryError::Lock { .. }) => return eprintln!("skipped: {error}"),
+                Err(error) => panic!("{error}"),
+            };
+            memory.write_obj(7_u32, GuestAddress(4096)).unwrap();
+            discard(&memory, &config).unwrap();
+            assert_eq!(memory.read_obj::<u32>(GuestAddress(4096)).unwrap(), 0);
+        }
+    }
+
+    #[test]
+    fn shared_memory_is_there_for_whoever_has_its_file_which_keeps_its_length() {
+        use std::os::unix::fs::FileExt;
+        let config = Memory {
+            shared: true,
+            ..memory(3 * layout::GIB + 4 * layout::MIB)
+        };
+        let memory = map(&config).unwrap();
+        for region in memory.iter() {
+            let at = region.start_addr().0 + 4097;
+            memory.write_obj(0x55_u8, GuestAddress(at)).unwrap();
+            let mut seen = [0];
+            let file = region.file_offset().unwrap().file();
+            file.read_exact_at(&mut seen, 4097).unwrap();
+            assert_eq!(seen, [0x55]);
+            for len in [0, region.len() + 4096] {
+                assert!(file.set_len(len).is_err(), "its length became {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn cells_follow_each_other_and_one_may_lie_around_the_hole() {
+        let cell = |size| crate::config::Cell {
+            size: Bytes(size),
+            vcpus: Vec::new(),
+            distances: Vec::new(),
+            host: None,
+        };
+        let gib = layout::GIB;
+        let config = Memory {
+            cells: vec![cell(2 * gib), cell(0), cell(2 * gib), cell(gib)],
+            ..memory(5 * gib)
+        };
+        let wanted = [
+            (0..2 * gib, 0),
+            (2 * gib..3 * gib, 2),
+            (4 * gib..5 * gib, 2),
+            (5 * gib..6 * gib, 3),
+        ];
+        assert_eq!(cells(&config), wanted);
+    }
+
+    /// What the kernel says of the mapping that has this address: `default`, `bind:0`, `prefer:0`.
+    fn policy(at: *const u8) -> String {
+        let maps = std::fs::read_to_string("/proc/self/numa_maps").unwrap_or_default();
+        let mut lines = maps.lines().filter_map(|line| {
+            let (start, rest) = line.split_once(' ')?;
+            Some((u64::from_str_radix(start, 16).ok()?, rest))
+        });
+        let line = lines.rfind(|(start, _)| *start <= at as u64);
+        let word = line.and_then(|(_, rest)| rest.split(' ').next());
+        word.unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn memory_is_taken_from_the_nodes_that_were_named_or_the_start_fails_naming_them() {
+        use crate::config::NodeMode;
+        let on = |mode, nodes: &[u32]| Memory {
+            host: Some(HostNodes {
+                mode,
+                nodes: nodes.to_vec(),
+            }),
+            ..memory(4 * layout::MIB)
+        };
+        for (mode, word) in [
+            (NodeMode::Strict, "bind:0"),
+            (NodeMode::Preferred, "prefer:0"),
+            (NodeMode::Interleave, "interleave:0"),
+        ] {
+            let memory = match map(&on(mode, &[0])) {
+                Ok(memory) => memory,
+                Err(error) => return eprintln!("skipped: {error}: {}", source(&error)),
+            };
+            memory.write_obj(7_u8, GuestAddress(0)).unwrap();
+            let region = memory.iter().next().unwrap();
+            let told = policy(region.as_ptr());
+            if !told.is_empty() {
+                assert_eq!(told, word);
+            }
+        }
+        let error = map(&on(NodeMode::Strict, &[1023])).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("the host's nodes [1023]"), "{error}");
+    }
+
+    fn source(error: &MemoryError) -> String {
+        let source = std::error::Error::source(error);
+        source.map(ToString::to_string).unwrap_or_default()
+    }
+
+    #[test]
+    fn cells_are_taken_from_nodes_of_their_own_and_else_from_those_of_all_memory() {
+        use crate::config::{Cell, NodeMode};
+        let on = |mode, node| HostNodes {
+            mode,
+            nodes: vec![node],
+        };
+        let cell = |host| Cell {
+            size: Bytes(layout::GIB),
+            vcpus: Vec::new(),
+            distances: Vec::new(),
+            host,
+        };
+        let own = on(NodeMode::Preferred, 1);
+        let all = on(NodeMode::Strict, 0);
+        let config = Memory {
+            host: Some(all.clone()),
+            cells: vec![cell(None), cell(Some(own.clone()))],
+            ..memory(2 * layout::GIB)
+        };
+        let gib = layout::GIB;
+        assert_eq!(taken_from(&config), [(0..gib, &all), (gib..2 * gib, &own)]);
     }
 }

@@ -34,6 +34,7 @@ pub fn domain() -> Domain {
             current: Bytes::mib(256),
             hugepages: None,
             locked: false,
+            ..Memory::default()
         },
         vcpus: Vcpus {
             maximum: 2,

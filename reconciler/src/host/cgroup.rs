@@ -321,6 +321,12 @@ impl Cgroups {
                 tuning.cpuset.clone().unwrap_or_default(),
             ),
             (
+                "cpuset",
+                "cpuset.mems",
+                tuning.mems.is_some(),
+                tuning.mems.clone().unwrap_or_default(),
+            ),
+            (
                 "memory",
                 "memory.max",
                 tuning.memory_max.is_some(),
@@ -369,16 +375,25 @@ impl Cgroups {
                     ),
                 ],
                 "cpuset" => {
-                    let all = self.roots.get(controller).map(|root| root.join(PARENT));
-                    let all = all
-                        .map(|parent| text(&parent.join("cpuset.cpus")))
-                        .unwrap_or_default();
-                    vec![(
-                        v2,
-                        "cpuset.cpus",
-                        tuning.cpuset.is_some(),
-                        tuning.cpuset.clone().unwrap_or(all),
-                    )]
+                    let parent = self.roots.get(controller).map(|root| root.join(PARENT));
+                    let all = |name| {
+                        let file = parent.as_ref().map(|parent| parent.join(name));
+                        file.map(|file| text(&file)).unwrap_or_default()
+                    };
+                    vec![
+                        (
+                            v2,
+                            "cpuset.cpus",
+                            tuning.cpuset.is_some(),
+                            tuning.cpuset.clone().unwrap_or_else(|| all("cpuset.cpus")),
+                        ),
+                        (
+                            v2,
+                            "cpuset.mems",
+                            tuning.mems.is_some(),
+                            tuning.mems.clone().unwrap_or_else(|| all("cpuset.mems")),
+                        ),
+                    ]
                 }
                 "memory" => vec![
                     (
@@ -436,6 +451,7 @@ fn missing(tuning: &Tuning) -> Result<(), CgroupError> {
             tuning.quota.is_some() || tuning.period.is_some(),
         ),
         ("cpuset", "cpuset.cpus", tuning.cpuset.is_some()),
+        ("cpuset", "cpuset.mems", tuning.mems.is_some()),
         ("memory", "memory.max", tuning.memory_max.is_some()),
         ("memory", "memory.high", tuning.memory_high.is_some()),
         (

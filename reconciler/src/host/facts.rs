@@ -4,11 +4,13 @@
 //!
 //! Trying changes nothing: packet rules are checked by the kernel and not applied, and tries of traffic control happen in a network namespace that ends with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use vireo_schema::scalar::{CpuSet, Scalar as _};
 
 use super::cgroup::Cgroups;
 use super::{command, sysctl};
@@ -34,6 +36,7 @@ pub async fn probe(cgroups: &Cgroups) -> HostFacts {
         cpus: std::thread::available_parallelism()
             .map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
         memory: memory(),
+        memory_nodes: memory_nodes(Path::new("/sys/devices/system/node")),
         kvm: kvm.is_ok(),
         kvm_limits: kvm_limits(Path::new("/sys/module")),
         cgroup: cgroups.version(),
@@ -97,6 +100,12 @@ fn memory() -> Bytes {
     Bytes::kib(total.unwrap_or(0))
 }
 
+/// The nodes that have memory, by the folder in which the kernel shows them; `None` where it shows none.
+fn memory_nodes(folder: &Path) -> Option<BTreeSet<u32>> {
+    let list = fs::read_to_string(folder.join("has_memory")).ok()?;
+    CpuSet::parse(&list).ok().map(|nodes| nodes.cpus().clone())
+}
+
 /// Whether the kernel takes such a rule: it is checked against a table that is never made.
 pub async fn rule_works(family: &str, rule: &str) -> bool {
     let script = format!(
@@ -137,6 +146,14 @@ mod tests {
         assert!(kvm_limits(modules.path()).is_some());
         load("kvm_amd");
         assert_eq!(kvm_limits(modules.path()), None);
+    }
+
+    #[test]
+    fn nodes_without_memory_are_none_to_take_memory_from() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(memory_nodes(folder.path()), None);
+        fs::write(folder.path().join("has_memory"), "0,2-3\n").unwrap();
+        assert_eq!(memory_nodes(folder.path()), Some([0, 2, 3].into()));
     }
 
     #[tokio::test]

@@ -67,6 +67,9 @@ pub struct HostFacts {
     pub cpus: u32,
     /// Total memory.
     pub memory: Bytes,
+    /// Numbers of the NUMA nodes that have memory; `None` where nobody has looked.
+    #[serde(default)]
+    pub memory_nodes: Option<BTreeSet<u32>>,
     /// `/dev/kvm` can be opened.
     pub kvm: bool,
     /// Why KVM here cannot run an ordinary kernel, if it cannot (`kvm_pvm`).
@@ -94,6 +97,7 @@ impl Default for HostFacts {
         Self {
             cpus: 1,
             memory: Bytes(0),
+            memory_nodes: None,
             kvm: false,
             kvm_limits: None,
             cgroup: CgroupVersion::None,

@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use super::memory::{Cell, HostNodes, Memory, NodeMode};
+
 use super::limits::Limits;
 use super::storage::ImageFormat;
 use super::{Driver, WantedState};
@@ -79,19 +81,6 @@ pub struct Machine {
     pub acpi: bool,
     /// SMBIOS strings: `system.manufacturer` and such.
     pub sysinfo: BTreeMap<String, String>,
-}
-
-/// Memory.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Memory {
-    /// `<memory>`: what the guest is built with.
-    pub maximum: Bytes,
-    /// `<currentMemory>`: what the balloon leaves it. Changes live.
-    pub current: Bytes,
-    /// `<memoryBacking><hugepages>`: page size, `None` in `Some` for the host's default.
-    pub hugepages: Option<Option<Bytes>>,
-    /// `<locked/>`.
-    pub locked: bool,
 }
 
 /// Virtual processors.
@@ -509,6 +498,9 @@ pub struct Tuning {
     pub quota: Option<i64>,
     /// `<vcpu cpuset>`, as the kernel's list format.
     pub cpuset: Option<String>,
+    /// `<numatune><memory mode='restrictive' nodeset>`, as the kernel's list format: the host's nodes that memory may be taken from.
+    #[serde(default)]
+    pub mems: Option<String>,
     /// `<memtune><hard_limit>`.
     pub memory_max: Option<Bytes>,
     /// `<memtune><soft_limit>`.
@@ -539,6 +531,7 @@ impl Tuning {
             period: self.period.and_then(|period| unless(period, 100_000)),
             quota: self.quota.filter(|&quota| quota > 0),
             cpuset: self.cpuset.as_deref().map(kernel_list),
+            mems: self.mems.as_deref().map(kernel_list),
             memory_max: self.memory_max.map(whole),
             memory_high: self.memory_high.map(whole),
             memory_swap_max: self.memory_swap_max.map(whole),
@@ -547,7 +540,7 @@ impl Tuning {
     }
 }
 
-/// A list of processors as the kernel writes it: `2,0-1` becomes `0-2`. What is not such a list stays as it is, for the kernel to refuse.
+/// A list of processors or nodes as the kernel writes it: `2,0-1` becomes `0-2`. What is not such a list stays as it is, for the kernel to refuse.
 fn kernel_list(list: &str) -> String {
     let mut ranges = Vec::new();
     for part in list.split(',').map(str::trim) {

@@ -9,6 +9,7 @@
 pub mod domain;
 pub mod from;
 pub mod limits;
+pub mod memory;
 pub mod network;
 pub mod storage;
 

@@ -2,6 +2,7 @@
 
 mod clock;
 mod limits;
+mod memory;
 
 use std::path::PathBuf;
 use std::sync::Arc;

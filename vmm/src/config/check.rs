@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::{
-    Bytes, Guest, Memory, PanicModel, Problem, WatchdogAction, clock, cpu, disk, net, places, port,
-    smbios,
+    Bytes, Guest, Memory, PanicModel, Problem, WatchdogAction, clock, cpu, disk, net, numa, places,
+    port, smbios,
 };
 use crate::layout;
 
@@ -82,6 +82,7 @@ impl Guest {
             format!("{count} is not between 1 and {most}"),
         );
         cpu::check(&self.vcpus, &self.cpu, p);
+        numa::check(&self.memory, &self.vcpus, p);
         let cmdline = &self.boot.cmdline;
         p.require(
             "boot.cmdline",

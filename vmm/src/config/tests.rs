@@ -519,3 +519,57 @@ fn ports_have_the_numbers_that_they_state_and_the_others_what_is_free() {
         assert!(problems.contains(wanted), "{ports}: {problems}");
     }
 }
+
+#[test]
+fn cells_have_all_of_the_memory_and_every_vcpu_once() {
+    let problems = |memory: &str| -> Vec<String> {
+        let whole = "memory: {size: 536870912, hugepages: true}";
+        let text = WHOLE.replace(whole, &format!("memory: {{size: 536870912, {memory}}}"));
+        match Guest::parse(&text) {
+            Ok(_) => Vec::new(),
+            Err(ConfigError::Invalid(problems)) => problems.into_iter().map(|p| p.field).collect(),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    for memory in [
+        "shared: true, host: {mode: interleave, nodes: [0, 3]}",
+        "host: {mode: preferred, nodes: [0, 1]}",
+        "cells: [{size: 268435456, vcpus: [1]}, {size: 268435456, vcpus: [0], host: {mode: strict, nodes: [1]}}]",
+        "cells: [{size: 536870912, distances: [10, 255]}, {size: 0, vcpus: [0, 1], distances: [11, 10]}]",
+    ] {
+        assert_eq!(problems(memory), Vec::<String>::new(), "{memory}");
+    }
+    for (memory, field) in [
+        ("cells: [{size: 536870912, vcpus: [0]}]", "memory.cells"),
+        (
+            "cells: [{size: 536870912, vcpus: [0, 1, 1]}]",
+            "memory.cells",
+        ),
+        ("cells: [{size: 268435456, vcpus: [0, 1]}]", "memory.cells"),
+        (
+            "cells: [{size: 18446744073709551615, vcpus: [0, 1]}, {size: 2}]",
+            "memory.cells",
+        ),
+        (
+            "cells: [{size: 536866816, vcpus: [0, 1]}, {size: 4096}], hugepages: true",
+            "memory.cells[0].size",
+        ),
+        (
+            "cells: [{size: 536870912, vcpus: [0, 1, 7]}]",
+            "memory.cells[0].vcpus",
+        ),
+        (
+            "cells: [{size: 536870912, vcpus: [0, 1], distances: [11]}]",
+            "memory.cells[0].distances",
+        ),
+        (
+            "cells: [{size: 536870912, vcpus: [0, 1], distances: [10, 20]}]",
+            "memory.cells[0].distances",
+        ),
+        ("host: {mode: strict, nodes: []}", "memory.host.nodes"),
+        ("host: {mode: strict, nodes: [1024]}", "memory.host.nodes"),
+    ] {
+        let found = problems(memory);
+        assert_eq!(found.first().map(String::as_str), Some(field), "{memory}");
+    }
+}

@@ -68,9 +68,10 @@ const DESCRIPTOR_COMMANDS: [libc::c_int; 4] = [
     libc::F_SETFL,
 ];
 
-/// What the owner does beside that: clients.
-const OWNER: [i64; 6] = [
+/// What the owner does beside that: clients, and memory files that are emptied at a reset.
+const OWNER: [i64; 7] = [
     libc::SYS_accept4,
+    libc::SYS_fallocate,
     libc::SYS_getsockopt,
     libc::SYS_recvfrom,
     libc::SYS_sendto,

@@ -87,13 +87,17 @@ impl Monitor {
     fn start(cmdline: &str, more: &str, prefix: &[&str]) -> Self {
         let dir = TempDir::new().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
-        let vcpus = if more.contains("vcpus:") {
+        let vcpus = if more.contains("vcpus: {") {
             ""
         } else {
             "vcpus: {count: 1}"
         };
+        let memory = match more.contains("memory: {") {
+            true => "",
+            false => "memory: {size: 33554432}",
+        };
         let config = format!(
-            "name: test\nuuid: 7b3f0f9c-5f0e-4d5a-9a54-0c8ad6c7d0a1\nmemory: {{size: 33554432}}\n{vcpus}\n\
+            "name: test\nuuid: 7b3f0f9c-5f0e-4d5a-9a54-0c8ad6c7d0a1\n{memory}\n{vcpus}\n\
              boot: {{kernel: {}, cmdline: '{cmdline}'}}\nserial: {{log: {}}}\ncontrol: {}\nstate: {}\n{more}\n",
             kernel().display(),
             path("log"),
@@ -144,6 +148,17 @@ impl Monitor {
             console: self.read("log"),
             last_words,
             errors: self.read("errors"),
+        }
+    }
+
+    /// Waits until the guest has said something so many times.
+    fn wait_for(&mut self, words: &str, times: usize) {
+        let end = Instant::now() + PATIENCE;
+        while self.read("log").matches(words).count() < times {
+            let ended = self.child.try_wait().unwrap().is_some();
+            let said = format!("{} {}", self.read("log"), self.read("errors"));
+            assert!(!ended && Instant::now() < end, "{said}");
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 
@@ -329,6 +344,29 @@ fn a_guest_is_asked_for_reports_of_its_memory() {
 }
 
 #[test]
+fn shared_memory_in_cells_is_given_up_and_zero_after_a_reset_like_any_other() {
+    if !kvm() {
+        return;
+    }
+    for host in ["", ", host: {mode: preferred, nodes: [0]}"] {
+        let memory = format!(
+            "memory: {{size: 33554432, shared: true{host}, cells: [{{size: 16777216, vcpus: [0]}}, {{size: 16777216}}]}}"
+        );
+        let monitor = &mut Monitor::start(
+            "test=balloon end=reboot",
+            &format!("{memory}\nballoon: {{}}"),
+            &[],
+        );
+        monitor.wait_for("ok balloon", 2);
+        assert!(
+            !monitor.read("log").contains("FAIL"),
+            "{}",
+            monitor.read("log")
+        );
+    }
+}
+
+#[test]
 fn a_reset_machine_has_fresh_devices() {
     if !kvm() {
         return;
@@ -337,21 +375,7 @@ fn a_reset_machine_has_fresh_devices() {
     let path = raw_disk(&dir);
     let more = format!("{}\nrng: {{}}", disk(&path, "raw", ""));
     let mut monitor = Monitor::start("test=block,rng end=reboot", &more, &[]);
-    let end = Instant::now() + PATIENCE;
-    while monitor.read("log").matches("ok rng").count() < 3 {
-        assert!(
-            Instant::now() < end,
-            "{} {}",
-            monitor.read("log"),
-            monitor.read("errors")
-        );
-        assert!(
-            monitor.child.try_wait().unwrap().is_none(),
-            "{}",
-            monitor.read("errors")
-        );
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    monitor.wait_for("ok rng", 3);
     assert!(
         !monitor.read("log").contains("FAIL"),
         "{}",

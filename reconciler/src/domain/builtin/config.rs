@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::clock::{self, ClockConfig};
 use super::guards::{self, Guards};
 use super::interfaces::{InterfaceConfig, interface};
+use super::memory::{self, MemoryConfig};
 use super::ports::{self, PortConfig};
 use crate::domain::{DriverError, GuestDir};
 use crate::resolve::Driver;
@@ -49,18 +50,6 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     core: Option<PathBuf>,
     clock: ClockConfig,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct MemoryConfig {
-    size: Bytes,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    hugepages: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    page_size: Option<Bytes>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    locked: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -165,16 +154,10 @@ struct SmbiosConfig {
 /// Something that the monitor does not do.
 pub fn translate(domain: &Domain, dir: &GuestDir) -> Result<Config, DriverError> {
     refuse_extras(domain)?;
-    let memory = &domain.memory;
     Ok(Config {
         name: domain.name.clone(),
         uuid: domain.uuid.to_string(),
-        memory: MemoryConfig {
-            size: memory.maximum,
-            hugepages: memory.hugepages.is_some(),
-            page_size: memory.hugepages.flatten(),
-            locked: memory.locked,
-        },
+        memory: memory::memory(domain)?,
         vcpus: VcpusConfig {
             count: domain.vcpus.current,
             topology: domain.vcpus.topology.map(topology),
@@ -191,7 +174,7 @@ pub fn translate(domain: &Domain, dir: &GuestDir) -> Result<Config, DriverError>
             source: rng.source.clone(),
         }),
         balloon: domain.balloon.then_some(BalloonConfig {
-            target: memory.current.min(memory.maximum),
+            target: domain.memory.current.min(domain.memory.maximum),
             period: domain.balloon_options.period,
             deflate_on_oom: domain.balloon_options.autodeflate,
             free_page_reporting: domain.balloon_options.free_page_reporting,
@@ -251,12 +234,7 @@ fn refuse_extras(domain: &Domain) -> Result<(), DriverError> {
     if domain.emulated {
         return Err(unsupported("software emulation (type='qemu')"));
     }
-    match domain.memory.hugepages {
-        Some(Some(size)) if ![Bytes::mib(2), Bytes::mib(1024)].contains(&size) => Err(unsupported(
-            format!("huge pages of {size}: it takes those of 2 MiB and of 1 GiB"),
-        )),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn topology([sockets, dies, cores, threads]: [u32; 4]) -> TopologyConfig {

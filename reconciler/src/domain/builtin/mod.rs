@@ -7,6 +7,7 @@ mod clock;
 mod config;
 mod guards;
 mod interfaces;
+mod memory;
 mod ports;
 pub(crate) mod processors;
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::domain::testing;
 use crate::resolve::Driver;
 use crate::resolve::domain::{Backend, Chardev, Extra};
+use crate::units::Bytes;
 
 fn guest() -> Domain {
     let mut domain = testing::domain();
@@ -47,6 +48,39 @@ fn shown(domain: &Domain) -> String {
 #[test]
 fn a_kernel_with_the_usual_devices() {
     insta::assert_snapshot!(shown(&guest()));
+}
+
+#[test]
+fn a_guest_with_cells_of_different_kinds_of_memory() {
+    use crate::resolve::domain::{Cell, HostNodes, NodeMode};
+    let mut domain = guest();
+    (domain.vcpus.maximum, domain.memory.immediate) = (4, true);
+    domain.memory.nodes = Some(HostNodes {
+        mode: NodeMode::Interleave,
+        nodes: vec![0, 1],
+    });
+    let cell = |vcpus: &[u32], distances: &[u8], hugepages, shared| Cell {
+        size: Bytes::mib(256),
+        vcpus: vcpus.to_vec(),
+        distances: distances.to_vec(),
+        hugepages,
+        shared,
+        nodes: None,
+    };
+    let mut second = cell(&[2], &[21, 10, 20], Some(Some(Bytes::mib(2))), true);
+    second.nodes = Some(HostNodes {
+        mode: NodeMode::Preferred,
+        nodes: vec![1],
+    });
+    domain.memory.cells = vec![
+        cell(&[0, 1, 3], &[10, 21, 20], None, false),
+        second,
+        Cell {
+            distances: vec![20, 20, 10],
+            ..Cell::default()
+        },
+    ];
+    insta::assert_snapshot!(shown(&domain));
 }
 
 #[test]

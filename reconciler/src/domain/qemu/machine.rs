@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::clock::Timers;
 use super::command::{CommandLine, Host, escape, text};
+use super::memory::memory;
 use super::unsupported;
 use crate::domain::{DriverError, GuestDir};
 use crate::resolve::domain::{Boot, Clock, Domain};
@@ -50,24 +51,9 @@ pub fn machine(
     }
     machine.push_str(&timers.machine);
     line.append(timers.line.clone());
-    let memory = &domain.memory;
-    let size = memory.maximum.0.next_multiple_of(1024);
-    if let Some(page) = memory.hugepages {
-        line.json(
-            "-object",
-            json!({
-                "qom-type": "memory-backend-memfd", "id": "memory0", "size": size, "hugetlb": true,
-                "hugetlbsize": page.map(|page| page.0), "prealloc": true,
-            }),
-        );
-        machine.push_str(",memory-backend=memory0");
-    }
+    machine.push_str(&memory(line, domain)?);
     firmware(line, domain, dir, host, &mut machine)?;
     line.option("-machine", machine);
-    line.option("-m", format!("size={}k", size / 1024));
-    if memory.locked {
-        line.option("-overcommit", "mem-lock=on");
-    }
     let vcpus = &domain.vcpus;
     let mut smp = format!("cpus={},maxcpus={}", vcpus.current, vcpus.maximum);
     if let Some([sockets, dies, cores, threads]) = vcpus.topology {

@@ -11,6 +11,7 @@ mod devices;
 mod events;
 mod limits;
 mod machine;
+mod memory;
 mod place;
 mod qmp;
 

@@ -57,6 +57,7 @@ impl Group {
             tuning.period = parts.next().and_then(|period| period.parse().ok());
         }
         tuning.cpuset = self.value("cpuset.cpus")?.filter(|list| !list.is_empty());
+        tuning.mems = self.value("cpuset.mems")?.filter(|list| !list.is_empty());
         tuning.memory_max = self.number("memory.max")?.map(Bytes);
         tuning.memory_high = self.number("memory.high")?.map(Bytes);
         let memory = tuning.memory_max.unwrap_or_default();
@@ -87,6 +88,8 @@ impl Group {
             "cpuset" => {
                 let all = text(&parent.join("cpuset.cpus"));
                 tuning.cpuset = self.value("cpuset.cpus")?.filter(|list| *list != all);
+                let all = text(&parent.join("cpuset.mems"));
+                tuning.mems = self.value("cpuset.mems")?.filter(|list| *list != all);
             }
             "memory" => {
                 tuning.memory_max = self.limit_v1("memory.limit_in_bytes")?;

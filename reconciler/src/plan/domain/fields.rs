@@ -90,6 +90,16 @@ const GUEST: &[Row] = &[
     )),
     restart("/memory/hugepages", "memoryBacking/hugepages", BUILT_IN),
     restart("/memory/locked", "memoryBacking/locked", BUILT_IN),
+    restart("/memory/shared", "memoryBacking/access", BUILT_IN),
+    restart("/memory/immediate", "memoryBacking/allocation", BUILT_IN),
+    restart(
+        "/memory/threads",
+        "memoryBacking/allocation/@threads",
+        BUILT_IN,
+    ),
+    restart("/memory/unmerged", "memoryBacking/nosharepages", BUILT_IN),
+    restart("/memory/nodes", "numatune", BUILT_IN),
+    restart("/memory/cells", "cpu/numa", BUILT_IN),
     restart("/vcpus/maximum", "vcpu", BUILT_IN),
     restart("/vcpus/current", "vcpu/@current", BUILT_IN),
     restart("/vcpus/topology", "cpu/topology", BUILT_IN),
@@ -123,6 +133,11 @@ const GUEST: &[Row] = &[
     live(
         "/tuning/cpuset",
         "vcpu/@cpuset",
+        "the running guest's control group is moved",
+    ),
+    live(
+        "/tuning/mems",
+        "numatune/memory/@nodeset",
         "the running guest's control group is moved",
     ),
     size(live("/tuning/memory_max", "memtune/hard_limit", LIMIT)),

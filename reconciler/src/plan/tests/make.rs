@@ -46,6 +46,7 @@ pub fn domain(name: &str) -> Domain {
             current: Bytes::mib(512),
             hugepages: None,
             locked: false,
+            ..Memory::default()
         },
         vcpus: Vcpus {
             maximum: 2,

@@ -5,8 +5,8 @@ use vireo_schema::domain::os::BootDevice;
 use vireo_schema::domain::{self as stated, DomainType, LifecycleAction, Placement};
 
 use super::clock::{clock, timer_obstacle};
-use super::machine::{boot, cpu, disk_boot, machine, memory, vcpus};
-use super::{Resolving, Surroundings, devices, support};
+use super::machine::{boot, cpu, disk_boot, machine, vcpus};
+use super::{Resolving, Surroundings, devices, memory, support};
 use crate::domain::builtin::processors;
 use crate::plan::step::Refusal;
 use crate::resolve::domain::{Action, Domain, Events, Lifecycle, Tuning};
@@ -147,7 +147,8 @@ fn builtin_obstacle(
     if let Some((path, why)) = domain.cpu.as_ref().and_then(processor_obstacle) {
         return obstacle(path, &why);
     }
-    if let Some((path, why)) = timer_obstacle(domain) {
+    let others = timer_obstacle(domain).or_else(|| memory::builtin_obstacle(domain));
+    if let Some((path, why)) = others {
         return Some(Obstacle { path, why });
     }
     if domain
@@ -230,8 +231,8 @@ fn complete(
     driver: Driver,
     driver_why: String,
 ) -> Option<Domain> {
-    let memory = memory(at, domain)?;
     let vcpus = vcpus(at, domain)?;
+    let memory = memory::memory(at, domain, around, &vcpus)?;
     // Which disk is first is known once the disks are.
     let from_disk = driver == Driver::Builtin && !names_kernel(domain);
     let named = match from_disk {
@@ -245,7 +246,7 @@ fn complete(
     check_placement(at, domain);
     let cpu = cpu(at, domain);
     let machine = machine(at, domain);
-    let tuning = tuning(at, domain, vcpus.current);
+    let tuning = tuning(at, domain, around, vcpus.current);
     let devices = devices::devices(at, domain, around);
     let boot = named.or_else(|| disk_boot(at, domain, &devices.disks))?;
     if memory.current < memory.maximum && !devices.balloon {
@@ -331,7 +332,12 @@ fn events(at: &mut Resolving<'_>, domain: &stated::Domain) -> Option<Events> {
     })
 }
 
-fn tuning(at: &mut Resolving<'_>, domain: &stated::Domain, vcpus: u32) -> Tuning {
+fn tuning(
+    at: &mut Resolving<'_>,
+    domain: &stated::Domain,
+    around: &Surroundings,
+    vcpus: u32,
+) -> Tuning {
     let cpu = domain.cputune.as_ref();
     if let Some(cpu) = cpu {
         let periods = cpu.period.zip(cpu.global_period);
@@ -344,7 +350,7 @@ fn tuning(at: &mut Resolving<'_>, domain: &stated::Domain, vcpus: u32) -> Tuning
             );
         }
     }
-    let memory = domain.memtune.as_ref();
+    let limits = domain.memtune.as_ref();
     let limit = |limit: Option<&stated::tune::Limit>| {
         limit
             .and_then(|limit| limit.value.as_ref())
@@ -366,9 +372,10 @@ fn tuning(at: &mut Resolving<'_>, domain: &stated::Domain, vcpus: u32) -> Tuning
             .as_ref()
             .and_then(|vcpu| vcpu.cpuset.as_ref())
             .map(vireo_schema::scalar::CpuSet::list),
-        memory_max: limit(memory.and_then(|memory| memory.hard_limit.as_ref())),
-        memory_high: limit(memory.and_then(|memory| memory.soft_limit.as_ref())),
-        memory_swap_max: limit(memory.and_then(|memory| memory.swap_hard_limit.as_ref())),
+        mems: memory::restricted_to(domain, around),
+        memory_max: limit(limits.and_then(|limits| limits.hard_limit.as_ref())),
+        memory_high: limit(limits.and_then(|limits| limits.soft_limit.as_ref())),
+        memory_swap_max: limit(limits.and_then(|limits| limits.swap_hard_limit.as_ref())),
         io_weight: domain
             .blkiotune
             .as_ref()

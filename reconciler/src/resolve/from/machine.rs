@@ -1,4 +1,4 @@
-//! Domains: memory, processors, and what they boot.
+//! Domains: processors, and what they boot.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,51 +9,7 @@ use vireo_schema::domain::os::{Firmware, LoaderType, SmbiosMode, SysInfoType};
 use vireo_schema::scalar::{OnOff, YesNo};
 
 use super::Resolving;
-use crate::resolve::domain::{Boot, Cpu, Disk, Machine, Memory, Vcpus};
-use crate::units::Bytes;
-
-pub(super) fn memory(at: &mut Resolving<'_>, domain: &stated::Domain) -> Option<Memory> {
-    let maximum = domain
-        .memory
-        .as_ref()
-        .and_then(|memory| memory.value.as_ref())
-        .map(|value| Bytes(value.bytes().0));
-    let Some(maximum) = maximum.filter(|maximum| maximum.0 > 0) else {
-        at.refuse(
-            "missing",
-            "memory",
-            "the guest has no memory",
-            "add <memory unit='MiB'>…</memory>, or `memory: 512 MiB`",
-        );
-        return None;
-    };
-    let current = domain
-        .current_memory
-        .as_ref()
-        .and_then(|memory| memory.value.as_ref())
-        .map(|value| Bytes(value.bytes().0));
-    let backing = domain.memory_backing.as_ref();
-    let pages = backing.and_then(|backing| backing.hugepages.as_ref());
-    if pages.is_some_and(|pages| pages.pages.len() > 1) {
-        at.refuse(
-            "unsupported",
-            "memoryBacking/hugepages/page[2]",
-            "pages of several sizes are not something vireo can do",
-            "name one size",
-        );
-    }
-    let size = |page: &stated::tune::HugePage| {
-        Some(Bytes(page.size?.saturating_mul(
-            page.unit.as_ref().map_or(1024, stated::cpu::Unit::bytes),
-        )))
-    };
-    Some(Memory {
-        maximum,
-        current: current.unwrap_or(maximum).min(maximum),
-        hugepages: pages.map(|pages| pages.pages.first().and_then(size)),
-        locked: backing.is_some_and(|backing| backing.locked),
-    })
-}
+use crate::resolve::domain::{Boot, Cpu, Disk, Machine, Vcpus};
 
 pub(super) fn vcpus(at: &mut Resolving<'_>, domain: &stated::Domain) -> Option<Vcpus> {
     let stated = domain.vcpu.as_ref();

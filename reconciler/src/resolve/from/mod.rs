@@ -9,6 +9,7 @@ mod clock;
 mod devices;
 mod domain;
 mod machine;
+mod memory;
 mod network;
 mod storage;
 mod support;

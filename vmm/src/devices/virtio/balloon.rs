@@ -22,6 +22,7 @@ use crate::bus::lock;
 use crate::clock;
 use crate::config::Bytes;
 use crate::control::wire::BalloonStats;
+use crate::memory::giving_back;
 
 /// Bytes of a page, as the balloon counts them, whatever the guest's own pages are.
 const PAGE: u64 = 4096;
@@ -443,10 +444,14 @@ fn give_up(memory: &GuestMemoryMmap, addr: u64, len: u64) {
     let Ok(slice) = memory.get_slice(GuestAddress(start), len) else {
         return;
     };
+    let Some(region) = memory.find_region(GuestAddress(start)) else {
+        return;
+    };
+    let advice = giving_back(region);
     let guard = slice.ptr_guard_mut();
-    // SAFETY: the slice is `len` mapped bytes of guest memory, private and anonymous, which `guard` keeps mapped. Nobody in this process holds
+    // SAFETY: the slice is `len` mapped bytes of guest memory, which `guard` keeps mapped. Nobody in this process holds
     // references into guest memory, only volatile views, so that its pages may turn to zero at any time.
-    let done = unsafe { libc::madvise(guard.as_ptr().cast(), len, libc::MADV_DONTNEED) };
+    let done = unsafe { libc::madvise(guard.as_ptr().cast(), len, advice) };
     if done != 0 {
         // Part of a huge page, say: it stays, which costs the host memory and harms nobody.
         tracing::debug!(start, len, error = %std::io::Error::last_os_error(), "pages of the balloon were not given up");

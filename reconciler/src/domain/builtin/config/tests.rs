@@ -28,6 +28,48 @@ fn the_monitor_reads_what_the_driver_writes() {
 }
 
 #[test]
+fn cells_reach_the_monitor_with_the_processors_that_are_there() {
+    use crate::resolve::domain::{Cell, HostNodes, NodeMode};
+    let dir = GuestDir::new(std::path::Path::new("/run/vireo/guests"), uuid::Uuid::nil());
+    let mut domain = testing::domain();
+    domain.vcpus.maximum = 4;
+    let on = |mode, nodes: &[u32]| {
+        let nodes = nodes.to_vec();
+        Some(HostNodes { mode, nodes })
+    };
+    let cell = |vcpus: &[u32], distances: &[u8], nodes| Cell {
+        size: Bytes::mib(256),
+        vcpus: vcpus.to_vec(),
+        distances: distances.to_vec(),
+        hugepages: Some(None),
+        shared: true,
+        nodes,
+    };
+    domain.memory.hugepages = Some(None);
+    (domain.memory.shared, domain.memory.immediate) = (true, true);
+    domain.memory.nodes = on(NodeMode::Interleave, &[0, 1]);
+    domain.memory.cells = vec![
+        cell(&[0, 2, 3], &[10, 21], None),
+        cell(&[1], &[21, 10], on(NodeMode::Preferred, &[1])),
+    ];
+    let text = serde_json::to_string(&translate(&domain, &dir).unwrap()).unwrap();
+    let memory = vireo_vmm::config::Guest::parse(&text).unwrap().memory;
+    assert!(memory.hugepages && memory.shared && memory.preallocated);
+    let host = memory.host.unwrap();
+    assert_eq!(host.mode, vireo_vmm::config::NodeMode::Interleave);
+    assert_eq!(host.nodes, [0, 1]);
+    let [first, second] = &memory.cells[..] else {
+        panic!("not two cells");
+    };
+    assert_eq!((&first.vcpus[..], &second.vcpus[..]), (&[0][..], &[1][..]));
+    assert_eq!(second.distances, [21, 10]);
+    assert_eq!(second.host.as_ref().unwrap().nodes, [1]);
+    domain.memory.cells[1].shared = false;
+    let refused = translate(&domain, &dir).unwrap_err().to_string();
+    assert!(refused.contains("cells of different kinds"), "{refused}");
+}
+
+#[test]
 fn a_disk_to_boot_from_reaches_the_monitor() {
     let mut domain = testing::domain();
     domain.boot = Boot::Disk {

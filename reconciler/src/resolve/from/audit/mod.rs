@@ -25,6 +25,10 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("description", "for people"),
     ("metadata/**", "other applications'"),
     ("vcpu/@placement", "'static' is all that is accepted"),
+    (
+        "numatune/memory/@placement",
+        "'static' is all that is accepted",
+    ),
     ("os/type", "'hvm' is all that is accepted"),
     ("os/type/@arch", "'x86_64' is all that is accepted"),
     (
@@ -156,6 +160,8 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
 const AS_BUILTIN_IS: &[&str] = &[
     "@type",
     "features",
+    // It never asks the kernel to merge pages.
+    "memoryBacking/nosharepages",
     // A disk is all that it boots from beside a kernel.
     "os/boot",
     "os/boot/@dev",
@@ -199,6 +205,23 @@ const SAMPLES: &[&str] = &[
     include_str!("desktop.xml"),
     include_str!("buses.xml"),
 ];
+
+/// Memory in cells: large pages, memory that is shared and taken at once, and memory that is made for sharing.
+const MEMORY: &str = include_str!("memory.xml");
+
+/// The samples of memory, in the shape that a driver takes.
+fn memory(driver: &str, allocation: &str) -> [String; 3] {
+    let large = MEMORY.replace("DRIVER", driver);
+    let backed = |with: &str| {
+        let (before, rest) = large.split_once("<hugepages>").unwrap();
+        let (_, after) = rest.split_once("</hugepages>").unwrap();
+        format!("{before}{with}{after}").replace(" memAccess='shared'", "")
+    };
+    let shared = format!("<nosharepages/><access mode='shared'/>{allocation}");
+    let made = backed("<source type='memfd'/>").replace("mode='interleave'", "mode='restrictive'");
+    let made = made.replace("mode='preferred'", "mode='restrictive'");
+    [backed(&shared), made, large]
+}
 
 /// What the guest's monitor and the host around it are told, or that it is refused.
 fn outcome(text: &str) -> Result<String, Vec<String>> {
@@ -339,6 +362,7 @@ fn silent(rows: &[&'static str], samples: &[String]) -> Vec<String> {
 fn whatever_qemu_is_asked_for_reaches_it() {
     let mut samples: Vec<String> = SAMPLES.iter().map(|sample| (*sample).to_owned()).collect();
     samples.push(COMMON.replace("DRIVER", "qemu"));
+    samples.extend(memory("qemu", "<allocation mode='immediate' threads='2'/>"));
     let rows: Vec<&str> = support::DOMAIN
         .iter()
         .chain(support::QEMU)
@@ -386,6 +410,7 @@ fn whatever_builtin_is_asked_for_reaches_it() {
     ];
     let mut samples = vec![sample, other, processor, disks];
     samples.extend(others);
+    samples.extend(memory("builtin", "<allocation mode='immediate'/>"));
     let rows: Vec<&str> = support::DOMAIN
         .iter()
         .chain(support::BUILTIN)
