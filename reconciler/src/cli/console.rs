@@ -7,10 +7,8 @@ use clap::Args;
 use miette::bail;
 
 use super::complaint::plain;
-use super::{Common, DONE};
+use super::{Common, DONE, object};
 use crate::domain::console::{Farewell, attach};
-use crate::host::Host as _;
-use crate::inventory::{GuestState, Interest};
 
 /// Attaches this terminal to a guest's serial console. Leave with Ctrl-].
 #[derive(Debug, Args)]
@@ -23,29 +21,7 @@ impl Console {
     /// Exit status: 0 left, 1 there is no such guest or it does not run.
     pub async fn run(self, common: &Common) -> miette::Result<u8> {
         let host = common.host()?;
-        let inventory = host
-            .observe(&Interest::default())
-            .await
-            .map_err(|error| plain(&error))?;
-        let is =
-            |name: &str, uuid: &uuid::Uuid| name == self.guest || uuid.to_string() == self.guest;
-        let found = inventory
-            .guests
-            .iter()
-            .find(|(uuid, guest)| is(&guest.launch.domain.name, uuid));
-        let uuid = match found {
-            Some((uuid, guest)) if !matches!(guest.state, GuestState::Ended { .. }) => *uuid,
-            Some(_) => bail!(
-                help = format!("`vireo why {}` tells more", self.guest),
-                "guest {} does not run",
-                self.guest
-            ),
-            None => bail!(
-                help = "`vireo get domain` lists guests",
-                "there is no guest {}",
-                self.guest
-            ),
-        };
+        let uuid = object::running(&host, &self.guest).await?.0;
         let Some(path) = host.guests().console(uuid) else {
             bail!(
                 help = "its log is in the guest's directory",

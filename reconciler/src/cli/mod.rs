@@ -12,6 +12,7 @@ mod doctor;
 mod get;
 mod import;
 mod input;
+mod nmi;
 mod object;
 mod output;
 mod plan;
@@ -164,6 +165,8 @@ enum Command {
     Why(why::Why),
     /// Stop a guest and start it again as it is defined now
     Restart(restart::Restart),
+    /// Give a guest a non-maskable interrupt: one that hangs tells where, or dumps itself
+    Nmi(nmi::Nmi),
     /// Attach to a guest's serial console (leave with Ctrl-])
     Console(console::Console),
     /// Tell what this host can and cannot do, and how to fix it
@@ -226,6 +229,7 @@ fn dispatch(common: &Common, command: Command) -> miette::Result<u8> {
         Command::Status(command) => block_on(command.run(common)),
         Command::Why(command) => block_on(command.run(common)),
         Command::Restart(command) => block_on(command.run(common)),
+        Command::Nmi(command) => block_on(command.run(common)),
         Command::Console(command) => block_on(command.run(common)),
         Command::Doctor(command) => block_on(command.run(common)),
         Command::Completions { shell } => {

@@ -3,9 +3,38 @@
 use std::collections::BTreeSet;
 
 use miette::bail;
+use uuid::Uuid;
 
+use super::complaint::plain;
 use crate::controller::Look;
+use crate::host::Host as _;
+use crate::host::real::RealHost;
+use crate::inventory::{GuestState, Interest};
 use crate::object::{Kind, ObjectId};
+use crate::resolve::Driver;
+
+/// The guest of this name or UUID that runs, paused or not, and who runs it.
+pub(super) async fn running(host: &RealHost, said: &str) -> miette::Result<(Uuid, Driver)> {
+    let inventory = host.observe(&Interest::default()).await;
+    let inventory = inventory.map_err(|error| plain(&error))?;
+    let found = inventory
+        .guests
+        .iter()
+        .find(|(uuid, guest)| said == guest.launch.domain.name || said == uuid.to_string());
+    match found {
+        Some((uuid, guest)) if !matches!(guest.state, GuestState::Ended { .. }) => {
+            Ok((*uuid, guest.launch.domain.driver))
+        }
+        Some(_) => bail!(
+            help = format!("`vireo why {said}` tells more"),
+            "guest {said} does not run"
+        ),
+        None => bail!(
+            help = "`vireo get domain` lists guests",
+            "there is no guest {said}"
+        ),
+    }
+}
 
 /// The one object of these kinds (of any, where none is named) that NAME, KIND/NAME or a UUID stands for, wanted or owned.
 pub(super) fn find(look: &Look, said: &str, kinds: &[Kind]) -> miette::Result<ObjectId> {

@@ -339,6 +339,19 @@ impl Guests {
         self.ask("resume", guest, driver, Request::Resume).await
     }
 
+    /// Gives a guest's processors a non-maskable interrupt.
+    ///
+    /// # Errors
+    /// The monitor does not answer, or refuses: the guest has ended.
+    pub async fn inject_nmi(
+        &self,
+        guest: Uuid,
+        driver: resolve::Driver,
+    ) -> Result<(), EffectError> {
+        self.ask("inject an nmi into", guest, driver, Request::Nmi)
+            .await
+    }
+
     /// Sets what the balloon leaves a guest. Whether and when the guest gives the rest back is the guest's.
     ///
     /// # Errors

@@ -111,6 +111,8 @@ pub enum Request {
     Pause,
     /// Let the processors run.
     Resume,
+    /// Give the processors a non-maskable interrupt: what follows is the guest's.
+    Nmi,
     /// Leave the guest so much memory.
     Balloon(Bytes),
     /// Put the cable of an interface in, or pull it. The interface by its place in the definition, from 0.
@@ -130,6 +132,7 @@ impl Request {
             Self::PowerButton => "press the power button",
             Self::Pause => "pause",
             Self::Resume => "resume",
+            Self::Nmi => "inject an nmi",
             Self::Balloon(_) => "set the balloon",
             Self::Link(..) => "set a link",
             Self::Grow(..) => "make a disk larger",

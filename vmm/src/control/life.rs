@@ -56,6 +56,8 @@ pub enum Wish {
     Reset,
     /// End it and the monitor.
     Quit,
+    /// Give its processors a non-maskable interrupt.
+    Nmi,
     /// Change one of its devices, as the request says.
     Device,
 }
@@ -139,6 +141,8 @@ impl Life {
             (_, W::Reset) => Ok(A::Reset {
                 run: self == L::Running,
             }),
+            // One that comes while the guest rests waits in its processors.
+            (_, W::Nmi) => Ok(A::InjectNmi),
             (_, W::Device) => Ok(A::Device),
         }
     }
@@ -228,12 +232,13 @@ mod tests {
         Reason::Crash,
         Reason::Error,
     ];
-    const WISHES: [Wish; 6] = [
+    const WISHES: [Wish; 7] = [
         Wish::Pause,
         Wish::Resume,
         Wish::PowerButton,
         Wish::Reset,
         Wish::Quit,
+        Wish::Nmi,
         Wish::Device,
     ];
 

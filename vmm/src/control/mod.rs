@@ -326,10 +326,11 @@ impl<'a> Owner<'a> {
                 self.dump();
                 self.machine.run();
             }
-            Action::InjectNmi => self
-                .machine
-                .inject_nmi()
-                .map_err(|error| failure(Code::Failed, &error))?,
+            Action::InjectNmi => {
+                let done = self.machine.inject_nmi();
+                done.map_err(|error| failure(Code::Failed, &error))?;
+                self.event(EventKind::Nmi, None);
+            }
             Action::Pause => {
                 self.machine.pause();
                 self.event(EventKind::Paused, None);

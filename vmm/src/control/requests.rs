@@ -24,6 +24,7 @@ impl Owner<'_> {
             Request::PowerButton { .. } => Wish::PowerButton,
             Request::Reset { .. } => Wish::Reset,
             Request::Quit { .. } => Wish::Quit,
+            Request::Nmi { .. } => Wish::Nmi,
             Request::Balloon { .. }
             | Request::Link { .. }
             | Request::Limits { .. }

@@ -54,6 +54,12 @@ pub enum Request {
         /// The request's number.
         id: u64,
     },
+    /// Give every processor a non-maskable interrupt, as the button of that name does: the guest's kernel decides what follows, such as a dump of its own. A guest that is
+    /// paused gets it when it runs again.
+    Nmi {
+        /// The request's number.
+        id: u64,
+    },
     /// Set how much memory the guest keeps.
     Balloon {
         /// The request's number.
@@ -113,6 +119,7 @@ impl Request {
             | Self::PowerButton { id }
             | Self::Reset { id }
             | Self::Quit { id }
+            | Self::Nmi { id }
             | Self::Balloon { id, .. }
             | Self::Link { id, .. }
             | Self::Limits { id, .. }
@@ -317,6 +324,8 @@ pub enum EventKind {
     Resumed,
     /// Its power button was pressed.
     PowerButton,
+    /// Its processors got a non-maskable interrupt.
+    Nmi,
     /// It turned itself off.
     PowerOff,
     /// It was, or wants to be, put back to power on.
@@ -380,6 +389,7 @@ mod tests {
             (disk.as_str(), limits.total_bytes.map(|l| l.rate)),
             ("vda", Some(9))
         );
+        assert_eq!(parse(r#"{"id":4,"do":"nmi"}"#), Ok(Request::Nmi { id: 4 }));
         assert_eq!(
             parse(r#"{"id":3,"do":"events"}"#),
             Ok(Request::Events { id: 3, after: 0 })

@@ -9,6 +9,7 @@
 mod attack;
 mod board;
 mod faults;
+mod nmi;
 mod start;
 mod virtio;
 
@@ -19,7 +20,7 @@ use virtio::{Device, NEEDS_RESET, Queue, VERSION_1, pages};
 type Verdict = Result<(), &'static str>;
 
 /// The tests by name.
-const TESTS: [(&str, fn() -> Verdict); 21] = [
+const TESTS: [(&str, fn() -> Verdict); 22] = [
     ("boot", || Ok(())),
     ("processor", processor),
     ("clock", clock),
@@ -41,6 +42,7 @@ const TESTS: [(&str, fn() -> Verdict); 21] = [
     ("pour", faults::pour),
     ("eat", faults::eat),
     ("report", report),
+    ("nmi", interrupted),
 ];
 
 /// Called with the address of PVH's start information.
@@ -316,4 +318,12 @@ fn report() -> Verdict {
     reports.offer(&[(statistic, 10, false)]);
     reports.answer().ok_or("the next report was not asked for")?;
     Ok(())
+}
+
+/// Waits for a non-maskable interrupt; there is one for each that was asked for.
+fn interrupted() -> Verdict {
+    nmi::listen();
+    say!("listening");
+    need(board::wait(|| nmi::count() > 0), "none came")?;
+    need(!board::wait_for(50_000_000, || nmi::count() > 1), "more than one came")
 }

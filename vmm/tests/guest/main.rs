@@ -344,6 +344,23 @@ fn a_guest_is_asked_for_reports_of_its_memory() {
 }
 
 #[test]
+fn a_non_maskable_interrupt_that_a_client_asks_for_reaches_the_guest_once() {
+    use std::io::{BufRead, BufReader, Write};
+    if !kvm() {
+        return;
+    }
+    let mut monitor = Monitor::start("test=nmi", "", &[]);
+    monitor.wait_for("listening", 1);
+    let control = monitor.dir.path().join("control");
+    let mut client = std::os::unix::net::UnixStream::connect(control).unwrap();
+    client.write_all(b"{\"id\":1,\"do\":\"nmi\"}\n").unwrap();
+    let mut answer = String::new();
+    BufReader::new(client).read_line(&mut answer).unwrap();
+    assert_eq!(answer.trim(), r#"{"id":1,"ok":{}}"#);
+    monitor.wait().assert_ok(&["nmi"]);
+}
+
+#[test]
 fn shared_memory_in_cells_is_given_up_and_zero_after_a_reset_like_any_other() {
     if !kvm() {
         return;

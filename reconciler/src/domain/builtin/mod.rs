@@ -90,6 +90,7 @@ impl Driver for Builtin {
             Request::PowerButton => json!({"do": "power-button"}),
             Request::Pause => json!({"do": "pause"}),
             Request::Resume => json!({"do": "resume"}),
+            Request::Nmi => json!({"do": "nmi"}),
             Request::Balloon(size) => json!({"do": "balloon", "target": size.0}),
             Request::Link(interface, up) => json!({
                 "do": "link",

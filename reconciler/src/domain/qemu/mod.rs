@@ -101,6 +101,7 @@ impl Driver for Qemu {
             Request::PowerButton => ("system_powerdown", None),
             Request::Pause => ("stop", None),
             Request::Resume => ("cont", None),
+            Request::Nmi => ("inject-nmi", None),
             Request::Balloon(size) => ("balloon", Some(json!({"value": size.0}))),
             Request::Link(interface, up) => (
                 "set_link",
