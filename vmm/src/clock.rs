@@ -1,24 +1,22 @@
 //! The course of the guest's battery-backed clock: what it shows at power on, and what of the guest's own setting outlives its process.
 //!
 //! In come the configuration, once, while the process has one thread, and how far the clock is ahead each time that the guest has set it; out go the
-//! [`Origin`] that the clock begins with, and one line in a file that stays open. What can go wrong is a zone that the host does not know, or a file that cannot be
+//! [`Origin`] that the clock begins with, and one line in a file that stays open ([`kept`]). What can go wrong is a zone that the host does not know, or a file that cannot be
 //! opened. A line that does not read as one is no line: the file is in a guest's monitor's hands.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+mod kept;
 
-use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
 use thiserror::Error;
 
+use self::kept::{Kept, Line};
 use crate::config::{Clock, ClockBasis, ClockOffset};
 
 /// Where the host keeps its time zones.
 const ZONES: &str = "/usr/share/zoneinfo";
-/// Length of what is kept, in bytes: always the same, so that a new line covers the old one whole.
-const LINE: usize = 96;
 
 /// Why the guest has no clock.
 #[derive(Debug, Error)]
@@ -63,15 +61,6 @@ impl Origin {
     }
 }
 
-/// What is kept for the next start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Line {
-    /// The adjustment that was configured: under another one, what the guest made of it counts no longer.
-    configured: i64,
-    /// What the guest made of it.
-    adjustment: i64,
-}
-
 /// The clock's course.
 #[derive(Debug)]
 pub struct Course {
@@ -79,7 +68,7 @@ pub struct Course {
     configured: i64,
     /// How far the basis is ahead of universal time.
     basis: i64,
-    kept: Option<File>,
+    kept: Option<Kept>,
     /// What was last told.
     ahead: i64,
 }
@@ -101,11 +90,12 @@ impl Course {
         let mut kept = None;
         let mut adjustment = configured;
         if let Some(path) = &clock.keep {
-            let mut file = open(path).map_err(|source| ClockError::Keep {
+            let (file, line) = Kept::open(path).map_err(|source| ClockError::Keep {
                 path: path.clone(),
                 source,
             })?;
-            let line = read(&mut file).filter(|line| line.configured == configured);
+            let possible = |line: &Line| line.adjustment.unsigned_abs() <= Clock::FARTHEST;
+            let line = line.filter(|line| line.configured == configured && possible(line));
             adjustment = line.map_or(configured, |line| line.adjustment);
             kept = Some(file);
         }
@@ -147,37 +137,36 @@ impl Course {
             configured: self.configured,
             adjustment: ahead.saturating_sub(self.basis),
         };
-        if let Some(file) = &mut self.kept
-            && let Err(error) = write(file, line)
-        {
-            tracing::warn!(%error, "could not keep what the guest made of its clock");
+        if let Some(kept) = &mut self.kept {
+            complain(kept.write(line, Instant::now()));
         }
         true
     }
+
+    /// When there is something to bring to the disk.
+    pub fn due(&self) -> Option<Instant> {
+        self.kept.as_ref().and_then(Kept::due)
+    }
+
+    /// Brings to the disk what is due by `now`.
+    pub fn settle(&mut self, now: Instant) {
+        if let Some(kept) = &mut self.kept {
+            complain(kept.settle(now));
+        }
+    }
+
+    /// Brings everything to the disk: the monitor ends.
+    pub fn finish(&mut self) {
+        if let Some(kept) = &mut self.kept {
+            complain(kept.finish());
+        }
+    }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    let options = options.read(true).write(true).create(true).truncate(false);
-    options
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
-}
-
-fn read(file: &mut File) -> Option<Line> {
-    let mut text = Vec::new();
-    file.take(LINE as u64).read_to_end(&mut text).ok()?;
-    let line: Line = serde_json::from_slice(&text).ok()?;
-    (line.adjustment.unsigned_abs() <= Clock::FARTHEST).then_some(line)
-}
-
-fn write(file: &mut File, line: Line) -> io::Result<()> {
-    let mut text = serde_json::to_vec(&line)?;
-    text.resize(LINE - 1, b' ');
-    text.push(b'\n');
-    file.rewind()?;
-    file.write_all(&text)
+fn complain(kept: io::Result<()>) {
+    if let Err(error) = kept {
+        tracing::warn!(%error, "could not keep what the guest made of its clock");
+    }
 }
 
 /// The host's universal time, in seconds since 1970.

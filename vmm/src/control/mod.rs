@@ -191,6 +191,7 @@ impl<'a> Owner<'a> {
         };
         self.machine.pause();
         self.follow_clock();
+        self.clock.finish();
         if end.reason == Reason::Quit {
             self.event(EventKind::Quit, None);
         }
@@ -204,7 +205,9 @@ impl<'a> Owner<'a> {
             self.pump_at = None;
             self.console.pump();
         }
-        let limit = self.pump_at.map(|at| at - now);
+        self.clock.settle(now);
+        let next = [self.pump_at, self.clock.due()].into_iter().flatten().min();
+        let limit = next.map(|at| at.saturating_duration_since(now));
         for source in self.poll.wait(limit).map_err(ControlError::Poll)? {
             let end = match source {
                 Source::Notices => self.notices(),

@@ -68,10 +68,11 @@ const DESCRIPTOR_COMMANDS: [libc::c_int; 4] = [
     libc::F_SETFL,
 ];
 
-/// What the owner does beside that: clients, and memory files that are emptied at a reset.
-const OWNER: [i64; 7] = [
+/// What the owner does beside that: clients, memory files that are emptied at a reset, and what is kept of a clock.
+const OWNER: [i64; 8] = [
     libc::SYS_accept4,
     libc::SYS_fallocate,
+    libc::SYS_fdatasync,
     libc::SYS_getsockopt,
     libc::SYS_recvfrom,
     libc::SYS_sendto,
