@@ -436,6 +436,27 @@ fn only_a_crash_can_leave_a_core_dump() {
 }
 
 #[test]
+fn threads_for_disks_are_what_builtin_has_anyway_and_where_they_run_is_not() {
+    let guest = |more: &str| {
+        format!(
+            "<domain type='kvm'><name>a</name><memory>524288</memory>{more}<os><type>hvm</type><kernel>/boot/vmlinuz</kernel></os>\
+             <devices><disk type='file'><driver name='qemu' type='raw' iothread='2'/><source file='/images/a.raw'/><target dev='vda' bus='virtio'/>\
+             </disk></devices></domain>"
+        )
+    };
+    let ids = "<iothreadids><iothread id='2'/></iothreadids>";
+    let found = build(
+        &[("a.xml", &guest(&format!("<iothreads>1</iothreads>{ids}")))],
+        &Ledger::default(),
+    );
+    assert_eq!(domain(&found, "a").driver, Driver::Builtin);
+    let pinned =
+        "<iothreads>2</iothreads><cputune><iothreadpin iothread='2' cpuset='0'/></cputune>";
+    let refused = build(&[("a.xml", &guest(pinned))], &Ledger::default());
+    assert!(!rules(&refused).is_empty());
+}
+
+#[test]
 fn a_kvm_that_cannot_run_kernels_takes_qemu() {
     let facts = HostFacts {
         kvm_limits: Some("kvm_pvm runs no ordinary kernel".to_owned()),

@@ -357,6 +357,11 @@ pub(super) const BUILTIN: &[&str] = &[
     "clock/@start",
     "clock/timer/@track",
     "clock/timer/@mode",
+    "iothreads",
+    "iothreadids",
+    "iothreadids/iothread",
+    "iothreadids/iothread/@id",
+    "devices/disk/driver/@iothread",
     "devices/memballoon/stats",
     "devices/memballoon/stats/@period",
 ];

@@ -185,6 +185,12 @@ const AS_BUILTIN_IS: &[&str] = &[
     "devices/console/target/@type",
     "devices/memballoon",
     "devices/watchdog/@model",
+    // Each disk has threads of its own.
+    "iothreads",
+    "iothreadids",
+    "iothreadids/iothread",
+    "iothreadids/iothread/@id",
+    "devices/disk/driver/@iothread",
     // Its clock follows the host's, its time stamp counter is the processor's.
     "clock/timer/@track",
     "clock/timer/@mode",
