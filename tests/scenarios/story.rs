@@ -69,6 +69,10 @@ pub fn tell(host: &Lab, cast: &Cast) -> Outcome {
             host.vireo("plan")?.exits(0)
         },
     )?;
+    host.step("db sees its cells, and how far apart they are", || {
+        let (_, told) = db.run("cd /sys/devices/system/node && cat online node1/distance")?;
+        ensure(told.trim() == "0-1\n21 10", || told.clone())
+    })?;
     host.step("the hooks ran in order", || hooks_ran(host))?;
     host.step("db pings web", || pings(&web, &db, true))?;
 
