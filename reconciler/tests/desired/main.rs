@@ -3,6 +3,7 @@
 mod clock;
 mod limits;
 mod memory;
+mod places;
 
 use std::path::PathBuf;
 use std::sync::Arc;

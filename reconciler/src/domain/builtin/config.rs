@@ -11,6 +11,7 @@ use super::clock::{self, ClockConfig};
 use super::guards::{self, Guards};
 use super::interfaces::{InterfaceConfig, interface};
 use super::memory::{self, MemoryConfig};
+use super::pci::{self, RootPortConfig, Slot};
 use super::ports::{self, PortConfig};
 use crate::domain::{DriverError, GuestDir};
 use crate::resolve::Driver;
@@ -29,6 +30,8 @@ pub struct Config {
     vcpus: VcpusConfig,
     cpu: CpuConfig,
     boot: BootConfig,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    root_ports: Vec<RootPortConfig>,
     disks: Vec<DiskConfig>,
     interfaces: Vec<InterfaceConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,6 +40,8 @@ pub struct Config {
     balloon: Option<BalloonConfig>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ports: Vec<PortConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ports_slot: Option<Slot>,
     #[serde(flatten)]
     guards: Guards,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,11 +120,13 @@ struct DiskConfig {
     queue_size: Option<u32>,
     #[serde(skip_serializing_if = "Limits::is_default")]
     limits: Limits,
+    slot: Slot,
 }
 
 #[derive(Debug, Serialize)]
 struct RngConfig {
     source: PathBuf,
+    slot: Option<Slot>,
 }
 
 #[derive(Debug, Serialize)]
@@ -131,6 +138,7 @@ struct BalloonConfig {
     deflate_on_oom: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     free_page_reporting: Option<bool>,
+    slot: Option<Slot>,
 }
 
 #[derive(Debug, Serialize)]
@@ -154,6 +162,7 @@ struct SmbiosConfig {
 /// Something that the monitor does not do.
 pub fn translate(domain: &Domain, dir: &GuestDir) -> Result<Config, DriverError> {
     refuse_extras(domain)?;
+    let pci = pci::pci(domain)?;
     Ok(Config {
         name: domain.name.clone(),
         uuid: domain.uuid.to_string(),
@@ -164,23 +173,33 @@ pub fn translate(domain: &Domain, dir: &GuestDir) -> Result<Config, DriverError>
         },
         cpu: cpu(domain)?,
         boot: boot(&domain.boot)?,
-        disks: domain.disks.iter().map(disk).collect::<Result<_, _>>()?,
+        root_ports: pci.root_ports,
+        disks: domain
+            .disks
+            .iter()
+            .zip(pci.disks)
+            .map(|(stated, slot)| disk(stated, slot))
+            .collect::<Result<_, _>>()?,
         interfaces: domain
             .interfaces
             .iter()
-            .map(interface)
+            .zip(pci.interfaces)
+            .map(|(stated, slot)| interface(stated, slot))
             .collect::<Result<_, _>>()?,
         rng: domain.rng.as_ref().map(|rng| RngConfig {
             source: rng.source.clone(),
+            slot: pci.rng,
         }),
         balloon: domain.balloon.then_some(BalloonConfig {
             target: domain.memory.current.min(domain.memory.maximum),
             period: domain.balloon_options.period,
             deflate_on_oom: domain.balloon_options.autodeflate,
             free_page_reporting: domain.balloon_options.free_page_reporting,
+            slot: pci.balloon,
         }),
         ports: ports::ports(domain, dir)?,
-        guards: guards::guards(domain, dir)?,
+        ports_slot: pci.console,
+        guards: guards::guards(domain, dir, [pci.panic, pci.watchdog, pci.vsock])?,
         smbios: smbios(domain)?,
         serial: serial(domain, dir)?,
         control: dir.control(),
@@ -223,7 +242,17 @@ pub(super) fn unsupported(what: impl Into<String>) -> DriverError {
 }
 
 fn refuse_extras(domain: &Domain) -> Result<(), DriverError> {
-    let known = ["panic", "watchdog", "vsock", "timer"];
+    // Of controllers, inputs and displays there are those that nothing is on, or that are none.
+    let known = [
+        "panic",
+        "watchdog",
+        "vsock",
+        "timer",
+        "controller",
+        "input",
+        "video",
+        "pm",
+    ];
     let mut extras = domain.extras.iter();
     if let Some(extra) = extras.find(|extra| !known.contains(&extra.class.as_str())) {
         return Err(unsupported(format!("<{}>", extra.class)));
@@ -266,7 +295,7 @@ fn cpu(domain: &Domain) -> Result<CpuConfig, DriverError> {
     })
 }
 
-fn disk(disk: &Disk) -> Result<DiskConfig, DriverError> {
+fn disk(disk: &Disk, slot: Slot) -> Result<DiskConfig, DriverError> {
     let target = &disk.target;
     if disk.bus != "virtio" {
         return Err(unsupported(format!("disk {target} on bus {}", disk.bus)));
@@ -303,6 +332,7 @@ fn disk(disk: &Disk) -> Result<DiskConfig, DriverError> {
         queues: disk.queues,
         queue_size: disk.queue_size,
         limits: disk.limits.clone(),
+        slot,
     })
 }
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::pci::Slot;
 use crate::domain::fields::Fields;
-use crate::domain::vsock;
 use crate::domain::{DriverError, GuestDir};
 use crate::resolve::Driver;
 use crate::resolve::domain::Domain;
@@ -25,16 +25,22 @@ pub struct Guards {
 struct VsockConfig {
     cid: u32,
     socket: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slot: Option<Slot>,
 }
 
 #[derive(Debug, Serialize)]
 struct PanicConfig {
     model: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slot: Option<Slot>,
 }
 
 #[derive(Debug, Serialize)]
 struct WatchdogConfig {
     action: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slot: Option<Slot>,
 }
 
 /// What the monitor's watchdog can do, by libvirt's words.
@@ -48,28 +54,42 @@ const ACTIONS: [(&str, &str); 7] = [
     ("inject-nmi", "inject-nmi"),
 ];
 
-/// Those that the definition states.
+/// Those that the definition states, in the slots of the panic device, the watchdog and the socket device.
 ///
 /// # Errors
 /// One that the monitor does not have.
-pub fn guards(domain: &Domain, dir: &GuestDir) -> Result<Guards, DriverError> {
+pub fn guards(
+    domain: &Domain,
+    dir: &GuestDir,
+    slots: [Option<Slot>; 3],
+) -> Result<Guards, DriverError> {
+    let [panic, watchdog, vsock] = slots;
     let mut guards = Guards::default();
     for extra in &domain.extras {
         let fields = Fields::of(Driver::Builtin, extra);
         match extra.class.as_str() {
             "panic" => {
                 let model = fields.word("model", "isa", &[("isa", "isa"), ("pvpanic", "pci")])?;
-                guards.panic = Some(PanicConfig { model });
+                guards.panic = Some(PanicConfig {
+                    model,
+                    slot: panic.clone(),
+                });
             }
+            // The chipset's, which builtin has not.
+            "watchdog" if fields.get("model") == Some("itco") => continue,
             "watchdog" => {
                 fields.word("model", "", &[("i6300esb", "")])?;
                 let action = fields.word("action", "reset", &ACTIONS)?;
-                guards.watchdog = Some(WatchdogConfig { action });
+                guards.watchdog = Some(WatchdogConfig {
+                    action,
+                    slot: watchdog.clone(),
+                });
             }
             "vsock" => {
                 guards.vsock = Some(VsockConfig {
-                    cid: vsock::cid(&fields, domain.uuid)?,
+                    cid: crate::domain::vsock::cid(&fields, domain.uuid)?,
                     socket: dir.file("vsock.socket"),
+                    slot: vsock.clone(),
                 });
             }
             _ => continue,

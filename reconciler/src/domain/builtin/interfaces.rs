@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::config::unsupported;
+use super::pci::Slot;
 use crate::domain::DriverError;
 use crate::resolve::domain::{Domain, Interface};
 
@@ -40,6 +41,7 @@ pub struct InterfaceConfig {
     tx_queue_size: Option<u32>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     vhost: bool,
+    slot: Slot,
 }
 
 /// What the monitor calls the interface at this place of the definition.
@@ -55,7 +57,7 @@ fn mac([a, b, c, d, e, f]: [u8; 6]) -> String {
 ///
 /// # Errors
 /// What the monitor does not do.
-pub fn interface(interface: &Interface) -> Result<InterfaceConfig, DriverError> {
+pub fn interface(interface: &Interface, slot: Slot) -> Result<InterfaceConfig, DriverError> {
     let name = interface_name(interface.index);
     if let Some(queues) = interface.queues.filter(|queues| !PAIRS.contains(queues)) {
         let (least, most) = (PAIRS.start(), PAIRS.end());
@@ -79,6 +81,7 @@ pub fn interface(interface: &Interface) -> Result<InterfaceConfig, DriverError> 
         rx_queue_size: queue_size(interface, "to", interface.rx_queue_size)?,
         tx_queue_size: queue_size(interface, "from", interface.tx_queue_size)?,
         vhost: interface.vhost == Some(true),
+        slot,
     })
 }
 

@@ -8,6 +8,8 @@ mod config;
 mod guards;
 mod interfaces;
 mod memory;
+mod pci;
+pub(crate) mod places;
 mod ports;
 pub(crate) mod processors;
 

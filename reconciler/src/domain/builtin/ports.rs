@@ -6,13 +6,15 @@ use serde::Serialize;
 
 use super::config::unsupported;
 use crate::domain::{DriverError, GuestDir};
-use crate::resolve::domain::{Backend, Chardev, Domain};
+use crate::resolve::domain::{Address, Backend, Chardev, Domain};
 
 /// One port of the guest's virtio console.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct PortConfig {
     id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -50,7 +52,17 @@ fn port(chardev: &Chardev, number: usize, dir: &GuestDir) -> Result<PortConfig, 
         return Err(unsupported(format!("a {class} of type {target}")));
     }
     let id = format!("{class}{number}");
+    let number = match &chardev.address {
+        None => None,
+        // Port 0 is libvirt's word for any.
+        Some(Address::VirtioSerial {
+            controller: 0,
+            port,
+        }) => Some(*port).filter(|port| *port > 0),
+        Some(_) => return Err(unsupported(format!("a {class} on a second controller"))),
+    };
     let mut port = PortConfig {
+        number,
         name: chardev.name.clone(),
         console: class == "console",
         log: chardev.log.clone(),

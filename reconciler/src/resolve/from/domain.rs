@@ -4,6 +4,8 @@ use vireo_schema::domain::cpu::CpuMode;
 use vireo_schema::domain::os::BootDevice;
 use vireo_schema::domain::{self as stated, DomainType, LifecycleAction, Placement};
 
+use vireo_schema::scalar::{OnOff, YesNo};
+
 use super::clock::{clock, timer_obstacle};
 use super::machine::{boot, cpu, disk_boot, machine, vcpus};
 use super::{Resolving, Surroundings, devices, memory, support};
@@ -105,7 +107,7 @@ fn choose_driver(
             } else {
                 format!("{why}, and it boots what its disk's boot configuration names")
             };
-            Some((Driver::Builtin, why))
+            Some((Driver::Builtin, why + &left_out(domain)))
         }
     }
 }
@@ -130,6 +132,9 @@ fn builtin_obstacle(
     if let Some(limits) = &around.facts.kvm_limits {
         return obstacle("@type", limits);
     }
+    if let Some((path, why)) = machine_obstacle(at, domain) {
+        return obstacle(path, &why);
+    }
     if let Some(one) = at
         .stated
         .iter()
@@ -140,6 +145,9 @@ fn builtin_obstacle(
             &one.path,
             &format!("it asks for {words}, which builtin does not have"),
         );
+    }
+    if let Some((path, why)) = emulator_obstacle(at, domain).or_else(|| power_obstacle(domain)) {
+        return obstacle(path, &why);
     }
     if let Some((path, why)) = boot_obstacle(domain) {
         return Some(Obstacle { path, why });
@@ -167,6 +175,74 @@ fn builtin_obstacle(
 
 fn names_kernel(domain: &stated::Domain) -> bool {
     domain.os.as_ref().is_some_and(|os| os.kernel.is_some())
+}
+
+/// Whether the policy says that what libvirt wrote down for QEMU is meant for the builtin driver.
+fn is_pinned(at: &Resolving<'_>) -> bool {
+    at.located.policy.driver == Some(vireo_schema::Driver::Builtin)
+}
+
+fn lacks(what: &str) -> String {
+    format!("it asks for <{what}>, which builtin does not have")
+}
+
+/// Why the builtin driver's machine is not the one that a definition asks for. QEMU's, which libvirt writes into every definition, are asked for unless the policy
+/// says builtin: then it is a PC with PCI that is meant.
+fn machine_obstacle(at: &Resolving<'_>, domain: &stated::Domain) -> Option<(&'static str, String)> {
+    let kind = domain.os.as_ref().and_then(|os| os.kind.as_ref());
+    let machine = kind.and_then(|kind| kind.machine.as_deref())?;
+    let is_pc = machine.starts_with("pc") || machine == "q35";
+    (!is_pinned(at) || !is_pc).then(|| ("os/type/@machine", lacks("type machine")))
+}
+
+/// The same of QEMU's program.
+fn emulator_obstacle(
+    at: &Resolving<'_>,
+    domain: &stated::Domain,
+) -> Option<(&'static str, String)> {
+    let devices = domain.devices.as_ref()?;
+    let is_meant = devices.emulator.is_some() && !is_pinned(at);
+    is_meant.then(|| ("devices/emulator", lacks("emulator")))
+}
+
+/// VMware's port and states of sleep may be stated as what is not there.
+fn power_obstacle(domain: &stated::Domain) -> Option<(&'static str, String)> {
+    let features = domain.features.as_ref();
+    let vmport = features.and_then(|features| features.vmport.as_ref());
+    if vmport.is_some_and(|vmport| vmport.state != Some(OnOff::Off)) {
+        return Some(("features/vmport", lacks("vmport")));
+    }
+    let pm = domain.pm.as_ref()?;
+    let sleeps = [
+        ("pm/suspend-to-mem", &pm.suspend_to_mem),
+        ("pm/suspend-to-disk", &pm.suspend_to_disk),
+    ];
+    let is_on = |sleep: &Option<vireo_schema::common::Enabled>| {
+        let sleep = sleep.as_ref();
+        sleep.is_some_and(|sleep| sleep.enabled == Some(YesNo::Yes))
+    };
+    let (path, _) = sleeps.into_iter().find(|(_, sleep)| is_on(sleep))?;
+    Some((path, "it is to sleep, and builtin has no sleep".to_owned()))
+}
+
+/// What a guest that libvirt wrote down for QEMU does without under builtin, in words that go on a sentence; empty where there is nothing.
+fn left_out(domain: &stated::Domain) -> String {
+    let kind = domain.os.as_ref().and_then(|os| os.kind.as_ref());
+    let machine = kind.and_then(|kind| kind.machine.as_deref());
+    let devices = domain.devices.as_ref();
+    let emulator = devices.and_then(|it| it.emulator.as_ref());
+    let qemus = machine.map(|machine| format!("machine {machine}"));
+    let qemus = qemus.into_iter().chain(emulator.cloned());
+    let all: Vec<String> = qemus
+        .chain(devices.into_iter().flat_map(devices::left_out))
+        .collect();
+    match all.is_empty() {
+        true => String::new(),
+        false => format!(
+            "; without what is QEMU's and nothing here uses: {}",
+            all.join(", ")
+        ),
+    }
 }
 
 /// Why the builtin driver cannot boot what a definition says, beside firmware, which none of its rows covers.
@@ -245,7 +321,11 @@ fn complete(
     check_arch(at, domain);
     check_placement(at, domain);
     let cpu = cpu(at, domain);
-    let machine = machine(at, domain);
+    let mut machine = machine(at, domain);
+    if driver == Driver::Builtin {
+        // QEMU's, which the policy says are not meant: another version of them is no change.
+        (machine.machine, machine.emulator) = (None, None);
+    }
     let tuning = tuning(at, domain, around, vcpus.current);
     let devices = devices::devices(at, domain, around);
     let boot = named.or_else(|| disk_boot(at, domain, &devices.disks))?;

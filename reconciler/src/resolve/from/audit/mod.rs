@@ -145,6 +145,9 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
         "devices/video/model/@primary",
         "the first is the primary one, and no other may say so",
     ),
+    ("devices/audio", "sound goes nowhere in any case"),
+    ("devices/audio/@id", "sound goes nowhere in any case"),
+    ("devices/audio/@type", "'none' is all that is accepted"),
     ("devices/redirdev/@bus", "'usb' is all that is accepted"),
     (
         "devices/redirdev/@type",
@@ -194,6 +197,34 @@ const AS_BUILTIN_IS: &[&str] = &[
     // Its clock follows the host's, its time stamp counter is the processor's.
     "clock/timer/@track",
     "clock/timer/@mode",
+    // No place, and no more than that there is none.
+    "pm",
+    "pm/suspend-to-mem",
+    "pm/suspend-to-mem/@enabled",
+    "pm/suspend-to-disk",
+    "pm/suspend-to-disk/@enabled",
+    "features/vmport",
+    "features/vmport/@state",
+    "devices/video",
+    "devices/video/model",
+    "devices/video/model/@type",
+    "devices/video/address/**",
+    // Controllers are its own, or nothing is on them.
+    "devices/controller/@ports",
+    "devices/controller/model/**",
+    "devices/controller/target/**",
+    "devices/controller/master",
+    "devices/controller/master/@startport",
+    // Nobody can reach them without a display.
+    "devices/input",
+    "devices/input/@type",
+    "devices/input/@bus",
+    "devices/input/address/**",
+    // Only where it says what is so anyway.
+    "devices/serial/address/**",
+    // What a policy that says builtin leaves without meaning.
+    "os/type/@machine",
+    "devices/emulator",
 ];
 
 const FILTER: &str = "<filter name='clean'><rule action='accept' direction='out'/></filter>";
@@ -383,6 +414,7 @@ fn whatever_builtin_is_asked_for_reaches_it() {
     let other = sample
         .replace("serial", "console")
         .replace("isa-console", "serial")
+        .replace("virtio-console", "virtio-serial")
         .replace("<console>S1</console>", "")
         .replace("period", "global_period")
         .replace("quota", "global_quota")
@@ -405,11 +437,18 @@ fn whatever_builtin_is_asked_for_reaches_it() {
         );
     let clock = |clock: &str| sample.replace("<clock offset='localtime'>", clock);
     let reporting = sample.replace(
-        "freePageReporting='off'/>",
-        "freePageReporting='on'><stats period='5'/></memballoon>",
+        "freePageReporting='off'>",
+        "freePageReporting='on'><stats period='5'/>",
     );
+    let behind = sample
+        .replace("bus='0' slot='26'", "bus='9' slot='0'")
+        .replace(
+            "<audio id='1' type='none'/>",
+            "<controller type='pci' index='9' model='pcie-root-port'/>",
+        );
     let others = [
         reporting,
+        behind,
         clock("<clock offset='variable' basis='localtime' adjustment='60'>"),
         clock("<clock offset='timezone' timezone='Europe/Berlin'>"),
         clock("<clock offset='absolute' start='60'>"),

@@ -6,7 +6,7 @@ use vireo_schema::scalar::{Number, OnOff};
 use super::Resolving;
 use crate::resolve::domain::Address;
 
-/// The place that a device's `<address>` states. `device` is the device's path.
+/// The place that a device's `<address>` states. `device` is the device's path. One on PCI without numbers, or of zeroes, is libvirt's word for any place.
 pub(super) fn address(
     at: &mut Resolving<'_>,
     device: &str,
@@ -18,6 +18,13 @@ pub(super) fn address(
     };
     let kind = stated.kind?;
     let found = match kind {
+        AddressType::Pci
+            if [stated.domain, stated.bus, stated.slot, stated.function]
+                .iter()
+                .all(|it| number(*it) == 0) =>
+        {
+            return None;
+        }
         AddressType::Pci if number(stated.domain) == 0 => Address::Pci {
             bus: number(stated.bus),
             slot: number(stated.slot),

@@ -6,6 +6,7 @@ mod disks;
 mod extras;
 mod interfaces;
 mod limits;
+mod places;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use vireo_schema::domain::Domain as Stated;
 use vireo_schema::domain::chardev::{CharTarget, CharTargetType, CharType};
 use vireo_schema::domain::devices::Devices;
 use vireo_schema::domain::disk::{CacheMode, DiskBus, DiskDevice};
+use vireo_schema::domain::graphics::AudioType;
 use vireo_schema::domain::interface::InterfaceType;
 use vireo_schema::domain::memory::{BalloonModel, MemBalloon};
 use vireo_schema::domain::misc::{PanicModel, RngBackendModel, WatchdogModel};
@@ -118,7 +120,14 @@ pub(super) fn builtin_obstacle(devices: &Devices) -> Option<(String, String)> {
             "it has several random number devices".to_owned(),
         ));
     }
-    port_obstacle(devices).or_else(|| guard_obstacle(devices))
+    port_obstacle(devices)
+        .or_else(|| guard_obstacle(devices))
+        .or_else(|| places::obstacle(devices))
+}
+
+/// What the definition states and a builtin guest does without, since nothing of it uses that, in words.
+pub(super) fn left_out(devices: &Devices) -> Vec<String> {
+    places::left_out(devices)
 }
 
 /// The first virtio console or channel that the builtin driver does not have.
@@ -159,7 +168,9 @@ const MOST_PORTS: usize = 29;
 
 /// The first watchdog or panic device that the builtin driver does not have.
 fn guard_obstacle(devices: &Devices) -> Option<(String, String)> {
-    for (number, watchdog) in devices.watchdogs.iter().enumerate() {
+    let watchdogs = devices.watchdogs.iter().enumerate();
+    let watchdogs = watchdogs.filter(|(_, it)| !places::is_chipsets(it));
+    for (number, watchdog) in watchdogs.clone() {
         let model = watchdog.model.unwrap_or(WatchdogModel::I6300esb);
         if model != WatchdogModel::I6300esb {
             let why = format!(
@@ -169,9 +180,9 @@ fn guard_obstacle(devices: &Devices) -> Option<(String, String)> {
             return Some((format!("{}/@model", nth("watchdog", number)), why));
         }
     }
-    if devices.watchdogs.len() > 1 {
+    if let Some((number, _)) = watchdogs.clone().nth(1) {
         let why = "it has several watchdogs".to_owned();
-        return Some((nth("watchdog", 1), why));
+        return Some((nth("watchdog", number), why));
     }
     for (number, panic) in devices.panics.iter().enumerate() {
         let model = panic.model.unwrap_or(PanicModel::Isa);
@@ -197,6 +208,7 @@ pub(super) fn devices(at: &mut Resolving<'_>, domain: &Stated, around: &Surround
     let interfaces = (0..devices.interfaces.len())
         .filter_map(|number| interfaces::interface_at(at, devices, number, around))
         .collect();
+    refuse_sound(at, devices);
     let balloon = devices.memballoon.as_ref();
     let model = balloon.and_then(|balloon| balloon.model);
     if let Some(other) =
@@ -226,6 +238,23 @@ pub(super) fn devices(at: &mut Resolving<'_>, domain: &Stated, around: &Surround
             "devices/memballoon",
             balloon.and_then(|balloon| balloon.address.as_ref()),
         ),
+    }
+}
+
+/// Sound goes nowhere: sound cards are there, and nobody hears them.
+fn refuse_sound(at: &mut Resolving<'_>, devices: &Devices) {
+    for (number, audio) in devices.audios.iter().enumerate() {
+        if let Some(other) = audio.kind.filter(|kind| *kind != AudioType::None) {
+            at.refuse(
+                "unsupported",
+                &format!("{}/@type", nth("audio", number)),
+                format!(
+                    "sound by way of '{}' is not something vireo can do",
+                    other.as_str()
+                ),
+                "type='none' is: a guest has its sound cards, and nobody hears them",
+            );
+        }
     }
 }
 
