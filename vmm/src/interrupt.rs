@@ -173,19 +173,20 @@ impl Drop for KvmWire {
     }
 }
 
+/// Delivers one message into the machine `vm`.
+pub fn signal(vm: &VmFd, address: u64, data: u32) -> io::Result<()> {
+    let message = kvm_msi {
+        address_lo: address as u32,
+        address_hi: (address >> 32) as u32,
+        data,
+        ..Default::default()
+    };
+    vm.signal_msi(message).map(drop).map_err(io::Error::from)
+}
+
 impl Msi for KvmMsi {
     fn signal(&self, address: u64, data: u32) -> io::Result<()> {
-        let message = kvm_msi {
-            address_lo: address as u32,
-            address_hi: (address >> 32) as u32,
-            data,
-            ..Default::default()
-        };
-        self.0
-            .vm
-            .signal_msi(message)
-            .map(|_| ())
-            .map_err(io::Error::from)
+        signal(&self.0.vm, address, data)
     }
 
     fn wire(&self, call: &Arc<EventFd>) -> Option<Box<dyn MsiWire>> {

@@ -35,7 +35,7 @@ use crate::devices::pm::{self, PowerManagement};
 use crate::devices::rtc::Rtc;
 use crate::devices::serial::Com1;
 use crate::devices::virtio::console::PortState;
-use crate::interrupt::{KvmIrqFd, KvmIrqLine, KvmMsi, Msi as _};
+use crate::interrupt::{self, KvmIrqFd, KvmIrqLine};
 use crate::layout;
 use crate::memory::{self, MemoryError};
 use crate::notice::Notifier;
@@ -362,7 +362,7 @@ impl Machine {
         // A message to all local APICs (Intel SDM, volume 3, section "Message Signalled Interrupts"): physical destination 0xff, delivery mode NMI.
         const EVERYBODY: u64 = 0xff << 12;
         const NMI: u32 = 0b100 << 8;
-        KvmMsi::new(Arc::clone(&self.vm)).signal(layout::LOCAL_APIC | EVERYBODY, NMI)
+        interrupt::signal(&self.vm, layout::LOCAL_APIC | EVERYBODY, NMI)
     }
 
     /// Puts everything back to power on and loads the kernel again. The guest must be at rest and stays so.
