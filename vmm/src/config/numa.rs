@@ -24,7 +24,7 @@ pub struct Cell {
     /// The numbers of its vcpus. Each vcpu is in one cell; a cell may have none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub vcpus: Vec<u32>,
-    /// How far it is to each cell: [`HERE`] to itself, more to the others, 255 to those out of reach. [`ELSEWHERE`] to all others if left out.
+    /// How far it is to each cell: 10 to itself, more to the others, 255 to those out of reach. 20 to all others if left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub distances: Vec<u8>,
     /// The host's nodes that its memory is taken from; as for all of the memory if left out.
@@ -38,7 +38,7 @@ pub struct Cell {
 pub struct HostNodes {
     /// How strictly.
     pub mode: NodeMode,
-    /// Their numbers, at least one, below [`MOST_NODES`].
+    /// Their numbers, at least one, below 1024.
     pub nodes: Vec<u32>,
 }
 
