@@ -279,16 +279,16 @@ mod tests {
         let queues = "disks/items/properties/queues";
         let mtu = "interfaces/items/properties/mtu";
         let edges = |path: &str| (bound(path, "minimum"), bound(path, "maximum"));
-        let (least, most) = (edges(count), edges(slot));
-        let sound = text(least.0, most.0, edges(queues).0, edges(mtu).0);
+        let (counts, slots) = (edges(count), edges(slot));
+        let sound = text(counts.0, slots.0, edges(queues).0, edges(mtu).0);
         Guest::parse(&sound).unwrap();
-        let sound = text(least.1, most.1, edges(queues).1, edges(mtu).1);
+        let sound = text(counts.1, slots.1, edges(queues).1, edges(mtu).1);
         Guest::parse(&sound).unwrap();
         for refused in [
             text(0, 1, 1, 68),
-            text(least.1 + 1, 1, 1, 68),
+            text(counts.1 + 1, 1, 1, 68),
             text(1, 0, 1, 68),
-            text(1, most.1 + 1, 1, 68),
+            text(1, slots.1 + 1, 1, 68),
             text(1, 1, 0, 68),
             text(1, 1, edges(queues).1 + 1, 68),
             text(1, 1, 1, edges(mtu).0 - 1),

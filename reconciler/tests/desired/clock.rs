@@ -1,28 +1,15 @@
 //! The `<clock>` of a guest: which driver makes it, and what is refused where.
 
-use vireo_reconciler::ledger::Ledger;
 use vireo_reconciler::resolve::Driver;
 
-use super::{build, domain};
-
-/// What is said of a clock that is refused, at which line and column.
-type Refused = (String, u32, u32);
+use super::drivers::{Refused, driver_of_web};
 
 /// The guest with a clock; in which driver, or what is refused where.
 fn with_clock(clock: &str, policy: &str) -> Result<(Driver, String), Vec<Refused>> {
     let text = format!(
         "<domain type='kvm'>\n<name>web</name>\n<memory unit='MiB'>64</memory>\n{policy}\n<os><type>hvm</type><kernel>/boot/vmlinuz</kernel></os>\n{clock}\n</domain>"
     );
-    let desired = build(&[("web.xml", &text)], &Ledger::default());
-    if desired.problems.is_empty() {
-        let web = domain(&desired, "web");
-        return Ok((web.driver, web.driver_why.clone()));
-    }
-    let problems = desired.problems.into_iter().map(|problem| {
-        let place = problem.location.unwrap();
-        (problem.message, place.line, place.column)
-    });
-    Err(problems.collect())
+    driver_of_web(&text)
 }
 
 #[test]

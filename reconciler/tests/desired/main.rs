@@ -1,6 +1,7 @@
 //! From files to what is wanted: drivers, references, broken files, contested objects.
 
 mod clock;
+mod drivers;
 mod limits;
 mod memory;
 mod places;

@@ -1,15 +1,11 @@
 //! Where a guest's devices are, and what libvirt writes into every definition: which driver has it, and what is refused where.
 
-use vireo_reconciler::ledger::Ledger;
 use vireo_reconciler::resolve::Driver;
 
-use super::{build, domain};
+use super::drivers::{Refused, driver_of_web};
 
 const PINNED: &str =
     "<metadata><vireo:policy xmlns:vireo='urn:vireo:policy:1' driver='builtin'/></metadata>";
-
-/// What is said of something that is refused, at which line and column.
-type Refused = (String, u32, u32);
 
 /// The guest with these devices, from line 8 on; in which driver and why, or what is refused where.
 fn with(machine: &str, devices: &str, policy: &str) -> Result<(Driver, String), Vec<Refused>> {
@@ -17,16 +13,7 @@ fn with(machine: &str, devices: &str, policy: &str) -> Result<(Driver, String), 
         "<domain type='kvm'>\n<name>web</name>\n<memory unit='MiB'>64</memory>\n{policy}\n\
          <os><type{machine}>hvm</type><kernel>/boot/vmlinuz</kernel></os>\n\n<devices>\n{devices}\n</devices></domain>"
     );
-    let desired = build(&[("web.xml", &text)], &Ledger::default());
-    if desired.problems.is_empty() {
-        let web = domain(&desired, "web");
-        return Ok((web.driver, web.driver_why.clone()));
-    }
-    let problems = desired.problems.into_iter().map(|problem| {
-        let place = problem.location.unwrap();
-        (problem.message, place.line, place.column)
-    });
-    Err(problems.collect())
+    driver_of_web(&text)
 }
 
 #[test]

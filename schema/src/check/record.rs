@@ -122,15 +122,7 @@ pub(crate) fn checkpoint(point: &DomainCheckpoint, r: &mut Report<'_>) {
     let mut names = HashSet::new();
     for (i, disk) in disks.disks.iter().enumerate() {
         let path = format!("disks/disk[{}]", i + 1);
-        if let Some(name) = &disk.name
-            && !names.insert(name)
-        {
-            r.report(
-                Rule::RecordConflict,
-                &format!("{path}/@name"),
-                format!("disk {name} stands twice"),
-            );
-        }
+        once(&path, disk.name.as_ref(), &mut names, r);
         let none = disk.checkpoint == Some(CheckpointPlace::No);
         for (name, stated) in [
             ("bitmap", disk.bitmap.is_some()),
@@ -149,19 +141,29 @@ pub(crate) fn checkpoint(point: &DomainCheckpoint, r: &mut Report<'_>) {
     }
 }
 
+/// Each disk is named once.
+fn once<'a, N: std::hash::Hash + Eq + std::fmt::Display>(
+    path: &str,
+    name: Option<&'a N>,
+    names: &mut HashSet<&'a N>,
+    r: &mut Report<'_>,
+) {
+    if let Some(name) = name
+        && !names.insert(name)
+    {
+        r.report(
+            Rule::RecordConflict,
+            &format!("{path}/@name"),
+            format!("disk {name} stands twice"),
+        );
+    }
+}
+
 fn each_disk(at: &str, disks: &SnapshotDisks, r: &mut Report<'_>) {
     let mut names = HashSet::new();
     for (number, disk) in disks.disks.iter().enumerate() {
         let path = format!("{at}/disk[{}]", number + 1);
-        if let Some(name) = &disk.name
-            && !names.insert(name)
-        {
-            r.report(
-                Rule::RecordConflict,
-                &format!("{path}/@name"),
-                format!("disk {name} stands twice"),
-            );
-        }
+        once(&path, disk.name.as_ref(), &mut names, r);
         one_disk(&path, disk, r);
     }
 }
