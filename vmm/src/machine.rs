@@ -170,6 +170,7 @@ pub struct Machine {
     vm: Arc<VmFd>,
     memory: GuestMemoryMmap,
     places: Places,
+    notifier: Notifier,
 }
 
 /// What memory and firmware tables are made from, at every reset again.
@@ -308,6 +309,7 @@ impl Machine {
             vm,
             memory,
             places,
+            notifier: notifier.clone(),
         })
     }
 
@@ -339,6 +341,7 @@ impl Machine {
 
     /// Lets the guest run.
     pub fn run(&self) {
+        self.notifier.guest_begins();
         self.devices.plugged.release();
         for vcpu in &self.vcpus {
             vcpu.run();

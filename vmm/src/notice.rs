@@ -5,6 +5,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
 use vmm_sys_util::eventfd::EventFd;
@@ -26,6 +27,16 @@ pub enum Notice {
     Failed(String),
 }
 
+impl Notice {
+    /// Whether the guest is not to go on from here, whatever its owner makes of it.
+    fn ends_the_guest(&self) -> bool {
+        match self {
+            Self::PowerOff | Self::Reset | Self::Crash(_) | Self::Failed(_) => true,
+            Self::Watchdog | Self::Clock => false,
+        }
+    }
+}
+
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -44,13 +55,33 @@ impl fmt::Display for Notice {
 pub struct Notifier {
     sender: mpsc::SyncSender<Notice>,
     wake: Arc<EventFd>,
+    /// A notice that ends the guest was sent since it last began to run.
+    ended: Arc<AtomicBool>,
 }
 
 impl Notifier {
     /// Sends a notice. A guest that sends faster than they are read loses the excess: one of a kind is enough.
     pub fn send(&self, notice: Notice) {
-        let _ = self.sender.try_send(notice);
+        let ends = notice.ends_the_guest();
+        // Before the notice: whoever receives it may let the guest run anew at once.
+        if ends {
+            self.ended.store(true, Ordering::Release);
+        }
+        if self.sender.try_send(notice).is_err() && ends {
+            self.ended.store(false, Ordering::Release);
+        }
         let _ = self.wake.write(1);
+    }
+
+    /// Whether the guest has come to an end that its owner has yet to act on. Its vcpus rest until then: real hardware does not run on behind a
+    /// reset either, and Linux, which does not expect to, tries one way after another, down to a triple fault.
+    pub fn guest_has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// The guest is about to run.
+    pub fn guest_begins(&self) {
+        self.ended.store(false, Ordering::Release);
     }
 }
 
@@ -69,6 +100,7 @@ pub fn channel() -> io::Result<(Notifier, Notices)> {
     let notifier = Notifier {
         sender,
         wake: Arc::clone(&wake),
+        ended: Arc::default(),
     };
     Ok((notifier, Notices { receiver, wake }))
 }
@@ -102,5 +134,36 @@ mod tests {
         notifier.send(Notice::PowerOff);
         assert_eq!(notices.drain(), [Notice::PowerOff]);
         assert!(notices.drain().is_empty());
+    }
+
+    #[test]
+    fn a_guest_has_ended_from_its_last_word_until_it_runs_again() {
+        let (notifier, notices) = channel().unwrap();
+        for (notice, ends) in [
+            (Notice::PowerOff, true),
+            (Notice::Reset, true),
+            (Notice::Crash("x".into()), true),
+            (Notice::Failed("x".into()), true),
+            (Notice::Watchdog, false),
+            (Notice::Clock, false),
+        ] {
+            notifier.send(notice.clone());
+            assert_eq!(notifier.guest_has_ended(), ends, "{notice}");
+            notices.drain();
+            assert_eq!(notifier.guest_has_ended(), ends, "{notice}");
+            notifier.guest_begins();
+            assert!(!notifier.guest_has_ended());
+        }
+    }
+
+    #[test]
+    fn an_end_that_nobody_will_hear_of_does_not_stop_the_guest() {
+        let (notifier, notices) = channel().unwrap();
+        for _ in 0..64 {
+            notifier.send(Notice::Clock);
+        }
+        notifier.send(Notice::PowerOff);
+        assert!(!notifier.guest_has_ended());
+        assert_eq!(notices.drain().len(), 64);
     }
 }

@@ -344,6 +344,9 @@ impl Runner {
                     return;
                 }
             }
+            if self.core.notifier.guest_has_ended() {
+                return self.gate.hold(None);
+            }
         }
     }
 

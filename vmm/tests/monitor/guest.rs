@@ -67,7 +67,7 @@ impl Program {
         self.port(port).code(&[0xb0, value, 0xee])
     }
 
-    fn out16(self, port: u16, value: u16) -> Self {
+    pub fn out16(self, port: u16, value: u16) -> Self {
         self.port(port)
             .code(&[0x66, 0xb8])
             .code(&value.to_le_bytes())

@@ -72,6 +72,38 @@ fn the_keyboard_controller_resets_too() {
 }
 
 #[test]
+fn a_guest_does_not_run_on_behind_its_own_end() {
+    let Some(()) = kvm() else { return };
+    let up = || Program::new().say("up\n");
+    for (way, ended) in [
+        ("the reset register", up().out8(0x60c, 1)),
+        ("the keyboard controller", up().out8(0x64, 0xfe)),
+        ("soft off", up().out16(0x604, 1 << 13 | 5 << 10)),
+    ] {
+        let mut guest = Guest::start(
+            &ended.say("and on, and on, and on, and on, and on").count(),
+            "on-reboot: destroy",
+        );
+        let status = guest.wait();
+        assert!(status.success(), "{way}: {status:?} {}", guest.errors());
+        assert_eq!(guest.log(), "up\n", "{way}");
+    }
+}
+
+#[test]
+fn a_guest_that_ended_by_itself_runs_again_when_it_is_reset() {
+    let Some(()) = kvm() else { return };
+    let program = Program::new().say("up\n").reset();
+    let mut guest = Guest::start(&program, "on-reboot: preserve");
+    guest.hear("up\n");
+    let mut client = guest.client();
+    client.ask("reset");
+    guest.hear("up\nup\n");
+    client.ask("quit");
+    assert!(guest.wait().success());
+}
+
+#[test]
 fn a_crash_is_told_apart_from_an_end() {
     let Some(()) = kvm() else { return };
     let program = Program::new().say("x").crash();
