@@ -49,6 +49,7 @@ pub mod networkport;
 pub mod nwfilter;
 pub mod policy;
 pub mod pool;
+mod raw;
 pub mod rule;
 pub mod secret;
 pub mod shape;
