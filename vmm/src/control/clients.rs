@@ -1,11 +1,13 @@
 //! Those who are connected to the control socket.
 //!
 //! In come bytes, out go whole lines; answers and events are queued and written when the client reads. A client that sends too long a
-//! line, or does not read what it asked for, is dropped: nobody is ever waited for, and no client can make the monitor grow.
+//! line, or does not read what it asked for, is dropped, and so is one that has long been silent when another wants its place: nobody is ever waited for, and no
+//! client can make the monitor grow or keep others out.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -16,6 +18,9 @@ pub const LINE_LIMIT: usize = 64 << 10;
 /// Most that is kept for a client that does not read.
 pub const BACKLOG_LIMIT: usize = 256 << 10;
 
+/// How long a client may say nothing before it has to make room for another. One that listens for events has said all it needs to.
+pub const SILENCE_LIMIT: Duration = Duration::from_secs(5);
+
 /// One client.
 #[derive(Debug)]
 pub struct Client {
@@ -25,6 +30,8 @@ pub struct Client {
     /// Wants events.
     pub listens: bool,
     broken: bool,
+    /// When it last sent a whole line; before the first, when it came.
+    heard: Instant,
 }
 
 impl Client {
@@ -37,6 +44,7 @@ impl Client {
             outgoing: Vec::new(),
             listens: false,
             broken: false,
+            heard: Instant::now(),
         })
     }
 
@@ -53,6 +61,18 @@ impl Client {
     /// Whether the client is to be forgotten.
     pub fn is_gone(&self) -> bool {
         self.broken
+    }
+
+    /// How long it has said nothing, if that is long enough to make room for another.
+    pub fn silent_for(&self, now: Instant) -> Option<Duration> {
+        let silent = now.saturating_duration_since(self.heard);
+        (!self.listens && silent >= SILENCE_LIMIT).then_some(silent)
+    }
+
+    /// Ends the connection, with this as the last line.
+    pub fn dismiss(&mut self, message: &impl Serialize) {
+        self.send(message);
+        self.broken = true;
     }
 
     /// Reads once; gives the lines that are whole now.
@@ -73,16 +93,18 @@ impl Client {
                 lines.push(line);
             }
         }
+        if !lines.is_empty() {
+            self.heard = Instant::now();
+        }
         if self.incoming.len() > LINE_LIMIT {
             let message = format!("a request has at most {LINE_LIMIT} bytes");
-            self.send(&Answer::Error {
+            self.dismiss(&Answer::Error {
                 id: None,
                 error: Failure {
                     code: Code::TooLong,
                     message,
                 },
             });
-            self.broken = true;
         }
         lines
     }
@@ -133,6 +155,24 @@ mod tests {
         assert_eq!(client.receive(), [b"two".to_vec(), b"three".to_vec()]);
         drop(far);
         assert!(client.receive().is_empty() && client.is_gone());
+    }
+
+    #[test]
+    fn who_has_been_silent_for_long_makes_room_unless_it_listens() {
+        let (mut client, mut far) = pair();
+        let soon = Instant::now() + SILENCE_LIMIT / 2;
+        let late = Instant::now() + SILENCE_LIMIT * 2;
+        assert_eq!(client.silent_for(soon), None);
+        assert!(client.silent_for(late) >= Some(SILENCE_LIMIT));
+        far.write_all(b"half a line").unwrap();
+        let before = client.heard;
+        client.receive();
+        assert_eq!(client.heard, before);
+        far.write_all(b"\n").unwrap();
+        client.receive();
+        assert!(client.heard > before);
+        client.listens = true;
+        assert_eq!(client.silent_for(late), None);
     }
 
     #[test]

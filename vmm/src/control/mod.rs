@@ -399,15 +399,8 @@ impl<'a> Owner<'a> {
         let Ok(mut client) = Client::new(stream) else {
             return;
         };
-        if self.clients.len() >= CLIENT_LIMIT {
-            let message = format!("there are {CLIENT_LIMIT} clients already");
-            client.send(&Answer::Error {
-                id: None,
-                error: Failure {
-                    code: Code::Busy,
-                    message,
-                },
-            });
+        if self.clients.len() >= CLIENT_LIMIT && !self.make_room() {
+            client.dismiss(&busy(format!("there are {CLIENT_LIMIT} clients already")));
             return;
         }
         let number = self.next_client;
@@ -419,6 +412,24 @@ impl<'a> Owner<'a> {
         {
             self.clients.insert(number, client);
         }
+    }
+
+    /// Dismisses the client that has been silent for longest, if any has for too long.
+    fn make_room(&mut self) -> bool {
+        let now = Instant::now();
+        let silent = self
+            .clients
+            .values_mut()
+            .filter_map(|client| Some((client.silent_for(now)?, client)))
+            .max_by_key(|(silent, _)| *silent);
+        let Some((_, client)) = silent else {
+            return false;
+        };
+        client.dismiss(&busy(
+            "another wanted the place of one that said nothing".into(),
+        ));
+        self.tend_clients();
+        true
     }
 
     fn client(&mut self, number: u32) -> Option<End> {
@@ -521,6 +532,16 @@ impl<'a> Owner<'a> {
                 let _ = self.poll.hold(descriptor, Source::Typing(port), hold);
             }
         }
+    }
+}
+
+fn busy(message: String) -> Answer {
+    Answer::Error {
+        id: None,
+        error: Failure {
+            code: Code::Busy,
+            message,
+        },
     }
 }
 

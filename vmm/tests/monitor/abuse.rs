@@ -191,6 +191,28 @@ fn who_comes_when_all_places_are_taken_is_told_so() {
 }
 
 #[test]
+fn those_who_say_nothing_do_not_keep_others_out() {
+    let Some(()) = kvm() else { return };
+    let mut victim = Victim::new();
+    let mut silent: Vec<UnixStream> = (0..CLIENTS).map(|_| victim.connect()).collect();
+    let path = victim.guest.path("control");
+    victim.guest.until("room is made", |_| {
+        let Ok(mut stream) = UnixStream::connect(&path) else {
+            return false;
+        };
+        // The monitor may hang up before it is asked anything.
+        let _ = stream.write_all(b"{\"id\":1,\"do\":\"status\"}\n");
+        let mut answer = [0; 7];
+        stream.read_exact(&mut answer).is_ok() && &answer == b"{\"id\":1"
+    });
+    let mut last = String::new();
+    silent.remove(0).read_to_string(&mut last).unwrap();
+    assert!(last.contains("\"busy\""), "{last:?}");
+    drop(silent);
+    victim.ends_unharmed();
+}
+
+#[test]
 fn who_asks_and_does_not_read_is_dropped() {
     let Some(()) = kvm() else { return };
     let victim = Victim::new();
