@@ -124,7 +124,11 @@ impl Disk {
                 Ok(entry)
             }
             Err(mpsc::RecvTimeoutError::Timeout) => {
-                Err(self.refused("reading it takes too long".into()))
+                let why = format!(
+                    "the host gives no bytes of it, not in {} s",
+                    PATIENCE.as_secs()
+                );
+                Err(self.refused(why))
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => Err(gone(())),
         }
