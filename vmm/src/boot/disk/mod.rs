@@ -23,7 +23,7 @@ mod window;
 use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
@@ -35,10 +35,10 @@ use window::Window;
 
 pub use window::DiskBytes;
 
-/// How long one boot may read.
-const TIME: Duration = Duration::from_secs(60);
-/// How long the owner waits for it.
-const PATIENCE: Duration = Duration::from_secs(75);
+/// Bytes that one boot may read: far more than a kernel, its initrds and the way to them.
+const MOST_READ: u64 = 4 << 30;
+/// How long the owner waits for a boot. Storage that gives nothing must not hold it for ever.
+const PATIENCE: Duration = Duration::from_secs(240);
 /// Bytes of a kernel, at most, in a guest that has as much memory.
 const MOST_KERNEL: u64 = 256 << 20;
 /// Initrds of one entry, at most.
@@ -146,7 +146,7 @@ fn boot(spec: &Spec, memory: &GuestMemoryMmap, rsdp: u64) -> Result<Booted, Boot
         disk: spec.name.clone(),
         why,
     };
-    let window = Window::whole(Arc::clone(&spec.bytes), Instant::now() + TIME);
+    let window = Window::whole(Arc::clone(&spec.bytes), MOST_READ);
     let (volumes, others) =
         volumes(&window).map_err(|error| refused(format!("it cannot be read: {error}")))?;
     let choice = choose::choose(&volumes).map_err(&refused)?;
