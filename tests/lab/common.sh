@@ -24,7 +24,7 @@ lab_acceleration() {
 
 # lab_processors: how many a lab has unless it is told. One, where they are emulated: QEMU runs two at once, and when one of them patches the kernel's code
 # (a static key, with the first KVM guest that starts or the last that ends) the other can keep the translation with the breakpoint in it and
-# come to that for ever. The guests inside suffer in the same way, up to a triple fault. One is no slower where guests run.
+# come to that for ever: seen, by the registers of a lab that stood still. Guests with several processors came to triple faults, and with one no more. A guest by itself boots as quickly; several share it.
 lab_processors() {
     case $(lab_acceleration) in
         *tcg*) echo 1 ;;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::wire::{Answer, Code, Failure};
+use super::wire::{Answer, Code};
 
 /// Longest request, in bytes.
 pub const LINE_LIMIT: usize = 64 << 10;
@@ -98,13 +98,7 @@ impl Client {
         }
         if self.incoming.len() > LINE_LIMIT {
             let message = format!("a request has at most {LINE_LIMIT} bytes");
-            self.dismiss(&Answer::Error {
-                id: None,
-                error: Failure {
-                    code: Code::TooLong,
-                    message,
-                },
-            });
+            self.dismiss(&Answer::unasked(Code::TooLong, message));
         }
         lines
     }

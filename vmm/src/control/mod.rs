@@ -400,7 +400,8 @@ impl<'a> Owner<'a> {
             return;
         };
         if self.clients.len() >= CLIENT_LIMIT && !self.make_room() {
-            client.dismiss(&busy(format!("there are {CLIENT_LIMIT} clients already")));
+            let message = format!("there are {CLIENT_LIMIT} clients already");
+            client.dismiss(&Answer::unasked(Code::Busy, message));
             return;
         }
         let number = self.next_client;
@@ -425,9 +426,8 @@ impl<'a> Owner<'a> {
         let Some((_, client)) = silent else {
             return false;
         };
-        client.dismiss(&busy(
-            "another wanted the place of one that said nothing".into(),
-        ));
+        let message = "another wanted the place of one that said nothing; connect again";
+        client.dismiss(&Answer::unasked(Code::Busy, message.into()));
         self.tend_clients();
         true
     }
@@ -532,16 +532,6 @@ impl<'a> Owner<'a> {
                 let _ = self.poll.hold(descriptor, Source::Typing(port), hold);
             }
         }
-    }
-}
-
-fn busy(message: String) -> Answer {
-    Answer::Error {
-        id: None,
-        error: Failure {
-            code: Code::Busy,
-            message,
-        },
     }
 }
 

@@ -165,6 +165,16 @@ pub enum Answer {
     },
 }
 
+impl Answer {
+    /// What a client is told that is no answer to any request of its own.
+    pub fn unasked(code: Code, message: String) -> Self {
+        Self::Error {
+            id: None,
+            error: Failure { code, message },
+        }
+    }
+}
+
 /// Why a request was not done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
