@@ -45,6 +45,12 @@ pub struct Attribute<'a> {
     pub value_span: Span,
 }
 
+/// Whether a text is nothing but white space.
+pub(crate) fn is_blank(text: &str) -> bool {
+    let layout = text.trim_ascii_start();
+    layout.is_empty() || layout.trim_start().is_empty()
+}
+
 impl<'a> Element<'a> {
     /// An empty element.
     pub fn new(name: impl Into<Cow<'a, str>>, span: Span) -> Self {
@@ -93,9 +99,14 @@ impl<'a> Element<'a> {
         self.text.as_deref().unwrap_or("").trim()
     }
 
+    /// Whether it holds no text other than white space.
+    pub fn is_textless(&self) -> bool {
+        self.text.as_deref().is_none_or(is_blank)
+    }
+
     /// Whether it holds neither attributes, nor children, nor text other than white space.
     pub fn is_bare(&self) -> bool {
-        self.attributes.is_empty() && self.children.is_empty() && self.trimmed().is_empty()
+        self.attributes.is_empty() && self.children.is_empty() && self.is_textless()
     }
 
     /// A copy that does not borrow from the source.

@@ -13,7 +13,7 @@ pub use write::write;
 use crate::diagnostic::Diagnostic;
 use crate::rule::Rule;
 use crate::source::Span;
-use crate::tree::{Attribute, Element, MAX_DEPTH, MAX_SIZE};
+use crate::tree::{Attribute, Element, MAX_DEPTH, MAX_SIZE, is_blank};
 use quick_xml::Reader;
 use quick_xml::events::{BytesRef, BytesStart, Event};
 use std::borrow::Cow;
@@ -36,6 +36,11 @@ pub const NAMESPACES: &[(&str, &str)] = &[
     ("rbd", "http://libvirt.org/schemas/storagepool/rbd/1.0"),
 ];
 
+/// Whether a name has a prefix.
+fn has_prefix(name: &str) -> bool {
+    name.as_bytes().contains(&b':')
+}
+
 fn namespace_of(prefix: &str) -> Option<&'static str> {
     NAMESPACES
         .iter()
@@ -52,6 +57,10 @@ fn prefix_of(uri: &str) -> Option<&'static str> {
 
 /// Whether a text is a name as "Namespaces in XML 1.0" has it: at most one prefix, both parts as XML 1.0, 2.3 allows.
 fn is_name(text: &str) -> bool {
+    // Nearly every name is of ASCII's letters alone.
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphabetic()) {
+        return true;
+    }
     let first = |c: char| c.is_alphabetic() || c == '_';
     let next = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '\u{b7}');
     let part = |part: &str| {
@@ -142,7 +151,7 @@ impl<'a> Parser<'a> {
                         .text
                         .get(start..end)
                         .map_or_else(|| Cow::Owned(text.to_string()), Cow::Borrowed);
-                    let raw = if raw.contains('\r') {
+                    let raw = if raw.as_bytes().contains(&b'\r') {
                         Cow::Owned(raw.replace("\r\n", "\n"))
                     } else {
                         raw
@@ -278,14 +287,17 @@ impl<'a> Parser<'a> {
             let (raw, value_at) = self.place(&attribute.value).unwrap_or(("", start));
             self.judge_name(name, name_at)?;
             let value_span = self.span(value_at, value_at + raw.len());
-            let value = match raw.contains(['\t', '\n', '\r']) {
+            let value = match raw
+                .bytes()
+                .any(|b| matches!(b, b'\t' | b'\n' | b'\r' | b'&'))
+            {
                 true => Cow::Owned(unescape(&flatten(raw), value_span)?.into_owned()),
-                false => unescape(raw, value_span)?,
+                false => Cow::Borrowed(raw),
             };
-            let declares = if name == "xmlns" {
-                Some("")
-            } else {
-                name.strip_prefix("xmlns:")
+            let declares = match name.strip_prefix("xmlns") {
+                Some("") => Some(""),
+                Some(rest) => rest.strip_prefix(':'),
+                None => None,
             };
             if let Some(prefix) = declares {
                 self.declare(prefix, value.clone(), value_span)?;
@@ -335,6 +347,9 @@ impl<'a> Parser<'a> {
         attributes: &mut Vec<Attribute<'a>>,
         span: Span,
     ) -> Result<Cow<'a, str>, Diagnostic> {
+        if self.declared.is_empty() && !has_prefix(raw) {
+            return Ok(Cow::Borrowed(raw));
+        }
         let (prefix, local) = raw.split_once(':').unwrap_or(("", raw));
         let Some((declared_at, _, uri)) = self
             .declared
@@ -371,6 +386,9 @@ impl<'a> Parser<'a> {
             let Some(attribute) = attributes.get_mut(at) else {
                 return;
             };
+            if !has_prefix(&attribute.name) {
+                continue;
+            }
             let Some((prefix, local)) = attribute.name.split_once(':') else {
                 continue;
             };
@@ -428,7 +446,7 @@ impl<'a> Parser<'a> {
         element.whole.end = self.base.saturating_add(end);
         let depth = self.stack.len();
         let own = self.pieces.partition_point(|(open, ..)| *open <= depth);
-        if !element.children.is_empty() && !element.trimmed().is_empty() {
+        if !element.children.is_empty() && !element.is_textless() {
             for (_, before, piece) in self.pieces.drain(own..) {
                 match element.mixed.last_mut() {
                     Some((at, text)) if *at == before => text.to_mut().push_str(&piece),
@@ -475,15 +493,11 @@ impl<'a> Parser<'a> {
                 element.text = Some(piece);
                 element.text_span = span;
             }
-            Some(text)
-                if text.trim().is_empty()
-                    && !piece.trim().is_empty()
-                    && !element.children.is_empty() =>
-            {
+            Some(_) if !element.children.is_empty() && is_blank(&piece) => {}
+            Some(text) if !element.children.is_empty() && is_blank(text) => {
                 *text = piece;
                 element.text_span = span;
             }
-            Some(_) if piece.trim().is_empty() && !element.children.is_empty() => {}
             Some(text) => {
                 text.to_mut().push_str(&piece);
                 element.text_span.end = span.end;

@@ -13,7 +13,7 @@ use super::complaint::{Problem, located, plain};
 use super::output;
 use super::{Common, DONE, Format, PROBLEM};
 use crate::source::SourceError;
-use crate::source::directory::Directories;
+use crate::source::directory::{self, Directories};
 
 /// Checks files each by itself, and directories also for references between their documents.
 #[derive(Debug, Args)]
@@ -131,8 +131,12 @@ struct Checked {
 }
 
 fn check(path: PathBuf) -> Result<Checked, SourceError> {
-    let is_directory = path.is_dir();
-    let documents = Directories::new(vec![path]).read()?;
+    let is_directory = !directory::look_up(&path)?.is_file();
+    let documents = if is_directory {
+        Directories::new(vec![path]).read()?
+    } else {
+        vec![Arc::new(directory::read_file(&path))]
+    };
     let mut problems: Vec<(Arc<Source>, Diagnostic)> = Vec::new();
     let mut definitions = 0;
     for document in &documents {

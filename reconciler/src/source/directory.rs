@@ -56,7 +56,7 @@ impl Directories {
     pub fn read(&self) -> Result<Vec<Arc<Document>>, SourceError> {
         let mut files = BTreeMap::new();
         for root in &self.roots {
-            let metadata = fs::metadata(root).map_err(io_error(root))?;
+            let metadata = look_up(root)?;
             if metadata.is_file() {
                 files.insert(root.clone(), metadata);
             } else {
@@ -166,7 +166,16 @@ fn metadata_within(path: &Path, root: &Path) -> io::Result<Option<fs::Metadata>>
     Ok(Some(own))
 }
 
-fn read_file(path: &Path) -> Document {
+/// What a root is.
+///
+/// # Errors
+/// It cannot be told.
+pub fn look_up(root: &Path) -> Result<fs::Metadata, SourceError> {
+    fs::metadata(root).map_err(io_error(root))
+}
+
+/// The definitions of one file.
+pub fn read_file(path: &Path) -> Document {
     match read_text(path) {
         Ok(text) => vireo_schema::read(&Arc::new(vireo_schema::Source::new(path, text))),
         Err(error) => Document::unreadable(path, &error.to_string()),
@@ -183,10 +192,13 @@ fn read_text(path: &Path) -> io::Result<String> {
         Mode::empty(),
     )?;
     let file = fs::File::from(file);
-    if !file.metadata()?.is_file() {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         return Err(invalid("is not a regular file".to_owned()));
     }
-    let mut bytes = Vec::new();
+    // One byte more than there are tells the end of the file in the same call.
+    let size = metadata.len().min(FILE_MAX);
+    let mut bytes = Vec::with_capacity(usize::try_from(size + 1).unwrap_or(0));
     file.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_MAX {
         return Err(invalid(format!("is larger than {} MiB", FILE_MAX >> 20)));

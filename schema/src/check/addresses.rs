@@ -4,6 +4,7 @@ use super::controllers::pci_place;
 use super::drives::bus_of;
 use super::machine::{is_qemu, stated_arch};
 use super::one::Report;
+use super::path::DevicePath;
 use crate::domain::address::{AcpiIndex, Address, AddressType, Alias};
 use crate::domain::controller::{ControllerModel, ControllerType};
 use crate::domain::disk::DiskBus;
@@ -12,9 +13,10 @@ use crate::domain::{Devices, Domain};
 use crate::rule::Rule;
 use crate::scalar::Number;
 use std::collections::{HashMap, HashSet};
+use std::fmt::Arguments;
 
-/// How paths of consoles begin: the first one is another name for a serial port, whose place and name it may repeat.
-const CONSOLE: &str = "devices/console[";
+/// The kind of consoles: the first one is another name for a serial port, whose place and name it may repeat.
+const CONSOLE: &str = "console";
 
 /// Every rule on places.
 pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
@@ -22,19 +24,19 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
         return;
     };
     let qemu = is_qemu(domain);
-    let mut taken: HashMap<[u64; 4], String> = HashMap::new();
+    let mut taken: HashMap<[u64; 4], DevicePath> = HashMap::new();
     for (path, address) in places(devices) {
-        range(address, &format!("{path}/address"), r);
-        kind(domain, address, &path, r);
+        range(address, format_args!("{path}/address"), r);
+        kind(domain, address, path, r);
         let Some(place) =
-            pci_place(address).filter(|_| address.slot.is_some() && !path.starts_with(CONSOLE))
+            pci_place(address).filter(|_| address.slot.is_some() && !path.is(CONSOLE))
         else {
             continue;
         };
         match taken.get(&place) {
             Some(other) => r.add(
                 Rule::AddressInUse,
-                &format!("{path}/address"),
+                format_args!("{path}/address"),
                 format!("{other} has this place"),
                 Some("take another slot, or leave <address> out, and a free place is taken"),
             ),
@@ -51,7 +53,7 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
         {
             range(
                 address,
-                &format!("devices/hostdev[{}]/source/address", i + 1),
+                format_args!("devices/hostdev[{}]/source/address", i + 1),
                 r,
             );
         }
@@ -67,14 +69,14 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
 
 /// What a device of any kind says of its place.
 struct Held<'d> {
-    path: String,
+    path: DevicePath,
     alias: Option<&'d Alias>,
     acpi: Option<&'d AcpiIndex>,
     address: Option<&'d Address>,
 }
 
 /// Each device's address with the device's path.
-pub(crate) fn places(devices: &Devices) -> Vec<(String, &Address)> {
+pub(crate) fn places(devices: &Devices) -> Vec<(DevicePath, &Address)> {
     let all = held(devices).into_iter();
     all.filter_map(|one| Some((one.path, one.address?)))
         .collect()
@@ -86,7 +88,7 @@ fn held(devices: &Devices) -> Vec<Held<'_>> {
     macro_rules! each {
         ($($name:literal $field:ident),*) => {$(
             out.extend(devices.$field.iter().enumerate().map(|(i, device)| Held {
-                path: format!(concat!("devices/", $name, "[{}]"), i + 1),
+                path: DevicePath::new($name, i),
                 alias: device.alias.as_ref(),
                 acpi: device.acpi.as_ref(),
                 address: device.address.as_ref(),
@@ -109,13 +111,13 @@ fn names(devices: &Devices, r: &mut Report<'_>) {
         let Some(name) = one.alias.and_then(|alias| alias.name.as_deref()) else {
             continue;
         };
-        if !name.starts_with("ua-") || one.path.starts_with(CONSOLE) {
+        if !name.starts_with("ua-") || one.path.is(CONSOLE) {
             continue;
         }
-        if let Some(other) = seen.insert(name, one.path.clone()) {
+        if let Some(other) = seen.insert(name, one.path) {
             r.report(
                 Rule::DuplicateAlias,
-                &format!("{}/alias/@name", one.path),
+                format_args!("{}/alias/@name", one.path),
                 format!("{other} is called `{name}` too"),
             );
         }
@@ -130,7 +132,7 @@ fn acpi(devices: &Devices, r: &mut Report<'_>) {
         if numbered && let Some(kind) = kind.filter(|kind| *kind != AddressType::Pci) {
             r.report(
                 Rule::AcpiIndex,
-                &format!("{}/acpi/@index", one.path),
+                format_args!("{}/acpi/@index", one.path),
                 format!("ACPI's tables number PCI devices, and this one has a {kind} address"),
             );
         }
@@ -138,18 +140,18 @@ fn acpi(devices: &Devices, r: &mut Report<'_>) {
 }
 
 /// Whether an address has a type, and one that the machine knows.
-fn kind(domain: &Domain, address: &Address, path: &str, r: &mut Report<'_>) {
-    let at = format!("{path}/address");
+fn kind(domain: &Domain, address: &Address, path: DevicePath, r: &mut Report<'_>) {
+    let at = format_args!("{path}/address");
     let Some(kind) = address.kind else {
-        r.report(Rule::AddressType, &at, "the address has no type");
+        r.report(Rule::AddressType, at, "the address has no type");
         return;
     };
-    parts(kind, address, &at, r);
+    parts(kind, address, at, r);
     let numbers = [address.cssid, address.ssid, address.devno];
     match kind {
-        AddressType::Unassigned if !path.starts_with("devices/hostdev[") => r.report(
+        AddressType::Unassigned if !path.is("hostdev") => r.report(
             Rule::AddressType,
-            &format!("{at}/@type"),
+            format_args!("{at}/@type"),
             "only devices of the host's can be handed over without a place",
         ),
         AddressType::Ccw => {
@@ -157,7 +159,7 @@ fn kind(domain: &Domain, address: &Address, path: &str, r: &mut Report<'_>) {
             if !matches!(count, 0 | 3) {
                 r.report(
                     Rule::AddressRange,
-                    &at,
+                    at,
                     "a ccw address has `cssid`, `ssid` and `devno`, or none of them",
                 );
             }
@@ -168,7 +170,7 @@ fn kind(domain: &Domain, address: &Address, path: &str, r: &mut Report<'_>) {
                 if number.is_some_and(|number| number.get() > *most) {
                     r.report(
                         Rule::AddressRange,
-                        &format!("{at}/@{name}"),
+                        format_args!("{at}/@{name}"),
                         format!("`{name}` is at most {most:#x}"),
                     );
                 }
@@ -176,21 +178,21 @@ fn kind(domain: &Domain, address: &Address, path: &str, r: &mut Report<'_>) {
             if is_qemu(domain) && !super::machine::arch(domain).starts_with("s390") {
                 r.report(
                     Rule::AddressType,
-                    &format!("{at}/@type"),
+                    format_args!("{at}/@type"),
                     "ccw addresses are of s390's machines",
                 );
             }
         }
         AddressType::VirtioS390 if is_qemu(domain) => r.add(
             Rule::AddressType,
-            &format!("{at}/@type"),
+            format_args!("{at}/@type"),
             "virtio-s390 addresses are no longer there",
             Some("take type='ccw'"),
         ),
         AddressType::SpaprVio if address.reg.is_some_and(|reg| reg.get() > 0xffff_ffff) => r
             .report(
                 Rule::AddressRange,
-                &format!("{at}/@reg"),
+                format_args!("{at}/@reg"),
                 "`reg` is at most 0xffffffff",
             ),
         _ => {}
@@ -199,7 +201,7 @@ fn kind(domain: &Domain, address: &Address, path: &str, r: &mut Report<'_>) {
     if let Some(other) = other.filter(|_| address.zpci.is_some() && is_qemu(domain)) {
         r.report(
             Rule::OtherMachine,
-            &format!("{at}/zpci"),
+            format_args!("{at}/zpci"),
             format!("numbers of PCI functions are s390's, and the guest's machine is {other}"),
         );
     }
@@ -207,7 +209,7 @@ fn kind(domain: &Domain, address: &Address, path: &str, r: &mut Report<'_>) {
     if uid.is_some_and(|uid| !(1..=0xffff).contains(&uid.get())) {
         r.report(
             Rule::AddressRange,
-            &format!("{at}/zpci/@uid"),
+            format_args!("{at}/zpci/@uid"),
             "`uid` is 1 to 0xffff",
         );
     }
@@ -237,7 +239,7 @@ fn parts_of(kind: AddressType) -> &'static [&'static str] {
     }
 }
 
-fn parts(kind: AddressType, address: &Address, at: &str, r: &mut Report<'_>) {
+fn parts(kind: AddressType, address: &Address, at: Arguments<'_>, r: &mut Report<'_>) {
     let stated = [
         ("@domain", address.domain.is_some()),
         ("@bus", address.bus.is_some()),
@@ -271,7 +273,7 @@ fn parts(kind: AddressType, address: &Address, at: &str, r: &mut Report<'_>) {
         let help = (!names.is_empty()).then(|| format!("it has {}", names.join(", ")));
         r.add(
             Rule::AddressPart,
-            &format!("{at}/{name}"),
+            format_args!("{at}/{name}"),
             format!(
                 "an address of type {kind} has no `{}`",
                 name.trim_start_matches('@')
@@ -289,12 +291,18 @@ fn drives(devices: &Devices, r: &mut Report<'_>) {
         .enumerate()
         .filter(|(_, hostdev)| hostdev.kind == Some(HostdevType::Scsi))
         .map(|(i, hostdev)| {
-            let path = format!("devices/hostdev[{}]/address", i + 1);
-            (path, Some(DiskBus::Scsi), hostdev.address.as_ref())
+            (
+                DevicePath::new("hostdev", i),
+                Some(DiskBus::Scsi),
+                hostdev.address.as_ref(),
+            )
         });
     let disks = devices.disks.iter().enumerate().map(|(i, disk)| {
-        let path = format!("devices/disk[{}]/address", i + 1);
-        (path, bus_of(disk), disk.address.as_ref())
+        (
+            DevicePath::new("disk", i),
+            bus_of(disk),
+            disk.address.as_ref(),
+        )
     });
     let simple: HashSet<u64> = devices
         .controllers
@@ -330,7 +338,7 @@ fn drives(devices: &Devices, r: &mut Report<'_>) {
             if none.contains(&name) && number.is_some_and(|number| number.get() > 0) {
                 r.report(
                     Rule::AddressRange,
-                    &format!("{path}/@{name}"),
+                    format_args!("{path}/address/@{name}"),
                     format!("the only {name} of the {bus} bus is number 0"),
                 );
             }
@@ -339,7 +347,7 @@ fn drives(devices: &Devices, r: &mut Report<'_>) {
 }
 
 /// What the numbers of an address may be.
-fn range(address: &Address, path: &str, r: &mut Report<'_>) {
+fn range(address: &Address, path: Arguments<'_>, r: &mut Report<'_>) {
     let pci = address.kind == Some(AddressType::Pci)
         || address.kind.is_none() && address.slot.is_some() && address.function.is_some();
     if !pci {
@@ -355,7 +363,7 @@ fn range(address: &Address, path: &str, r: &mut Report<'_>) {
         if number.is_some_and(|number| number.get() > most) {
             r.add(
                 Rule::AddressRange,
-                &format!("{path}/@{name}"),
+                format_args!("{path}/@{name}"),
                 format!("a PCI {name} is at most {most:#x}"),
                 None,
             );
@@ -365,9 +373,9 @@ fn range(address: &Address, path: &str, r: &mut Report<'_>) {
 
 /// Registers of POWER's virtual bus and numbers of s390's devices are each taken once.
 fn numbers(devices: &Devices, r: &mut Report<'_>) {
-    let mut taken: HashMap<(&str, [u64; 3]), String> = HashMap::new();
+    let mut taken: HashMap<(&str, [u64; 3]), DevicePath> = HashMap::new();
     for (path, address) in places(devices) {
-        if path.starts_with(CONSOLE) {
+        if path.is(CONSOLE) {
             continue;
         }
         let ccw = match [address.cssid, address.ssid, address.devno] {
@@ -393,11 +401,11 @@ fn numbers(devices: &Devices, r: &mut Report<'_>) {
             match taken.get(&(name, number)) {
                 Some(other) => r.report(
                     Rule::AddressInUse,
-                    &format!("{path}/address/{name}"),
+                    format_args!("{path}/address/{name}"),
                     format!("{other} has this number"),
                 ),
                 None => {
-                    taken.insert((name, number), path.clone());
+                    taken.insert((name, number), path);
                 }
             }
         }

@@ -69,15 +69,14 @@ pub(super) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         };
         let root = domain_number == 0 && bus == 0;
         let is = path
-            .strip_prefix("devices/controller[")
-            .and_then(|rest| rest.trim_end_matches(']').parse::<usize>().ok())
-            .and_then(|number| stated.get(number.checked_sub(1)?).copied().flatten());
+            .among("controller")
+            .and_then(|at| stated.get(at).copied().flatten());
         if let Some(own) = is {
             if !(root && (slot, function) == (own.slot, own.function)) {
                 let (what, slot, function) = (own.what, own.slot, own.function);
                 r.add(
                     Rule::BuiltinPlace,
-                    &format!("{path}/address"),
+                    format_args!("{path}/address"),
                     format!(
                         "the first {what} is part of the machine `{}`: its place is slot {slot:#x}, function {function} of bus 0",
                         machine(domain)
@@ -95,7 +94,7 @@ pub(super) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         if let Some(own) = holder {
             r.add(
                 Rule::BuiltinPlace,
-                &format!("{path}/address"),
+                format_args!("{path}/address"),
                 format!(
                     "the {} of the machine `{}` has this place",
                     own.what,

@@ -11,6 +11,7 @@ use crate::domain::{Devices, Domain};
 use crate::rule::Rule;
 use crate::scalar::{Number, YesNo};
 use std::collections::HashSet;
+use std::fmt::Arguments;
 
 /// Serial ports on ISA that a machine has.
 const ISA_PORTS: u64 = 4;
@@ -40,62 +41,69 @@ pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         qemu: is_qemu(domain),
     };
     for (i, d) in devices.serials.iter().enumerate() {
-        let path = format!("devices/serial[{}]", i + 1);
-        guest.ends(d.kind, &d.sources, &path, true, r);
-        serial(&guest, d, &path, r);
+        let path = format_args!("devices/serial[{}]", i + 1);
+        guest.ends(d.kind, &d.sources, path, true, r);
+        serial(&guest, d, path, r);
     }
     isa_ports(&devices.serials, r);
     for (i, d) in devices.parallels.iter().enumerate() {
-        let path = format!("devices/parallel[{}]", i + 1);
-        guest.ends(d.kind, &d.sources, &path, true, r);
+        let path = format_args!("devices/parallel[{}]", i + 1);
+        guest.ends(d.kind, &d.sources, path, true, r);
         let without = arch(domain).starts_with("s390") || machine(domain).starts_with("pseries");
         if guest.qemu && without {
             r.report(
                 Rule::OtherMachine,
-                &path,
+                path,
                 "the machine has no parallel ports",
             );
         }
     }
     for (i, d) in devices.consoles.iter().enumerate() {
-        let path = format!("devices/console[{}]", i + 1);
-        guest.ends(d.kind, &d.sources, &path, true, r);
+        let path = format_args!("devices/console[{}]", i + 1);
+        guest.ends(d.kind, &d.sources, path, true, r);
     }
     consoles(domain, devices, r);
     for (i, d) in devices.channels.iter().enumerate() {
-        let path = format!("devices/channel[{}]", i + 1);
+        let path = format_args!("devices/channel[{}]", i + 1);
         let kind = d.target.as_ref().and_then(|target| target.kind);
         // A path is chosen for sockets that the guest sees by name.
         let chosen = d.kind == Some(CharType::Unix) && kind != Some(CharTargetType::Guestfwd);
-        guest.ends(d.kind, &d.sources, &path, !chosen, r);
-        channel(d.target.as_ref(), &path, r);
+        guest.ends(d.kind, &d.sources, path, !chosen, r);
+        channel(d.target.as_ref(), path, r);
     }
     for (i, d) in devices.redirdevs.iter().enumerate() {
-        let path = format!("devices/redirdev[{}]", i + 1);
+        let path = format_args!("devices/redirdev[{}]", i + 1);
         if d.kind.is_none() {
             r.add(
                 Rule::Missing,
-                &path,
+                path,
                 "it is not said where the device comes from: <redirdev> needs `type`",
                 Some("take type='spicevmc' or type='tcp'"),
             );
         }
-        guest.ends(d.kind, &d.sources, &path, true, r);
+        // What hands USB devices over has a name of its own for a display's port.
+        let port = matches!(d.kind, Some(CharType::Spiceport | CharType::Dbus));
+        let named = d
+            .sources
+            .first()
+            .is_some_and(|source| source.channel.is_some());
+        let kind = d.kind.filter(|_| !port || named);
+        guest.ends(kind, &d.sources, path, true, r);
     }
     smartcards(&guest, devices, r);
     for (i, d) in devices.rngs.iter().enumerate() {
-        let path = format!("devices/rng[{}]", i + 1);
+        let path = format_args!("devices/rng[{}]", i + 1);
         let Some(backend) = &d.backend else {
-            r.report(Rule::RngBackend, &path, "the device has no <backend>");
+            r.report(Rule::RngBackend, path, "the device has no <backend>");
             continue;
         };
-        let path = format!("{path}/backend");
+        let path = format_args!("{path}/backend");
         if backend.kind.is_some() {
-            guest.ends(backend.kind, &backend.sources, &path, true, r);
+            guest.ends(backend.kind, &backend.sources, path, true, r);
         } else if backend.model == Some(crate::domain::misc::RngBackendModel::Egd) {
             r.report(
                 Rule::RngBackend,
-                &path,
+                path,
                 "a daemon is reached in some way: the backend needs `type`",
             );
         }
@@ -103,21 +111,21 @@ pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
 }
 
 /// What a serial port is to the guest goes with its model, its place and the machine.
-fn serial(guest: &Guest<'_>, serial: &Serial, path: &str, r: &mut Report<'_>) {
+fn serial(guest: &Guest<'_>, serial: &Serial, path: Arguments<'_>, r: &mut Report<'_>) {
     use CharTargetType as T;
     let Some(target) = &serial.target else { return };
-    let at = format!("{path}/target/@type");
+    let at = format_args!("{path}/target/@type");
     let arch = arch(guest.domain);
     let power = target.kind == Some(T::SpaprVioSerial);
     if power && !arch.starts_with("ppc") {
-        r.report(Rule::OtherMachine, &at, "this port is of POWER's machines");
+        r.report(Rule::OtherMachine, at, "this port is of POWER's machines");
     }
     if target.kind == Some(T::SclpSerial) && guest.qemu && !arch.starts_with("s390") {
-        r.report(Rule::OtherMachine, &at, "this port is of s390's machines");
+        r.report(Rule::OtherMachine, at, "this port is of s390's machines");
     }
     let x86 = arch == "x86_64" || arch == "i686";
     if target.kind == Some(T::IsaDebug) && !x86 {
-        r.report(Rule::OtherMachine, &at, "this port is of x86's machines");
+        r.report(Rule::OtherMachine, at, "this port is of x86's machines");
     }
     if let Some(kind) = target.kind
         && !matches!(
@@ -133,7 +141,7 @@ fn serial(guest: &Guest<'_>, serial: &Serial, path: &str, r: &mut Report<'_>) {
     {
         r.report(
             Rule::ChardevTarget,
-            &at,
+            at,
             format!("a serial port is not of type {kind}, but isa-serial, pci-serial, usb-serial and such"),
         );
     }
@@ -144,7 +152,12 @@ fn serial(guest: &Guest<'_>, serial: &Serial, path: &str, r: &mut Report<'_>) {
     }
 }
 
-fn serial_place(target: &CharTarget, place: Option<AddressType>, path: &str, r: &mut Report<'_>) {
+fn serial_place(
+    target: &CharTarget,
+    place: Option<AddressType>,
+    path: Arguments<'_>,
+    r: &mut Report<'_>,
+) {
     use CharTargetType as T;
     let (Some(kind), Some(place)) = (target.kind, place) else {
         return;
@@ -162,11 +175,15 @@ fn serial_place(target: &CharTarget, place: Option<AddressType>, path: &str, r: 
             Some(fits) => format!("a port of type {kind} has a {fits} address, not {place}"),
             None => format!("a port of type {kind} is part of the machine and has no address"),
         };
-        r.report(Rule::AddressType, &format!("{path}/address/@type"), message);
+        r.report(
+            Rule::AddressType,
+            format_args!("{path}/address/@type"),
+            message,
+        );
     }
 }
 
-fn serial_model(target: &CharTarget, path: &str, r: &mut Report<'_>) {
+fn serial_model(target: &CharTarget, path: Arguments<'_>, r: &mut Report<'_>) {
     use CharTargetType as T;
     let name = target
         .model
@@ -186,7 +203,7 @@ fn serial_model(target: &CharTarget, path: &str, r: &mut Report<'_>) {
         _ => {
             r.report(
                 Rule::ChardevTarget,
-                &format!("{path}/target/model/@name"),
+                format_args!("{path}/target/model/@name"),
                 format!("no serial port is called `{name}`"),
             );
             return;
@@ -195,7 +212,7 @@ fn serial_model(target: &CharTarget, path: &str, r: &mut Report<'_>) {
     if of != kind {
         r.report(
             Rule::ChardevTarget,
-            &format!("{path}/target/model/@name"),
+            format_args!("{path}/target/model/@name"),
             format!("{name} is a port of type {of}, not {kind}"),
         );
     }
@@ -208,7 +225,7 @@ fn isa_ports(serials: &[Serial], r: &mut Report<'_>) {
         serial.target.as_ref().and_then(|target| target.kind) == Some(CharTargetType::IsaSerial)
     });
     for (count, (i, serial)) in (0..).zip(isa) {
-        let path = format!("devices/serial[{}]/target/@port", i + 1);
+        let path = format_args!("devices/serial[{}]/target/@port", i + 1);
         let port = serial
             .target
             .as_ref()
@@ -217,14 +234,14 @@ fn isa_ports(serials: &[Serial], r: &mut Report<'_>) {
         if count >= ISA_PORTS || port.is_some_and(|port| port >= ISA_PORTS) {
             r.add(
                 Rule::IsaPort,
-                &path,
+                path,
                 format!("a machine has {ISA_PORTS} serial ports on ISA, numbered from 0"),
                 Some("further ones are of type pci-serial or usb-serial"),
             );
         } else if port.is_some_and(|port| !taken.insert(port)) {
             r.report(
                 Rule::IsaPort,
-                &path,
+                path,
                 "another serial port on ISA has this number",
             );
         }
@@ -243,7 +260,7 @@ fn consoles(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         if let Some(kind) = kind.filter(|kind| !CONSOLES.contains(kind)) {
             r.report(
                 Rule::ChardevTarget,
-                &format!("devices/console[{}]/target/@type", i + 1),
+                format_args!("devices/console[{}]/target/@type", i + 1),
                 format!("a console is not of type {kind}, but serial or virtio"),
             );
         }
@@ -256,7 +273,7 @@ fn consoles(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         if kind == Some(CharTargetType::Serial) {
             r.add(
                 Rule::ConsoleSerial,
-                &format!("devices/console[{}]/target/@type", i + 1),
+                format_args!("devices/console[{}]/target/@type", i + 1),
                 "only the first console is a serial port",
                 Some("take type='virtio', or add a <serial>"),
             );
@@ -265,12 +282,12 @@ fn consoles(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
 }
 
 /// A channel says how the guest sees it, and one to an address which.
-fn channel(target: Option<&CharTarget>, path: &str, r: &mut Report<'_>) {
+fn channel(target: Option<&CharTarget>, path: Arguments<'_>, r: &mut Report<'_>) {
     use CharTargetType as T;
     let Some(kind) = target.and_then(|target| target.kind) else {
         r.add(
             Rule::ChardevTarget,
-            &format!("{path}/target"),
+            format_args!("{path}/target"),
             "it is not said how the guest sees the channel",
             Some("add <target type='virtio' name='org.qemu.guest_agent.0'/>"),
         );
@@ -279,7 +296,7 @@ fn channel(target: Option<&CharTarget>, path: &str, r: &mut Report<'_>) {
     if !matches!(kind, T::Guestfwd | T::Virtio | T::Xen) {
         r.report(
             Rule::ChardevTarget,
-            &format!("{path}/target/@type"),
+            format_args!("{path}/target/@type"),
             format!("a channel is not of type {kind}, but virtio, guestfwd or xen"),
         );
     }
@@ -287,7 +304,7 @@ fn channel(target: Option<&CharTarget>, path: &str, r: &mut Report<'_>) {
     if kind == T::Guestfwd && !whole {
         r.report(
             Rule::ChardevTarget,
-            &format!("{path}/target"),
+            format_args!("{path}/target"),
             "a channel of type guestfwd needs the `address` and `port` that the guest sends to",
         );
     }
@@ -296,18 +313,18 @@ fn channel(target: Option<&CharTarget>, path: &str, r: &mut Report<'_>) {
 /// Readers of smart cards: one a guest, with three certificates where cards are made up.
 fn smartcards(guest: &Guest<'_>, devices: &Devices, r: &mut Report<'_>) {
     for (i, card) in devices.smartcards.iter().enumerate() {
-        let path = format!("devices/smartcard[{}]", i + 1);
+        let path = format_args!("devices/smartcard[{}]", i + 1);
         match card.mode {
             None => r.report(
                 Rule::Smartcard,
-                &path,
+                path,
                 "it is not said where cards come from: the reader needs `mode`",
             ),
             Some(SmartcardMode::HostCertificates) => {
                 if card.certificates.len() != 3 {
                     r.report(
                         Rule::Smartcard,
-                        &path,
+                        path,
                         format!(
                             "a card is made of three certificates, and there are {}",
                             card.certificates.len()
@@ -321,7 +338,7 @@ fn smartcards(guest: &Guest<'_>, devices: &Devices, r: &mut Report<'_>) {
                 {
                     r.report(
                         Rule::Smartcard,
-                        &format!("{path}/database"),
+                        format_args!("{path}/database"),
                         "the database is told by its whole path",
                     );
                 }
@@ -330,11 +347,11 @@ fn smartcards(guest: &Guest<'_>, devices: &Devices, r: &mut Report<'_>) {
                 if card.kind.is_none() {
                     r.report(
                         Rule::Smartcard,
-                        &path,
+                        path,
                         "cards come through a connection: the reader needs `type`",
                     );
                 }
-                guest.ends(card.kind, &card.sources, &path, true, r);
+                guest.ends(card.kind, &card.sources, path, true, r);
             }
             Some(SmartcardMode::Host) => {}
         }
@@ -344,7 +361,7 @@ fn smartcards(guest: &Guest<'_>, devices: &Devices, r: &mut Report<'_>) {
         {
             r.report(
                 Rule::AddressType,
-                &format!("{path}/address/@type"),
+                format_args!("{path}/address/@type"),
                 format!("a reader of smart cards has a ccid address, not {kind}"),
             );
         }
@@ -356,7 +373,7 @@ fn smartcards(guest: &Guest<'_>, devices: &Devices, r: &mut Report<'_>) {
         if guest.qemu && (i == 1 || place.is_some_and(apart)) {
             r.report(
                 Rule::Smartcard,
-                &path,
+                path,
                 "a guest has one reader of smart cards, in slot 0 of controller 0",
             );
         }
@@ -369,11 +386,10 @@ impl Guest<'_> {
         &self,
         kind: Option<CharType>,
         sources: &[CharSource],
-        path: &str,
+        path: Arguments<'_>,
         needs_path: bool,
         r: &mut Report<'_>,
     ) {
-        let at = |i: usize| format!("{path}/source[{}]", i + 1);
         let most = if kind == Some(CharType::Udp) { 2 } else { 1 };
         if sources
             .iter()
@@ -383,7 +399,7 @@ impl Guest<'_> {
         {
             r.report(
                 Rule::ChardevSources,
-                &at(most),
+                format_args!("{path}/source[{}]", most + 1),
                 "the device has too many sources",
             );
         }
@@ -393,7 +409,7 @@ impl Guest<'_> {
             {
                 r.report(
                     Rule::ChardevPath,
-                    &format!("{path}/source"),
+                    format_args!("{path}/source"),
                     "the device needs a source with `path`",
                 );
             }
@@ -404,41 +420,40 @@ impl Guest<'_> {
             {
                 r.report(
                     Rule::ChardevPath,
-                    &format!("{path}/source"),
+                    format_args!("{path}/source"),
                     "a pair of devices has both ends, `master` and `slave`",
                 );
             }
             Some(CharType::Tcp) => tcp(sources.first(), path, r),
             Some(CharType::Udp) => udp(sources, path, r),
             Some(CharType::Spiceport | CharType::Dbus) => {
-                // What hands USB devices over has a name of its own.
-                let own = path.starts_with("devices/redirdev");
-                port_name(sources, own, path, r);
+                port_name(sources, path, r);
             }
             _ => {}
         }
         let joins = matches!(kind, Some(CharType::Tcp | CharType::Unix));
         for (i, source) in sources.iter().enumerate() {
-            labels(self.domain, &source.seclabels, &at(i), r);
+            let at = format_args!("{path}/source[{}]", i + 1);
+            labels(self.domain, &source.seclabels, at, r);
             if joins {
-                self.again(source, &at(i), r);
+                self.again(source, at, r);
             }
         }
     }
 
     /// A lost connection is made again by the side that made it, after some time.
-    fn again(&self, source: &CharSource, path: &str, r: &mut Report<'_>) {
+    fn again(&self, source: &CharSource, path: Arguments<'_>, r: &mut Report<'_>) {
         let Some(reconnect) = &source.reconnect else {
             return;
         };
         if reconnect.enabled != Some(YesNo::Yes) {
             return;
         }
-        let at = format!("{path}/reconnect");
+        let at = format_args!("{path}/reconnect");
         if mode(source) == CharMode::Bind {
             r.report(
                 Rule::ChardevReconnect,
-                &at,
+                at,
                 "only the side that connects can connect again",
             );
         }
@@ -446,7 +461,7 @@ impl Guest<'_> {
         if self.qemu && !waits(reconnect.timeout) && !waits(reconnect.delay) {
             r.report(
                 Rule::ChardevReconnect,
-                &at,
+                at,
                 "it is not said after how many seconds to connect again: `timeout`, from 1",
             );
         }
@@ -457,24 +472,24 @@ fn mode(source: &CharSource) -> CharMode {
     source.mode.unwrap_or(CharMode::Connect)
 }
 
-fn tcp(source: Option<&CharSource>, path: &str, r: &mut Report<'_>) {
+fn tcp(source: Option<&CharSource>, path: Arguments<'_>, r: &mut Report<'_>) {
     if source.is_none_or(|source| source.service.is_none()) {
         r.report(
             Rule::ChardevTcp,
-            &format!("{path}/source"),
+            format_args!("{path}/source"),
             "a TCP connection needs `service`, its port",
         );
     }
     if source.is_some_and(|source| source.host.is_none()) {
         r.report(
             Rule::ChardevTcp,
-            &format!("{path}/source"),
+            format_args!("{path}/source"),
             "a TCP connection needs `host`",
         );
     }
 }
 
-fn udp(sources: &[CharSource], path: &str, r: &mut Report<'_>) {
+fn udp(sources: &[CharSource], path: Arguments<'_>, r: &mut Report<'_>) {
     let at = |i: usize| format!("{path}/source[{}]", i + 1);
     if let [first, second] = sources
         && mode(first) == mode(second)
@@ -502,19 +517,18 @@ fn udp(sources: &[CharSource], path: &str, r: &mut Report<'_>) {
 }
 
 /// The name of a port that displays lead to.
-fn port_name(sources: &[CharSource], own: bool, path: &str, r: &mut Report<'_>) {
+fn port_name(sources: &[CharSource], path: Arguments<'_>, r: &mut Report<'_>) {
     let name = sources.first().and_then(|source| source.channel.as_deref());
     let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     match name {
-        None if own => {}
         None => r.report(
             Rule::ChardevChannel,
-            &format!("{path}/source"),
+            format_args!("{path}/source"),
             "the port needs a source with `channel`, its name",
         ),
         Some(name) if !name.chars().all(sound) => r.report(
             Rule::ChardevChannel,
-            &format!("{path}/source[1]/@channel"),
+            format_args!("{path}/source[1]/@channel"),
             format!("`{name}` has other characters than letters, digits and _-."),
         ),
         Some(_) => {}

@@ -7,23 +7,24 @@ use crate::domain::os::{Adjustment, Clock, ClockOffset, TickPolicy, Timer, Timer
 use crate::domain::{Domain, DomainType};
 use crate::rule::Rule;
 use crate::scalar::YesNo;
+use std::fmt::Arguments;
 
 /// Every rule on clocks.
 pub(super) fn check(domain: &Domain, r: &mut Report<'_>) {
     let Some(clock) = &domain.clock else { return };
     offset(clock, r);
     for (i, timer) in clock.timers.iter().enumerate() {
-        let path = format!("clock/timer[{}]", i + 1);
+        let path = format_args!("clock/timer[{}]", i + 1);
         let late = timer.catchup.is_some();
         if late && timer.tickpolicy != Some(TickPolicy::Catchup) {
             r.report(
                 Rule::ClockTimer,
-                &format!("{path}/catchup"),
+                format_args!("{path}/catchup"),
                 "ticks are made up for where tickpolicy='catchup'",
             );
         }
         if is_qemu(domain) {
-            emulated(domain, timer, &path, r);
+            emulated(domain, timer, path, r);
         }
     }
 }
@@ -47,13 +48,13 @@ fn offset(clock: &Clock, r: &mut Report<'_>) {
 }
 
 /// What QEMU's timers do.
-fn emulated(domain: &Domain, timer: &Timer, path: &str, r: &mut Report<'_>) {
+fn emulated(domain: &Domain, timer: &Timer, path: Arguments<'_>, r: &mut Report<'_>) {
     let Some(name) = timer.name else { return };
     let policies: &[TickPolicy] = match name {
         TimerName::Platform => {
             return r.report(
                 Rule::ClockTimer,
-                &format!("{path}/@name"),
+                format_args!("{path}/@name"),
                 "a guest of KVM or QEMU has no timer `platform`",
             );
         }
@@ -69,7 +70,7 @@ fn emulated(domain: &Domain, timer: &Timer, path: &str, r: &mut Report<'_>) {
         );
         r.add(
             Rule::ClockTimer,
-            &format!("{path}/@tickpolicy"),
+            format_args!("{path}/@tickpolicy"),
             format!("the timer {name} does not {policy} ticks that were missed"),
             Some(&help),
         );
@@ -77,7 +78,7 @@ fn emulated(domain: &Domain, timer: &Timer, path: &str, r: &mut Report<'_>) {
     if name == TimerName::Rtc && timer.track == Some(TimerTrack::Boot) {
         r.report(
             Rule::ClockTimer,
-            &format!("{path}/@track"),
+            format_args!("{path}/@track"),
             "the timer rtc follows the guest or the wall",
         );
     }
@@ -101,7 +102,7 @@ fn emulated(domain: &Domain, timer: &Timer, path: &str, r: &mut Report<'_>) {
     } else if timer.present == Some(YesNo::No) {
         r.report(
             Rule::ClockTimer,
-            &format!("{path}/@present"),
+            format_args!("{path}/@present"),
             "the timer armvtimer is always there",
         );
     }

@@ -3,6 +3,7 @@
 use super::addresses::places;
 use super::machine::{cell_count, is_i440fx, is_modern, is_q35, is_qemu};
 use super::one::Report;
+use super::path::DevicePath;
 use super::tune::threads;
 use crate::domain::address::{Address, AddressType};
 use crate::domain::controller::{Controller, ControllerDriver, ControllerModel, ControllerType};
@@ -10,6 +11,7 @@ use crate::domain::{Devices, Domain};
 use crate::rule::Rule;
 use crate::scalar::Number;
 use std::collections::{BTreeSet, HashMap};
+use std::fmt::Arguments;
 
 /// Every rule on controllers but USB's.
 pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
@@ -18,7 +20,7 @@ pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
     let mut seen = HashMap::new();
     let mut ports = 0;
     for (i, controller) in devices.controllers.iter().enumerate() {
-        let path = format!("devices/controller[{}]", i + 1);
+        let path = format_args!("devices/controller[{}]", i + 1);
         if let (Some(kind), Some(index)) = (controller.kind, controller.index)
             && controller.master.is_none()
             && seen
@@ -27,37 +29,37 @@ pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         {
             r.report(
                 Rule::DuplicateController,
-                &format!("{path}/@index"),
+                format_args!("{path}/@index"),
                 format!("two {kind} controllers are number {index}"),
             );
         }
-        model(controller, &path, r);
+        model(controller, path, r);
         for (name, number) in [("ports", controller.ports), ("vectors", controller.vectors)] {
             if number.is_some_and(|number| number < 0) {
                 r.report(
                     Rule::BadValue,
-                    &format!("{path}/@{name}"),
+                    format_args!("{path}/@{name}"),
                     format!("`{name}` is a number from 0"),
                 );
             }
         }
         if controller.kind == Some(ControllerType::Pci) {
-            pci(domain, controller, &path, r);
-            numbers(controller, &path, r);
+            pci(domain, controller, path, r);
+            numbers(controller, path, r);
             if qemu && !is_power(domain) {
-                told(domain, controller, &path, r);
+                told(domain, controller, path, r);
             }
         }
         if qemu {
-            driven(controller, &threads, &path, r);
-            ide(domain, controller, &path, r);
+            driven(controller, &threads, path, r);
+            ide(domain, controller, path, r);
         }
         if controller.model == Some(ControllerModel::PcieRootPort) {
             ports += 1;
             if ports == 240 {
                 r.report(
                     Rule::RootPorts,
-                    &path,
+                    path,
                     "more root ports than the root bus has places",
                 );
             }
@@ -129,7 +131,7 @@ fn types(model: ControllerModel) -> &'static [ControllerType] {
     }
 }
 
-fn model(controller: &Controller, path: &str, r: &mut Report<'_>) {
+fn model(controller: &Controller, path: Arguments<'_>, r: &mut Report<'_>) {
     let place = controller.address.as_ref().and_then(|address| address.kind);
     if let Some(
         place @ (AddressType::Drive
@@ -141,7 +143,7 @@ fn model(controller: &Controller, path: &str, r: &mut Report<'_>) {
     {
         r.report(
             Rule::AddressType,
-            &format!("{path}/address/@type"),
+            format_args!("{path}/address/@type"),
             format!("a controller has no {place} address: it makes the bus"),
         );
     }
@@ -150,13 +152,13 @@ fn model(controller: &Controller, path: &str, r: &mut Report<'_>) {
     {
         r.report(
             Rule::ControllerModel,
-            &format!("{path}/@model"),
+            format_args!("{path}/@model"),
             format!("{model} is no model of {kind} controllers"),
         );
     }
 }
 
-fn pci(domain: &Domain, controller: &Controller, path: &str, r: &mut Report<'_>) {
+fn pci(domain: &Domain, controller: &Controller, path: Arguments<'_>, r: &mut Report<'_>) {
     let Some(model) = controller.model else {
         return;
     };
@@ -164,7 +166,7 @@ fn pci(domain: &Domain, controller: &Controller, path: &str, r: &mut Report<'_>)
     if root && controller.address.is_some() {
         r.add(
             Rule::RootBusAddress,
-            &format!("{path}/address"),
+            format_args!("{path}/address"),
             "the root bus has no address",
             None,
         );
@@ -173,7 +175,7 @@ fn pci(domain: &Domain, controller: &Controller, path: &str, r: &mut Report<'_>)
     if let Some(node) = node.filter(|node| *node as usize >= cell_count(domain)) {
         r.report(
             Rule::PciOption,
-            &format!("{path}/target/node"),
+            format_args!("{path}/target/node"),
             format!("the guest has no NUMA cell {node}"),
         );
     }
@@ -188,7 +190,7 @@ fn pci(domain: &Domain, controller: &Controller, path: &str, r: &mut Report<'_>)
     if wrong {
         r.report(
             Rule::ControllerMachine,
-            &format!("{path}/@model"),
+            format_args!("{path}/@model"),
             format!(
                 "a machine `{}` has no {model}",
                 super::machine::machine(domain)
@@ -207,7 +209,7 @@ fn pci(domain: &Domain, controller: &Controller, path: &str, r: &mut Report<'_>)
     if on_root && bus != 0 {
         r.add(
             Rule::AddressBus,
-            &format!("{path}/address/@bus"),
+            format_args!("{path}/address/@bus"),
             format!("a {model} is on the root bus, which is number 0"),
             None,
         );
@@ -215,12 +217,12 @@ fn pci(domain: &Domain, controller: &Controller, path: &str, r: &mut Report<'_>)
 }
 
 /// What the numbers of a PCI controller may be.
-fn numbers(controller: &Controller, path: &str, r: &mut Report<'_>) {
+fn numbers(controller: &Controller, path: Arguments<'_>, r: &mut Report<'_>) {
     let index = controller.index.unwrap_or(0);
     if index > 255 {
         r.report(
             Rule::PciNumber,
-            &format!("{path}/@index"),
+            format_args!("{path}/@index"),
             "PCI buses are numbered 0 to 255",
         );
     }
@@ -238,7 +240,7 @@ fn numbers(controller: &Controller, path: &str, r: &mut Report<'_>) {
         if number.is_some_and(|number| !(least..=most).contains(&number.get())) {
             r.report(
                 Rule::PciNumber,
-                &format!("{path}/target/@{name}"),
+                format_args!("{path}/target/@{name}"),
                 format!("`{name}` is {least} to {most}"),
             );
         }
@@ -249,21 +251,21 @@ fn numbers(controller: &Controller, path: &str, r: &mut Report<'_>) {
     {
         r.report(
             Rule::PciNumber,
-            &format!("{path}/target/@index"),
+            format_args!("{path}/target/@index"),
             "host bridge 0 is controller 0, and no other is",
         );
     }
     if controller.index == Some(0) && target.node.is_some() {
         r.report(
             Rule::PciOption,
-            &format!("{path}/target/node"),
+            format_args!("{path}/target/node"),
             "the first bus is in no NUMA cell",
         );
     }
 }
 
 /// What is told of a PCI controller of that model, on machines with one root bus.
-fn told(domain: &Domain, controller: &Controller, path: &str, r: &mut Report<'_>) {
+fn told(domain: &Domain, controller: &Controller, path: Arguments<'_>, r: &mut Report<'_>) {
     use ControllerModel as M;
     let Some(model) = controller.model else {
         return;
@@ -277,7 +279,7 @@ fn told(domain: &Domain, controller: &Controller, path: &str, r: &mut Report<'_>
         } else {
             format!("number 0 is the root bus, not a {model}")
         };
-        r.report(Rule::PciNumber, &format!("{path}/@index"), message);
+        r.report(Rule::PciNumber, format_args!("{path}/@index"), message);
     }
     let windowed = match model {
         M::PciRoot => !is_q35(domain),
@@ -287,7 +289,7 @@ fn told(domain: &Domain, controller: &Controller, path: &str, r: &mut Report<'_>
     if controller.pcihole64.is_some() && !windowed {
         r.report(
             Rule::PciOption,
-            &format!("{path}/pcihole64"),
+            format_args!("{path}/pcihole64"),
             format!("the window above 4 GiB is the root bus's, not a {model}'s"),
         );
     }
@@ -309,7 +311,7 @@ fn told(domain: &Domain, controller: &Controller, path: &str, r: &mut Report<'_>
         let help = (!names.is_empty()).then(|| format!("take {}", names.join(" or ")));
         r.add(
             Rule::PciOption,
-            &format!("{path}/model/@name"),
+            format_args!("{path}/model/@name"),
             format!("no {model} is called `{name}`"),
             help.as_deref(),
         );
@@ -340,7 +342,7 @@ fn told(domain: &Domain, controller: &Controller, path: &str, r: &mut Report<'_>
         if stated && !taken {
             r.report(
                 Rule::PciOption,
-                &format!("{path}/target/{name}"),
+                format_args!("{path}/target/{name}"),
                 format!("a {model} has no `{}`", name.trim_start_matches('@')),
             );
         }
@@ -348,11 +350,16 @@ fn told(domain: &Domain, controller: &Controller, path: &str, r: &mut Report<'_>
 }
 
 /// Queues and threads are of virtio-scsi, and threads are the guest's.
-fn driven(controller: &Controller, threads: &BTreeSet<u32>, path: &str, r: &mut Report<'_>) {
+fn driven(
+    controller: &Controller,
+    threads: &BTreeSet<u32>,
+    path: Arguments<'_>,
+    r: &mut Report<'_>,
+) {
     if controller.model == Some(ControllerModel::Buslogic) {
         r.add(
             Rule::ControllerModel,
-            &format!("{path}/@model"),
+            format_args!("{path}/@model"),
             "QEMU has no such SCSI controller",
             Some("take model='virtio-scsi'"),
         );
@@ -392,7 +399,7 @@ fn driven(controller: &Controller, threads: &BTreeSet<u32>, path: &str, r: &mut 
         if !threads.contains(&id) {
             r.report(
                 Rule::UnknownIothread,
-                &format!("{path}/driver/{at}"),
+                format_args!("{path}/driver/{at}"),
                 format!("the guest has no thread {id} for input and output"),
             );
         }
@@ -400,7 +407,7 @@ fn driven(controller: &Controller, threads: &BTreeSet<u32>, path: &str, r: &mut 
 }
 
 /// IDE is part of old machines: they have one, others none.
-fn ide(domain: &Domain, controller: &Controller, path: &str, r: &mut Report<'_>) {
+fn ide(domain: &Domain, controller: &Controller, path: Arguments<'_>, r: &mut Report<'_>) {
     if controller.kind != Some(ControllerType::Ide) {
         return;
     }
@@ -448,34 +455,32 @@ fn plugged(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         if x86 && place[0] != 0 {
             r.report(
                 Rule::AddressBus,
-                &format!("{path}/address/@domain"),
+                format_args!("{path}/address/@domain"),
                 "the machine has one PCI domain, which is number 0",
             );
             continue;
         }
-        let number = path
-            .strip_prefix("devices/controller[")
-            .and_then(|rest| rest.trim_end_matches(']').parse::<usize>().ok());
-        let bridge = number
-            .and_then(|number| devices.controllers.get(number - 1))
+        let bridge = path
+            .among("controller")
+            .and_then(|at| devices.controllers.get(at))
             .filter(|controller| controller.kind == Some(ControllerType::Pci))
             .and_then(|controller| controller.model);
         let Some(bus) = buses.get(&place[1]) else {
             if bridge == Some(ControllerModel::DmiToPciBridge) && place[1] != 0 {
                 r.report(
                     Rule::AddressBus,
-                    &format!("{path}/address/@bus"),
+                    format_args!("{path}/address/@bus"),
                     "a dmi-to-pci-bridge is on the root bus, which is number 0, or on an expander",
                 );
             }
             continue;
         };
-        slot(*bus, &path, place, r);
+        slot(*bus, path, place, r);
         if !takes(*bus, bridge) {
             let what = bridge.map_or_else(|| "a device".to_owned(), |model| format!("a {model}"));
             r.report(
                 Rule::AddressBus,
-                &format!("{path}/address/@bus"),
+                format_args!("{path}/address/@bus"),
                 format!("bus {} is of a {bus}, on which {what} cannot be", place[1]),
             );
         }
@@ -495,19 +500,19 @@ pub(crate) fn pci_place(address: &Address) -> Option<[u64; 4]> {
 }
 
 /// Whether a bus has that slot.
-fn slot(bus: ControllerModel, path: &str, place: [u64; 4], r: &mut Report<'_>) {
+fn slot(bus: ControllerModel, path: DevicePath, place: [u64; 4], r: &mut Report<'_>) {
     use ControllerModel as M;
-    let at = format!("{path}/address/@slot");
+    let at = format_args!("{path}/address/@slot");
     match bus {
         M::PcieRootPort | M::PcieSwitchDownstreamPort if place[2] > 0 => r.report(
             Rule::AddressRange,
-            &at,
+            at,
             format!("a {bus} has one slot, which is number 0"),
         ),
         M::PciRoot | M::PcieRoot | M::PciBridge | M::PcieToPciBridge if place[2] == 0 => {
             r.report(
                 Rule::AddressRange,
-                &at,
+                at,
                 format!(
                     "slot 0 of bus {} is the {bus}'s own: take 1 to 0x1f",
                     place[1]
@@ -557,16 +562,16 @@ fn serial_ports(devices: &Devices, r: &mut Report<'_>) {
             continue;
         };
         let controller = address.controller.map_or(0, Number::get);
-        let at = format!("{path}/address/@port");
+        let at = format_args!("{path}/address/@port");
         if sizes.get(&controller).is_some_and(|size| port >= *size) {
             r.report(
                 Rule::AddressRange,
-                &at,
+                at,
                 format!("virtio-serial controller {controller} has no port {port}"),
             );
         }
         if let Some(other) = taken.insert((controller, port), path) {
-            r.report(Rule::AddressInUse, &at, format!("{other} has this port"));
+            r.report(Rule::AddressInUse, at, format!("{other} has this port"));
         }
     }
 }

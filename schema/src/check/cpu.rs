@@ -9,6 +9,7 @@ use crate::domain::{Domain, VcpuState};
 use crate::rule::Rule;
 use crate::scalar::{OnOff, YesNo};
 use std::collections::BTreeSet;
+use std::fmt::Arguments;
 
 /// Letters of a maker's name, as the processor tells it.
 const VENDOR: usize = 12;
@@ -105,7 +106,7 @@ fn topology(domain: &Domain, t: &Topology, r: &mut Report<'_>) {
         if count == Some(0) || count.is_none() && needed {
             r.report(
                 Rule::TopologyCount,
-                &format!("cpu/topology/@{name}"),
+                format_args!("cpu/topology/@{name}"),
                 format!("the topology needs `{name}`, at least 1"),
             );
         }
@@ -143,11 +144,11 @@ fn each(domain: &Domain, r: &mut Report<'_>) {
     let mut orders = BTreeSet::new();
     let states = domain.vcpus.iter().flat_map(|vcpus| &vcpus.vcpus);
     for (i, state) in states.enumerate() {
-        let path = format!("vcpus/vcpu[{}]", i + 1);
+        let path = format_args!("vcpus/vcpu[{}]", i + 1);
         if state.id.is_some_and(|id| id >= most) {
             r.report(
                 Rule::VcpuId,
-                &format!("{path}/@id"),
+                format_args!("{path}/@id"),
                 format!(
                     "the guest's processors are numbered 0 to {}",
                     most.saturating_sub(1)
@@ -157,12 +158,12 @@ fn each(domain: &Domain, r: &mut Report<'_>) {
         if state.enabled.is_none() {
             r.report(
                 Rule::VcpuState,
-                &path,
+                path,
                 "it is not said whether the processor is there: state `enabled`",
             );
         }
         if is_qemu(domain) {
-            plugging(state, &path, r);
+            plugging(state, path, r);
         }
         let single = stated_arch(domain).is_some_and(is_x86);
         if single
@@ -172,14 +173,14 @@ fn each(domain: &Domain, r: &mut Report<'_>) {
         {
             r.report(
                 Rule::VcpuState,
-                &format!("{path}/@order"),
+                format_args!("{path}/@order"),
                 "another processor has this place in the order",
             );
         }
     }
 }
 
-fn plugging(state: &VcpuState, path: &str, r: &mut Report<'_>) {
+fn plugging(state: &VcpuState, path: Arguments<'_>, r: &mut Report<'_>) {
     let off = state.enabled == Some(YesNo::No);
     let first = state.id == Some(0);
     let complaint = if first && off {
@@ -249,7 +250,7 @@ fn model(cpu: &Cpu, r: &mut Report<'_>) {
         if !seen.insert(name) {
             r.report(
                 Rule::DuplicateCpuFeature,
-                &format!("cpu/feature[{}]", i + 1),
+                format_args!("cpu/feature[{}]", i + 1),
                 format!("{name} is stated twice"),
             );
         }

@@ -36,7 +36,7 @@ pub(crate) fn is_link_name(name: &str) -> bool {
 fn memory(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
     let mut ranges: Vec<(u64, u64)> = Vec::new();
     for (i, device) in devices.memory_devices.iter().enumerate() {
-        let path = format!("devices/memory[{}]", i + 1);
+        let path = format_args!("devices/memory[{}]", i + 1);
         let Some(target) = &device.target else {
             continue;
         };
@@ -48,7 +48,7 @@ fn memory(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         if target.node.is_some_and(|node| node as usize >= cells) {
             r.report(
                 Rule::MemoryNode,
-                &format!("{path}/target/node"),
+                format_args!("{path}/target/node"),
                 "the guest has no such NUMA cell",
             );
         }
@@ -62,7 +62,7 @@ fn memory(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         {
             r.report(
                 Rule::MemoryRequested,
-                &format!("{path}/target/requested"),
+                format_args!("{path}/target/requested"),
                 "more memory is requested than the device has",
             );
         }
@@ -79,7 +79,7 @@ fn memory(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
             {
                 r.add(
                     Rule::MemoryOverlap,
-                    &format!("{path}/target/address/@base"),
+                    format_args!("{path}/target/address/@base"),
                     "the memory overlaps with another device's",
                     None,
                 );
@@ -88,12 +88,12 @@ fn memory(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         }
     }
     for (i, shmem) in devices.shmems.iter().enumerate() {
-        let path = format!("devices/shmem[{}]", i + 1);
+        let path = format_args!("devices/shmem[{}]", i + 1);
         let model = shmem.model.as_ref().and_then(|model| model.kind);
         if shmem.msi.is_some() && shmem.server.is_none() {
             r.report(
                 Rule::ShmemServer,
-                &format!("{path}/msi"),
+                format_args!("{path}/msi"),
                 "interrupts need a <server>",
             );
         }
@@ -102,7 +102,7 @@ fn memory(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         if bytes > 0 && (bytes < 1 << 20 || !bytes.is_power_of_two()) {
             r.report(
                 Rule::ShmemSize,
-                &format!("{path}/size"),
+                format_args!("{path}/size"),
                 "shared memory is a power of two, at least 1 MiB",
             );
         }
@@ -110,23 +110,19 @@ fn memory(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         if let Some(place) = place.filter(|place| *place != AddressType::Pci) {
             r.report(
                 Rule::AddressType,
-                &format!("{path}/address/@type"),
+                format_args!("{path}/address/@type"),
                 format!("shared memory is a PCI device, and has no {place} address"),
             );
         }
         if model == Some(ShmemModelName::IvshmemPlain) && shmem.server.is_some() {
             r.report(
                 Rule::ShmemServer,
-                &format!("{path}/server"),
+                format_args!("{path}/server"),
                 "ivshmem-plain has no server; ivshmem-doorbell has",
             );
         }
         if model == Some(ShmemModelName::IvshmemDoorbell) && shmem.server.is_none() {
-            r.report(
-                Rule::ShmemServer,
-                &path,
-                "ivshmem-doorbell needs a <server>",
-            );
+            r.report(Rule::ShmemServer, path, "ivshmem-doorbell needs a <server>");
         }
     }
 }
@@ -168,23 +164,18 @@ fn boot_order(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         match order {
             None => r.report(
                 Rule::BootOrder,
-                &path,
+                path,
                 "the place in the order of boot has no number",
             ),
-            Some(0) => r.add(
-                Rule::BootOrder,
-                &path,
-                "the order of boot begins at 1",
-                None,
-            ),
+            Some(0) => r.add(Rule::BootOrder, path, "the order of boot begins at 1", None),
             Some(order) if !seen.insert(order) => r.report(
                 Rule::BootOrderTwice,
-                &path,
+                path,
                 format!("two devices are number {order} in the order of boot"),
             ),
             Some(_) if list => r.report(
                 Rule::BootOrderBesideOsBoot,
-                &path,
+                path,
                 "devices have an order of boot, and <os> has a list of kinds too: keep one",
             ),
             Some(_) => {}

@@ -12,12 +12,13 @@ use crate::rule::Rule;
 use crate::scalar::{OnOff, YesNo};
 use crate::secret::UsageType;
 use std::collections::{BTreeSet, HashSet};
+use std::fmt::Arguments;
 
 /// Every rule on disks.
 pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
     let mut targets = BTreeSet::new();
     for (i, disk) in domain.disks().iter().enumerate() {
-        let path = format!("devices/disk[{}]", i + 1);
+        let path = format_args!("devices/disk[{}]", i + 1);
         let target = disk
             .target
             .as_ref()
@@ -25,16 +26,16 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
         if target.is_some_and(|dev| !targets.insert(dev)) {
             r.report(
                 Rule::DuplicateTarget,
-                &format!("{path}/target/@dev"),
+                format_args!("{path}/target/@dev"),
                 format!("two disks are `{}`", target.unwrap_or_default()),
             );
         }
-        source(disk, &path, r);
-        device(disk, &path, r);
-        secrets(disk, &path, r);
-        bus(disk, &path, r);
+        source(disk, path, r);
+        device(disk, path, r);
+        secrets(disk, path, r);
+        bus(disk, path, r);
         if let Some(source) = &disk.source {
-            labels(domain, &source.seclabels, &format!("{path}/source"), r);
+            labels(domain, &source.seclabels, format_args!("{path}/source"), r);
         }
     }
     scsi_places(domain, r);
@@ -45,10 +46,10 @@ fn bus_of(disk: &Disk) -> Option<DiskBus> {
 }
 
 /// What the type of the disk needs of its source.
-fn source(disk: &Disk, path: &str, r: &mut Report<'_>) {
+fn source(disk: &Disk, path: Arguments<'_>, r: &mut Report<'_>) {
     let empty = DiskSource::default();
     let source = disk.source.as_ref().unwrap_or(&empty);
-    let at = format!("{path}/source");
+    let at = format_args!("{path}/source");
     let kind = disk.kind.unwrap_or(DiskType::File);
     let lacks = match kind {
         DiskType::File => source.file.is_none().then_some("`file`"),
@@ -72,7 +73,7 @@ fn source(disk: &Disk, path: &str, r: &mut Report<'_>) {
     {
         r.report(
             Rule::DiskSource,
-            &at,
+            at,
             format!("a disk of type `{kind}` needs a source with {lacks}"),
         );
     }
@@ -89,7 +90,7 @@ fn source(disk: &Disk, path: &str, r: &mut Report<'_>) {
         {
             r.add(
                 Rule::DiskSourceType,
-                &format!("{at}/@{name}"),
+                format_args!("{at}/@{name}"),
                 format!("`{name}` belongs to disks of type `{other}`, and this is `{kind}`"),
                 None,
             );
@@ -107,7 +108,7 @@ fn source(disk: &Disk, path: &str, r: &mut Report<'_>) {
         )
     );
     if needs_host && source.hosts.is_empty() {
-        r.report(Rule::SourceHosts, &at, "the protocol needs a <host>");
+        r.report(Rule::SourceHosts, at, "the protocol needs a <host>");
     }
     if source.hosts.len() > 1
         && matches!(
@@ -128,7 +129,7 @@ fn source(disk: &Disk, path: &str, r: &mut Report<'_>) {
     {
         r.report(
             Rule::SourceHosts,
-            &format!("{at}/host[2]"),
+            format_args!("{at}/host[2]"),
             "the protocol takes one host",
         );
     }
@@ -145,7 +146,7 @@ fn only_policy(source: &DiskSource) -> bool {
 }
 
 /// What kind of device can be what.
-fn device(disk: &Disk, path: &str, r: &mut Report<'_>) {
+fn device(disk: &Disk, path: Arguments<'_>, r: &mut Report<'_>) {
     let format = disk.driver.as_ref().and_then(|driver| driver.kind);
     if matches!(
         format,
@@ -154,7 +155,7 @@ fn device(disk: &Disk, path: &str, r: &mut Report<'_>) {
         let help = "an ISO image is `raw`, a directory shown as a disk is `fat`";
         r.add(
             Rule::DiskFormat,
-            &format!("{path}/driver/@type"),
+            format_args!("{path}/driver/@type"),
             "no driver reads this format",
             Some(help),
         );
@@ -168,14 +169,14 @@ fn device(disk: &Disk, path: &str, r: &mut Report<'_>) {
         if !direct {
             r.report(
                 Rule::LunDisk,
-                &format!("{path}/@type"),
+                format_args!("{path}/@type"),
                 "device='lun' needs a disk of type block, network or volume",
             );
         }
         if format.is_some_and(|format| format != ImageFormatName::Raw) {
             r.report(
                 Rule::LunDisk,
-                &format!("{path}/driver/@type"),
+                format_args!("{path}/driver/@type"),
                 "device='lun' is always raw",
             );
         }
@@ -187,14 +188,14 @@ fn device(disk: &Disk, path: &str, r: &mut Report<'_>) {
         };
         r.report(
             Rule::LunDisk,
-            &format!("{path}/{name}"),
+            format_args!("{path}/{name}"),
             "commands are handed through only for device='lun'",
         );
     }
     if disk.sgio == Some(SgIo::Unfiltered) && lun {
         r.report(
             Rule::LunDisk,
-            &format!("{path}/@sgio"),
+            format_args!("{path}/@sgio"),
             "kernels no longer hand commands through unfiltered",
         );
     }
@@ -207,32 +208,33 @@ fn device(disk: &Disk, path: &str, r: &mut Report<'_>) {
         };
         r.report(
             Rule::CopyOnRead,
-            &format!("{path}/driver/@copy_on_read"),
+            format_args!("{path}/driver/@copy_on_read"),
             format!("what is read cannot be kept on {what}"),
         );
     }
 }
 
-fn secrets(disk: &Disk, path: &str, r: &mut Report<'_>) {
+fn secrets(disk: &Disk, path: Arguments<'_>, r: &mut Report<'_>) {
     let inner = disk.source.as_ref();
     if disk.auth.is_some() && inner.is_some_and(|source| source.auth.is_some()) {
         r.report(
             Rule::StatedTwice,
-            &format!("{path}/auth"),
+            format_args!("{path}/auth"),
             "<auth> is stated twice: keep the one inside of <source>",
         );
     }
     if disk.encryption.is_some() && inner.is_some_and(|source| source.encryption.is_some()) {
         r.report(
             Rule::StatedTwice,
-            &format!("{path}/encryption"),
+            format_args!("{path}/encryption"),
             "<encryption> is stated twice: keep the one inside of <source>",
         );
     }
-    let (auth, at) = match inner.and_then(|source| source.auth.as_ref()) {
-        Some(auth) => (Some(auth), format!("{path}/source/auth/secret")),
-        None => (disk.auth.as_ref(), format!("{path}/auth/secret")),
+    let (auth, of) = match inner.and_then(|source| source.auth.as_ref()) {
+        Some(auth) => (Some(auth), "/source"),
+        None => (disk.auth.as_ref(), ""),
     };
+    let at = format_args!("{path}{of}/auth/secret");
     let Some(secret) = auth.and_then(|auth| auth.secret.as_ref()) else {
         return;
     };
@@ -242,19 +244,19 @@ fn secrets(disk: &Disk, path: &str, r: &mut Report<'_>) {
         _ => None,
     };
     match (secret.kind, fits) {
-        (None, _) => r.report(Rule::SecretType, &at, "the secret has no type"),
+        (None, _) => r.report(Rule::SecretType, at, "the secret has no type"),
         (Some(kind), Some(fits)) if kind != fits => r.report(
             Rule::SecretType,
-            &format!("{at}/@type"),
+            format_args!("{at}/@type"),
             format!("the protocol takes a secret of type `{fits}`"),
         ),
         _ => {}
     }
-    reference(secret, &at, r);
+    reference(secret, at, r);
 }
 
 /// What a bus can carry.
-fn bus(disk: &Disk, path: &str, r: &mut Report<'_>) {
+fn bus(disk: &Disk, path: Arguments<'_>, r: &mut Report<'_>) {
     let Some(bus) = bus_of(disk) else { return };
     if (disk.vendor.is_some() || disk.product.is_some()) && bus != DiskBus::Scsi {
         let name = if disk.vendor.is_some() {
@@ -264,7 +266,7 @@ fn bus(disk: &Disk, path: &str, r: &mut Report<'_>) {
         };
         r.report(
             Rule::VendorBus,
-            &format!("{path}/{name}"),
+            format_args!("{path}/{name}"),
             "only a SCSI disk tells its maker and product",
         );
     }
@@ -275,7 +277,7 @@ fn bus(disk: &Disk, path: &str, r: &mut Report<'_>) {
     if virtio && bus != DiskBus::Virtio {
         r.report(
             Rule::VirtioModel,
-            &format!("{path}/@model"),
+            format_args!("{path}/@model"),
             format!("the disk is on the {bus} bus, its model is of virtio"),
         );
     }
@@ -286,7 +288,7 @@ fn bus(disk: &Disk, path: &str, r: &mut Report<'_>) {
     if disk.device == Some(DiskDevice::Cdrom) && disk.source.is_none() && !ejects {
         r.report(
             Rule::EmptyDrive,
-            &format!("{path}/target/@bus"),
+            format_args!("{path}/target/@bus"),
             format!("a drive on the {bus} bus cannot be empty"),
         );
     }
@@ -297,7 +299,7 @@ fn bus(disk: &Disk, path: &str, r: &mut Report<'_>) {
         } else {
             "only a floppy drive is on the fdc bus".to_owned()
         };
-        r.report(Rule::FloppyBus, &format!("{path}/target/@bus"), message);
+        r.report(Rule::FloppyBus, format_args!("{path}/target/@bus"), message);
     }
     let Some(kind) = disk.address.as_ref().and_then(|address| address.kind) else {
         return;
@@ -320,7 +322,7 @@ fn bus(disk: &Disk, path: &str, r: &mut Report<'_>) {
     if !fits {
         r.add(
             Rule::AddressType,
-            &format!("{path}/address/@type"),
+            format_args!("{path}/address/@type"),
             format!("a disk on the {bus} bus has no {kind} address"),
             None,
         );
@@ -328,12 +330,17 @@ fn bus(disk: &Disk, path: &str, r: &mut Report<'_>) {
 }
 
 /// Labels of one file: one a manner, and none where the guest's own says that nothing is labelled.
-pub(crate) fn labels(domain: &Domain, labels: &[DeviceSecLabel], path: &str, r: &mut Report<'_>) {
+pub(crate) fn labels(
+    domain: &Domain,
+    labels: &[DeviceSecLabel],
+    path: Arguments<'_>,
+    r: &mut Report<'_>,
+) {
     let mut seen = HashSet::new();
     for (i, label) in labels.iter().enumerate() {
-        let at = format!("{path}/seclabel[{}]", i + 1);
+        let at = format_args!("{path}/seclabel[{}]", i + 1);
         if !seen.insert(label.model.as_deref()) {
-            r.report(Rule::DuplicateSeclabel, &at, "two labels of one manner");
+            r.report(Rule::DuplicateSeclabel, at, "two labels of one manner");
         }
         let stays = |own: &&crate::domain::security::SecLabel| {
             own.model == label.model && label.model.is_some() && own.relabel == Some(YesNo::No)
@@ -341,7 +348,7 @@ pub(crate) fn labels(domain: &Domain, labels: &[DeviceSecLabel], path: &str, r: 
         if label.relabel == Some(YesNo::Yes) && domain.seclabels.iter().any(|own| stays(&own)) {
             r.report(
                 Rule::SeclabelRelabel,
-                &at,
+                at,
                 "the guest's own label says that nothing is labelled",
             );
         }
@@ -376,7 +383,7 @@ fn scsi_places(domain: &Domain, r: &mut Report<'_>) {
         {
             r.add(
                 Rule::AddressInUse,
-                &format!("devices/disk[{}]/address", i + 1),
+                format_args!("devices/disk[{}]/address", i + 1),
                 "another disk has this place",
                 None,
             );
@@ -406,7 +413,7 @@ fn scsi_places(domain: &Domain, r: &mut Report<'_>) {
         if !taken.insert((DiskBus::Scsi, place)) {
             r.add(
                 Rule::AddressInUse,
-                &format!("devices/hostdev[{}]/address", i + 1),
+                format_args!("devices/hostdev[{}]/address", i + 1),
                 "a disk has this place",
                 None,
             );

@@ -11,6 +11,7 @@ use crate::domain::{Devices, Domain};
 use crate::rule::Rule;
 use crate::scalar::{OnOff, YesNo};
 use std::collections::{HashMap, HashSet};
+use std::fmt::Arguments;
 
 /// The longest password that the VNC protocol takes, in bytes.
 const VNC_PASSWORD: usize = 8;
@@ -19,9 +20,9 @@ const VNC_PASSWORD: usize = 8;
 pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
     let qemu = is_qemu(domain);
     for (i, graphics) in devices.graphics.iter().enumerate() {
-        let path = format!("devices/graphics[{}]", i + 1);
-        listeners(graphics, &path, r);
-        password(graphics, qemu, &path, r);
+        let path = format_args!("devices/graphics[{}]", i + 1);
+        listeners(graphics, path, r);
+        password(graphics, qemu, path, r);
     }
     if qemu {
         together(devices, r);
@@ -30,19 +31,19 @@ pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
     sound(devices, qemu, r);
 }
 
-fn listeners(graphics: &Graphics, path: &str, r: &mut Report<'_>) {
+fn listeners(graphics: &Graphics, path: Arguments<'_>, r: &mut Report<'_>) {
     let local = matches!(graphics.kind, Some(GraphicsType::Vnc | GraphicsType::Spice));
     for (i, listen) in graphics.listens.iter().enumerate() {
-        let at = format!("{path}/listen[{}]", i + 1);
+        let at = format_args!("{path}/listen[{}]", i + 1);
         match listen.kind {
             Some(ListenType::Network) if listen.network.is_none() => r.report(
                 Rule::GraphicsListen,
-                &at,
+                at,
                 "a listener of type network needs `network`",
             ),
             Some(kind @ (ListenType::Socket | ListenType::None)) if !local => r.report(
                 Rule::GraphicsListen,
-                &format!("{at}/@type"),
+                format_args!("{at}/@type"),
                 format!("a listener of type {kind} is for vnc and spice"),
             ),
             _ => {}
@@ -58,27 +59,27 @@ fn listeners(graphics: &Graphics, path: &str, r: &mut Report<'_>) {
     {
         r.report(
             Rule::GraphicsListen,
-            &format!("{path}/@listen"),
+            format_args!("{path}/@listen"),
             format!("the attribute says {old}, the element {new}"),
         );
     }
     if graphics.p2p == Some(YesNo::Yes) && graphics.address.is_some() {
         r.report(
             Rule::DbusDisplay,
-            &format!("{path}/@address"),
+            format_args!("{path}/@address"),
             "ends that speak to one another have no bus, and so no address of it",
         );
     }
 }
 
-fn password(graphics: &Graphics, qemu: bool, path: &str, r: &mut Report<'_>) {
+fn password(graphics: &Graphics, qemu: bool, path: Arguments<'_>, r: &mut Report<'_>) {
     if let Some(until) = graphics.passwd_valid_to.as_deref()
         && graphics.passwd.is_some()
         && !is_moment(until)
     {
         r.report(
             Rule::DisplayPassword,
-            &format!("{path}/@passwdValidTo"),
+            format_args!("{path}/@passwdValidTo"),
             format!("`{until}` is no moment such as 2026-12-31T23:59:59"),
         );
     }
@@ -89,7 +90,7 @@ fn password(graphics: &Graphics, qemu: bool, path: &str, r: &mut Report<'_>) {
     if qemu && length > VNC_PASSWORD {
         r.report(
             Rule::DisplayPassword,
-            &format!("{path}/@passwd"),
+            format_args!("{path}/@passwd"),
             format!("the password has {length} bytes; vnc compares {VNC_PASSWORD}"),
         );
     }
@@ -100,7 +101,7 @@ fn password(graphics: &Graphics, qemu: bool, path: &str, r: &mut Report<'_>) {
     {
         r.report(
             Rule::DisplayPassword,
-            &format!("{path}/@connected"),
+            format_args!("{path}/@connected"),
             "vnc keeps those connected when the password changes: connected='keep'",
         );
     }
@@ -136,19 +137,19 @@ fn together(devices: &Devices, r: &mut Report<'_>) {
         .any(|graphics| graphics.kind == Some(GraphicsType::EglHeadless));
     let mut seen = HashSet::new();
     for (i, graphics) in devices.graphics.iter().enumerate() {
-        let path = format!("devices/graphics[{}]", i + 1);
+        let path = format_args!("devices/graphics[{}]", i + 1);
         let Some(kind) = graphics.kind else { continue };
         if !seen.insert(kind) {
             r.report(
                 Rule::DuplicateDisplay,
-                &format!("{path}/@type"),
+                format_args!("{path}/@type"),
                 format!("a guest has one display of type {kind}"),
             );
         }
         if kind == GraphicsType::Desktop {
             r.add(
                 Rule::DuplicateDisplay,
-                &format!("{path}/@type"),
+                format_args!("{path}/@type"),
                 "QEMU has no display of type desktop",
                 Some("take vnc or spice"),
             );
@@ -160,7 +161,7 @@ fn together(devices: &Devices, r: &mut Report<'_>) {
         if headless && !fits {
             r.report(
                 Rule::EglHeadless,
-                &format!("{path}/@type"),
+                format_args!("{path}/@type"),
                 format!("egl-headless draws for vnc and spice, not for {kind}"),
             );
         }
@@ -168,7 +169,7 @@ fn together(devices: &Devices, r: &mut Report<'_>) {
         if headless && kind == GraphicsType::Spice && draws {
             r.report(
                 Rule::EglHeadless,
-                &format!("{path}/gl/@enable"),
+                format_args!("{path}/gl/@enable"),
                 "egl-headless draws already",
             );
         }
@@ -187,7 +188,7 @@ fn cards(domain: &Domain, devices: &Devices, qemu: bool, r: &mut Report<'_>) {
     if let Some((i, ..)) = models().filter(|(_, _, model)| named(model)).nth(1) {
         r.report(
             Rule::VideoPrimary,
-            &format!("devices/video[{}]/model/@primary", i + 1),
+            format_args!("devices/video[{}]/model/@primary", i + 1),
             "another graphics card is the primary one already",
         );
     }
@@ -195,20 +196,20 @@ fn cards(domain: &Domain, devices: &Devices, qemu: bool, r: &mut Report<'_>) {
         .find(|(_, _, model)| named(model))
         .map_or(0, |(i, ..)| i);
     for (i, video, model) in models() {
-        let path = format!("devices/video[{}]", i + 1);
+        let path = format_args!("devices/video[{}]", i + 1);
         let kind = model.kind.filter(|kind| *kind != VideoType::Default);
         let Some(kind) = kind else { continue };
         if kind == VideoType::None && devices.videos.len() > 1 {
             r.report(
                 Rule::VideoNone,
-                &format!("{path}/model/@type"),
+                format_args!("{path}/model/@type"),
                 "a card of type none says that there is no other, and there is",
             );
         }
         if kind == VideoType::Ramfb && video.address.is_some() {
             r.report(
                 Rule::VideoOption,
-                &format!("{path}/address"),
+                format_args!("{path}/address"),
                 "a card of type ramfb is on no bus",
             );
         }
@@ -216,24 +217,30 @@ fn cards(domain: &Domain, devices: &Devices, qemu: bool, r: &mut Report<'_>) {
             .driver
             .as_ref()
             .is_some_and(|driver| driver.name == Some(VideoDriverName::Vhostuser));
-        card(kind, model, others, &path, r);
+        card(kind, model, others, path, r);
         if let Some(driver) = video.driver.as_ref().filter(|_| kind != VideoType::Virtio) {
             let of = format!("virtio, and the card is of type {kind}");
-            super::virtio::refuse(driver.virtio_options(), &path, &of, None, r);
+            super::virtio::refuse(driver.virtio_options(), path, &of, None, r);
         }
         if qemu {
-            drawn(domain, kind, model, others, i == first, &path, r);
+            drawn(domain, kind, model, others, i == first, path, r);
         }
     }
 }
 
 /// What only cards of some type have.
-fn card(kind: VideoType, model: &VideoModel, others: bool, path: &str, r: &mut Report<'_>) {
-    let at = format!("{path}/model");
+fn card(
+    kind: VideoType,
+    model: &VideoModel,
+    others: bool,
+    path: Arguments<'_>,
+    r: &mut Report<'_>,
+) {
+    let at = format_args!("{path}/model");
     if others && kind != VideoType::Virtio {
         r.report(
             Rule::VideoOption,
-            &format!("{path}/driver/@name"),
+            format_args!("{path}/driver/@name"),
             format!("another process draws for cards of type virtio, not {kind}"),
         );
     }
@@ -241,7 +248,7 @@ fn card(kind: VideoType, model: &VideoModel, others: bool, path: &str, r: &mut R
     if !others && helped.is_some_and(|helped| helped.rendernode.is_some()) {
         r.add(
             Rule::VideoOption,
-            &format!("{at}/acceleration/@rendernode"),
+            format_args!("{at}/acceleration/@rendernode"),
             "the device that helps is the drawing process's",
             Some("add <driver name='vhostuser'/>, or state it in <gl> of the display"),
         );
@@ -251,7 +258,7 @@ fn card(kind: VideoType, model: &VideoModel, others: bool, path: &str, r: &mut R
     {
         r.report(
             Rule::VideoOption,
-            &format!("{at}/resolution"),
+            format_args!("{at}/resolution"),
             "a screen has at least one pixel each way",
         );
     }
@@ -265,7 +272,7 @@ fn card(kind: VideoType, model: &VideoModel, others: bool, path: &str, r: &mut R
         if kind != VideoType::Qxl {
             r.report(
                 Rule::VideoMemory,
-                &format!("{at}/@{name}"),
+                format_args!("{at}/@{name}"),
                 format!("`{name}` is of cards of type qxl"),
             );
         }
@@ -273,7 +280,7 @@ fn card(kind: VideoType, model: &VideoModel, others: bool, path: &str, r: &mut R
     if model.blob.is_some() && kind != VideoType::Virtio {
         r.report(
             Rule::VideoOption,
-            &format!("{at}/@blob"),
+            format_args!("{at}/@blob"),
             format!("pictures are handed over by cards of type virtio, not {kind}"),
         );
     }
@@ -286,10 +293,10 @@ fn drawn(
     model: &VideoModel,
     others: bool,
     first: bool,
-    path: &str,
+    path: Arguments<'_>,
     r: &mut Report<'_>,
 ) {
-    let at = format!("{path}/model");
+    let at = format_args!("{path}/model");
     let several = matches!(kind, VideoType::Qxl | VideoType::Virtio | VideoType::None);
     if matches!(
         kind,
@@ -297,7 +304,7 @@ fn drawn(
     ) {
         r.add(
             Rule::VideoOption,
-            &format!("{at}/@type"),
+            format_args!("{at}/@type"),
             format!("QEMU has no card of type {kind}"),
             Some("take virtio, vga or qxl"),
         );
@@ -306,7 +313,7 @@ fn drawn(
     if !several && !first {
         r.add(
             Rule::VideoPrimary,
-            &format!("{at}/@type"),
+            format_args!("{at}/@type"),
             format!("a card of type {kind} can only be the first"),
             Some("further cards are of type virtio or qxl"),
         );
@@ -314,7 +321,7 @@ fn drawn(
     if !several && model.heads.is_some_and(|heads| heads != 1) {
         r.report(
             Rule::VideoOption,
-            &format!("{at}/@heads"),
+            format_args!("{at}/@heads"),
             format!("a card of type {kind} has one screen"),
         );
     }
@@ -322,7 +329,7 @@ fn drawn(
     if helped.and_then(|helped| helped.accel2d) == Some(YesNo::Yes) {
         r.report(
             Rule::VideoOption,
-            &format!("{at}/acceleration/@accel2d"),
+            format_args!("{at}/acceleration/@accel2d"),
             "QEMU does not help drawing in two dimensions",
         );
     }
@@ -330,7 +337,7 @@ fn drawn(
     if solid && !others && kind != VideoType::Virtio {
         r.report(
             Rule::VideoOption,
-            &format!("{at}/acceleration/@accel3d"),
+            format_args!("{at}/acceleration/@accel3d"),
             format!("cards of type virtio draw in three dimensions, not {kind}"),
         );
     }
@@ -341,11 +348,11 @@ fn drawn(
     if model.resolution.is_some() && !sized {
         r.report(
             Rule::VideoOption,
-            &format!("{at}/resolution"),
+            format_args!("{at}/resolution"),
             format!("a card of type {kind} has no first size of its screen"),
         );
     }
-    memory(kind, model, &at, r);
+    memory(kind, model, at, r);
     let source = domain
         .memory_backing
         .as_ref()
@@ -356,7 +363,7 @@ fn drawn(
     {
         r.add(
             Rule::VideoOption,
-            &format!("{at}/@blob"),
+            format_args!("{at}/@blob"),
             "pictures are handed over in memory that has a file descriptor",
             Some("add <memoryBacking><source type='memfd'/></memoryBacking>"),
         );
@@ -364,13 +371,13 @@ fn drawn(
 }
 
 /// Sizes of cards' memory, in KiB.
-fn memory(kind: VideoType, model: &VideoModel, at: &str, r: &mut Report<'_>) {
+fn memory(kind: VideoType, model: &VideoModel, at: Arguments<'_>, r: &mut Report<'_>) {
     if kind == VideoType::Qxl {
         for (name, size) in [("vram", model.vram), ("ram", model.ram)] {
             if size.is_some_and(|size| size > u32::MAX / 1024) {
                 r.report(
                     Rule::VideoMemory,
-                    &format!("{at}/@{name}"),
+                    format_args!("{at}/@{name}"),
                     format!("`{name}` is in KiB, at most {}", u32::MAX / 1024),
                 );
             }
@@ -380,7 +387,7 @@ fn memory(kind: VideoType, model: &VideoModel, at: &str, r: &mut Report<'_>) {
         {
             r.report(
                 Rule::VideoMemory,
-                &format!("{at}/@vgamem"),
+                format_args!("{at}/@vgamem"),
                 "`vgamem` is a power of two from 1024 KiB",
             );
         }
@@ -390,7 +397,7 @@ fn memory(kind: VideoType, model: &VideoModel, at: &str, r: &mut Report<'_>) {
     {
         r.report(
             Rule::VideoMemory,
-            &format!("{at}/@vram"),
+            format_args!("{at}/@vram"),
             "`vram` is in KiB, at least 1024",
         );
     }
@@ -403,17 +410,17 @@ fn sound(devices: &Devices, qemu: bool, r: &mut Report<'_>) {
         .iter()
         .any(|graphics| graphics.kind == Some(GraphicsType::Spice));
     for (i, audio) in devices.audios.iter().enumerate() {
-        let path = format!("devices/audio[{}]", i + 1);
+        let path = format_args!("devices/audio[{}]", i + 1);
         match audio.id {
             Some(0) => r.report(
                 Rule::AudioId,
-                &format!("{path}/@id"),
+                format_args!("{path}/@id"),
                 "numbers of <audio> begin at 1",
             ),
             Some(id) if ids.insert(id, audio.kind).is_some() => {
                 r.report(
                     Rule::AudioId,
-                    &format!("{path}/@id"),
+                    format_args!("{path}/@id"),
                     format!("another <audio> is number {id}"),
                 );
             }
@@ -422,7 +429,7 @@ fn sound(devices: &Devices, qemu: bool, r: &mut Report<'_>) {
         if qemu && audio.kind == Some(AudioType::Spice) && !spice {
             r.add(
                 Rule::SpiceNeeded,
-                &format!("{path}/@type"),
+                format_args!("{path}/@type"),
                 "sound goes over spice, and there is no such display",
                 Some("add <graphics type='spice'/>"),
             );
@@ -432,7 +439,7 @@ fn sound(devices: &Devices, qemu: bool, r: &mut Report<'_>) {
         if qemu && sound.model == Some(SoundModel::Ich7) {
             r.add(
                 Rule::SoundModel,
-                &format!("devices/sound[{}]/@model", i + 1),
+                format_args!("devices/sound[{}]/@model", i + 1),
                 "QEMU has no sound card of model ich7",
                 Some("take ich9, or ich6"),
             );
@@ -455,7 +462,7 @@ fn sound(devices: &Devices, qemu: bool, r: &mut Report<'_>) {
         if let Some(id @ 1..) = id
             && !ids.contains_key(&id)
         {
-            r.report(Rule::AudioId, &path, format!("no <audio> is number {id}"));
+            r.report(Rule::AudioId, path, format!("no <audio> is number {id}"));
         }
     }
     for (i, graphics) in devices.graphics.iter().enumerate() {
@@ -467,7 +474,7 @@ fn sound(devices: &Devices, qemu: bool, r: &mut Report<'_>) {
         {
             r.report(
                 Rule::DbusDisplay,
-                &format!("devices/graphics[{}]/audio/@id", i + 1),
+                format_args!("devices/graphics[{}]/audio/@id", i + 1),
                 "a display on D-Bus plays over <audio type='dbus'>",
             );
         }

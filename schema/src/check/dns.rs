@@ -3,6 +3,7 @@
 use super::one::Report;
 use crate::network::{Dns, Srv};
 use crate::rule::Rule;
+use std::fmt::Arguments;
 
 /// Every rule on name servers.
 pub(super) fn check(dns: &Dns, r: &mut Report<'_>) {
@@ -21,40 +22,40 @@ pub(super) fn check(dns: &Dns, r: &mut Report<'_>) {
         if forwarder.addr.is_none() && forwarder.domain.is_none() {
             r.report(
                 Rule::DnsRecord,
-                &format!("dns/forwarder[{}]", i + 1),
+                format_args!("dns/forwarder[{}]", i + 1),
                 "a forwarder needs `addr`, `domain` or both",
             );
         }
     }
     for (i, txt) in dns.txts.iter().enumerate() {
-        let path = format!("dns/txt[{}]", i + 1);
+        let path = format_args!("dns/txt[{}]", i + 1);
         let name = txt.name.as_deref().unwrap_or_default();
         if name.contains([' ', ',']) {
             r.report(
                 Rule::DnsRecord,
-                &format!("{path}/@name"),
+                format_args!("{path}/@name"),
                 format!("`{name}` is no name of a record: it has a space or comma"),
             );
         }
         if txt.value.is_none() {
-            r.report(Rule::DnsRecord, &path, "the record has no `value`");
+            r.report(Rule::DnsRecord, path, "the record has no `value`");
         }
     }
     for (i, host) in dns.hosts.iter().enumerate() {
         if host.hostnames.is_empty() {
             r.report(
                 Rule::DnsRecord,
-                &format!("dns/host[{}]", i + 1),
+                format_args!("dns/host[{}]", i + 1),
                 "the address has no <hostname>",
             );
         }
     }
     for (i, srv) in dns.srvs.iter().enumerate() {
-        service(srv, &format!("dns/srv[{}]", i + 1), r);
+        service(srv, format_args!("dns/srv[{}]", i + 1), r);
     }
 }
 
-fn service(srv: &Srv, path: &str, r: &mut Report<'_>) {
+fn service(srv: &Srv, path: Arguments<'_>, r: &mut Report<'_>) {
     let names = [
         ("service", &srv.service, "_-+/*"),
         ("protocol", &srv.protocol, "-+/"),
@@ -64,7 +65,7 @@ fn service(srv: &Srv, path: &str, r: &mut Report<'_>) {
         if text.as_deref().is_some_and(|text| text.contains(odd)) {
             r.report(
                 Rule::DnsRecord,
-                &format!("{path}/@{name}"),
+                format_args!("{path}/@{name}"),
                 format!("a {name} has letters, digits and {also}"),
             );
         }
@@ -72,7 +73,7 @@ fn service(srv: &Srv, path: &str, r: &mut Report<'_>) {
     if srv.port == Some(0) {
         r.report(
             Rule::DnsRecord,
-            &format!("{path}/@port"),
+            format_args!("{path}/@port"),
             "a port is 1 to 65535",
         );
     }
@@ -87,7 +88,7 @@ fn service(srv: &Srv, path: &str, r: &mut Report<'_>) {
         if stated {
             r.report(
                 Rule::DnsRecord,
-                &format!("{path}/@{name}"),
+                format_args!("{path}/@{name}"),
                 format!("a {name} needs a `target`"),
             );
         }

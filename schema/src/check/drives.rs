@@ -13,6 +13,7 @@ use crate::domain::storage::StartupPolicy;
 use crate::rule::Rule;
 use crate::scalar::{OnOff, Text, YesNo};
 use std::collections::{BTreeSet, HashSet};
+use std::fmt::Arguments;
 
 /// Prefixes of disks' names.
 const PREFIXES: [&str; 6] = ["hd", "sd", "vd", "xvd", "ubd", "fd"];
@@ -22,20 +23,20 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
     let qemu = is_qemu(domain);
     let threads = threads(domain);
     for (i, disk) in domain.disks().iter().enumerate() {
-        let path = format!("devices/disk[{}]", i + 1);
-        name(disk, &path, qemu, r);
-        bus(disk, &path, r);
-        marks(disk, &path, r);
-        startup(disk, &path, r);
-        image(disk, &path, r);
+        let path = format_args!("devices/disk[{}]", i + 1);
+        name(disk, path, qemu, r);
+        bus(disk, path, r);
+        marks(disk, path, r);
+        startup(disk, path, r);
+        image(disk, path, r);
         if disk.kind == Some(DiskType::VhostUser) {
-            vhost_user(disk, &path, r);
+            vhost_user(disk, path, r);
         }
         if qemu {
-            frontend(disk, &path, r);
-            missing_bus(domain, disk, &path, r);
-            served(disk, &threads, &path, r);
-            transient(disk, &path, r);
+            frontend(disk, path, r);
+            missing_bus(domain, disk, path, r);
+            served(disk, &threads, path, r);
+            transient(disk, path, r);
         }
     }
     super::limits::check(domain, r);
@@ -72,7 +73,7 @@ fn format_of(disk: &Disk) -> Option<ImageFormatName> {
     disk.driver.as_ref().and_then(|driver| driver.kind)
 }
 
-fn name(disk: &Disk, path: &str, qemu: bool, r: &mut Report<'_>) {
+fn name(disk: &Disk, path: Arguments<'_>, qemu: bool, r: &mut Report<'_>) {
     let Some(dev) = disk
         .target
         .as_ref()
@@ -81,10 +82,10 @@ fn name(disk: &Disk, path: &str, qemu: bool, r: &mut Report<'_>) {
         return;
     };
     let dev = dev.strip_prefix("ioemu:").unwrap_or(dev);
-    let at = format!("{path}/target/@dev");
+    let at = format_args!("{path}/target/@dev");
     if disk.device == Some(DiskDevice::Floppy) && !dev.starts_with("fd") {
         let message = format!("`{dev}` is no name of a floppy drive");
-        r.add(Rule::DiskName, &at, message, Some("name it fda or fdb"));
+        r.add(Rule::DiskName, at, message, Some("name it fda or fdb"));
         return;
     }
     if dev.starts_with("nvme") {
@@ -95,13 +96,13 @@ fn name(disk: &Disk, path: &str, qemu: bool, r: &mut Report<'_>) {
     match rest {
         None if qemu || !ejects(disk) => {
             let message = format!("`{dev}` is no name of a disk");
-            r.add(Rule::DiskName, &at, message, Some(help));
+            r.add(Rule::DiskName, at, message, Some(help));
         }
         Some(rest) if qemu => {
             let digits = rest.trim_start_matches(|c: char| c.is_ascii_lowercase());
             if !matches!(digits, "" | "0") {
                 let message = format!("`{dev}` is no name of a whole disk");
-                r.add(Rule::DiskName, &at, message, Some(help));
+                r.add(Rule::DiskName, at, message, Some(help));
             }
         }
         _ => {}
@@ -109,12 +110,12 @@ fn name(disk: &Disk, path: &str, qemu: bool, r: &mut Report<'_>) {
 }
 
 /// What only some buses and devices have.
-fn bus(disk: &Disk, path: &str, r: &mut Report<'_>) {
+fn bus(disk: &Disk, path: Arguments<'_>, r: &mut Report<'_>) {
     let target = disk.target.as_ref();
     if target.is_some_and(|target| target.tray.is_some()) && !ejects(disk) {
         r.report(
             Rule::DiskTray,
-            &format!("{path}/target/@tray"),
+            format_args!("{path}/target/@tray"),
             "only a drive of CDs or floppies has a tray",
         );
     }
@@ -124,7 +125,7 @@ fn bus(disk: &Disk, path: &str, r: &mut Report<'_>) {
     if told && !(bus == DiskBus::Usb || bus == DiskBus::Scsi && whole) {
         r.report(
             Rule::DiskRemovable,
-            &format!("{path}/target/@removable"),
+            format_args!("{path}/target/@removable"),
             format!("a {bus} device is not told to be removable: disks on usb and scsi are"),
         );
     }
@@ -140,19 +141,19 @@ fn bus(disk: &Disk, path: &str, r: &mut Report<'_>) {
     super::virtio::refuse(
         own.into_iter().chain(driver.virtio_options()),
         path,
-        &format!("virtio, and the disk is on the {bus} bus"),
+        format_args!("virtio, and the disk is on the {bus} bus"),
         Some("leave it out, or put the disk on bus='virtio'"),
         r,
     );
 }
 
 /// Names that a disk tells of itself.
-fn marks(disk: &Disk, path: &str, r: &mut Report<'_>) {
+fn marks(disk: &Disk, path: Arguments<'_>, r: &mut Report<'_>) {
     if let Some(wwn) = disk.wwn.as_deref()
         && !is_wwn(wwn)
     {
         let message = format!("`{wwn}` is no world wide name: 16 hexadecimal digits");
-        r.report(Rule::DiskWwn, &format!("{path}/wwn"), message);
+        r.report(Rule::DiskWwn, format_args!("{path}/wwn"), message);
     }
     for (name, text, most) in [("vendor", &disk.vendor, 8), ("product", &disk.product, 16)] {
         let Some(text) = text.as_ref().map(|text| text.0.as_str()) else {
@@ -161,7 +162,7 @@ fn marks(disk: &Disk, path: &str, r: &mut Report<'_>) {
         if text.len() > most || text.chars().any(|c| !(' '..='~').contains(&c)) {
             r.report(
                 Rule::DiskVendor,
-                &format!("{path}/{name}"),
+                format_args!("{path}/{name}"),
                 format!("`{text}` is not at most {most} printable ASCII characters"),
             );
         }
@@ -175,7 +176,7 @@ pub(crate) fn is_wwn(text: &str) -> bool {
 }
 
 /// Whether what happens without a medium can be chosen.
-fn startup(disk: &Disk, path: &str, r: &mut Report<'_>) {
+fn startup(disk: &Disk, path: Arguments<'_>, r: &mut Report<'_>) {
     let Some(policy) = disk
         .source
         .as_ref()
@@ -183,7 +184,7 @@ fn startup(disk: &Disk, path: &str, r: &mut Report<'_>) {
     else {
         return;
     };
-    let at = format!("{path}/source/@startupPolicy");
+    let at = format_args!("{path}/source/@startupPolicy");
     let kind = disk.kind.unwrap_or(DiskType::File);
     if !matches!(
         kind,
@@ -191,13 +192,13 @@ fn startup(disk: &Disk, path: &str, r: &mut Report<'_>) {
     ) {
         r.report(
             Rule::StartupPolicy,
-            &at,
+            at,
             format!("a disk of type {kind} must be there: the policy is for files, devices and volumes of the host's"),
         );
     } else if policy == StartupPolicy::Requisite && !ejects(disk) {
         r.add(
             Rule::StartupPolicy,
-            &at,
+            at,
             "`requisite` is for drives of CDs and floppies",
             Some("take `mandatory` or `optional`"),
         );
@@ -205,20 +206,20 @@ fn startup(disk: &Disk, path: &str, r: &mut Report<'_>) {
 }
 
 /// What only some formats can.
-fn image(disk: &Disk, path: &str, r: &mut Report<'_>) {
+fn image(disk: &Disk, path: Arguments<'_>, r: &mut Report<'_>) {
     // A volume's own format may be told by its pool.
     let kind = disk.kind.unwrap_or(DiskType::File);
     let told = format_of(disk);
     let format = told.or((kind == DiskType::Volume).then_some(ImageFormatName::Qcow2));
     let driver = disk.driver.as_ref();
     if driver.and_then(|driver| driver.discard_no_unref) == Some(OnOff::On) {
-        let at = format!("{path}/driver/@discard_no_unref");
+        let at = format_args!("{path}/driver/@discard_no_unref");
         if format != Some(ImageFormatName::Qcow2) {
-            r.report(Rule::Qcow2Only, &at, "only qcow2 keeps discarded clusters");
+            r.report(Rule::Qcow2Only, at, "only qcow2 keeps discarded clusters");
         } else if disk.readonly {
             r.report(
                 Rule::Qcow2Only,
-                &at,
+                at,
                 "nothing is discarded of a disk that is read-only",
             );
         }
@@ -228,21 +229,21 @@ fn image(disk: &Disk, path: &str, r: &mut Report<'_>) {
     {
         r.report(
             Rule::Qcow2Only,
-            &format!("{path}/driver/metadata_cache"),
+            format_args!("{path}/driver/metadata_cache"),
             "only qcow2 has tables to keep",
         );
     }
     if kind == DiskType::Dir && told.is_some_and(|format| format != ImageFormatName::Fat) {
         r.report(
             Rule::FatDisk,
-            &format!("{path}/driver/@type"),
+            format_args!("{path}/driver/@type"),
             "a directory is shown as a disk of format fat",
         );
     }
     if told == Some(ImageFormatName::Fat) && !matches!(kind, DiskType::Dir | DiskType::Volume) {
         r.add(
             Rule::FatDisk,
-            &format!("{path}/driver/@type"),
+            format_args!("{path}/driver/@type"),
             "`fat` is what a directory is shown as",
             Some("a file with a FAT file system in it is `raw`"),
         );
@@ -250,11 +251,11 @@ fn image(disk: &Disk, path: &str, r: &mut Report<'_>) {
 }
 
 /// What a disk that another process serves leaves to that process.
-fn vhost_user(disk: &Disk, path: &str, r: &mut Report<'_>) {
+fn vhost_user(disk: &Disk, path: Arguments<'_>, r: &mut Report<'_>) {
     if let Some(bus) = bus_of(disk).filter(|bus| *bus != DiskBus::Virtio) {
         r.report(
             Rule::VhostUserDisk,
-            &format!("{path}/target/@bus"),
+            format_args!("{path}/target/@bus"),
             format!("a disk of type vhostuser is on the virtio bus, not on {bus}"),
         );
     }
@@ -311,14 +312,14 @@ fn vhost_user(disk: &Disk, path: &str, r: &mut Report<'_>) {
         let bare = name.rsplit(['/', '@']).next().unwrap_or(name);
         r.report(
             Rule::VhostUserDisk,
-            &format!("{path}/{name}"),
+            format_args!("{path}/{name}"),
             format!("`{bare}` cannot be told to the process that serves the disk"),
         );
     }
 }
 
 /// Whether QEMU has such a drive on such a bus.
-fn frontend(disk: &Disk, path: &str, r: &mut Report<'_>) {
+fn frontend(disk: &Disk, path: Arguments<'_>, r: &mut Report<'_>) {
     let bus = bus_of(disk);
     let lun = disk.device == Some(DiskDevice::Lun);
     geometry(disk, bus, path, r);
@@ -326,11 +327,11 @@ fn frontend(disk: &Disk, path: &str, r: &mut Report<'_>) {
         let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ' ' | '.' | '+');
         if !serial.chars().all(sound) {
             let message = format!("`{serial}` has other characters than letters, digits and -_.+");
-            r.report(Rule::DiskSerial, &format!("{path}/serial"), message);
+            r.report(Rule::DiskSerial, format_args!("{path}/serial"), message);
         } else if bus == Some(DiskBus::Sd) || lun && bus == Some(DiskBus::Scsi) {
             r.report(
                 Rule::DiskSerial,
-                &format!("{path}/serial"),
+                format_args!("{path}/serial"),
                 "the device has a serial number of its own",
             );
         }
@@ -339,7 +340,7 @@ fn frontend(disk: &Disk, path: &str, r: &mut Report<'_>) {
     if bare && let Some(bus @ (DiskBus::Virtio | DiskBus::Sd)) = bus {
         r.add(
             Rule::CdromBus,
-            &format!("{path}/target/@bus"),
+            format_args!("{path}/target/@bus"),
             format!("a drive of CDs cannot be on the {bus} bus"),
             Some("take bus='sata' or bus='scsi', or device='disk' with <readonly/>"),
         );
@@ -349,7 +350,7 @@ fn frontend(disk: &Disk, path: &str, r: &mut Report<'_>) {
     {
         r.report(
             Rule::DiskWwn,
-            &format!("{path}/wwn"),
+            format_args!("{path}/wwn"),
             "only disks on scsi, sata and ide have a world wide name",
         );
     }
@@ -363,7 +364,7 @@ fn frontend(disk: &Disk, path: &str, r: &mut Report<'_>) {
     {
         r.report(
             Rule::RotationRate,
-            &format!("{path}/target/@rotation_rate"),
+            format_args!("{path}/target/@rotation_rate"),
             "only disks on scsi, ide and sata tell how fast they turn",
         );
     }
@@ -373,7 +374,7 @@ fn frontend(disk: &Disk, path: &str, r: &mut Report<'_>) {
     {
         r.add(
             Rule::ReadonlyBus,
-            &format!("{path}/readonly"),
+            format_args!("{path}/readonly"),
             format!("a disk on the {bus} bus cannot be read-only"),
             Some("take bus='virtio' or bus='scsi', or device='cdrom'"),
         );
@@ -382,13 +383,13 @@ fn frontend(disk: &Disk, path: &str, r: &mut Report<'_>) {
 }
 
 /// How the host's kernel is asked, and what it may keep.
-fn cached(disk: &Disk, path: &str, r: &mut Report<'_>) {
+fn cached(disk: &Disk, path: Arguments<'_>, r: &mut Report<'_>) {
     let Some(driver) = &disk.driver else { return };
     let direct = matches!(driver.cache, Some(CacheMode::None | CacheMode::Directsync));
     if driver.io == Some(DiskIo::Native) && !direct {
         r.add(
             Rule::NativeIo,
-            &format!("{path}/driver/@io"),
+            format_args!("{path}/driver/@io"),
             "io='native' goes past the host's cache",
             Some("add cache='none' or cache='directsync'"),
         );
@@ -396,7 +397,7 @@ fn cached(disk: &Disk, path: &str, r: &mut Report<'_>) {
     if disk.kind == Some(DiskType::VhostVdpa) && !direct {
         r.add(
             Rule::NativeIo,
-            &format!("{path}/driver/@cache"),
+            format_args!("{path}/driver/@cache"),
             "a disk of type vhostvdpa goes past the host's cache",
             Some("add cache='none' or cache='directsync'"),
         );
@@ -404,7 +405,7 @@ fn cached(disk: &Disk, path: &str, r: &mut Report<'_>) {
     if driver.name.as_deref().is_some_and(|name| name != "qemu") {
         r.report(
             Rule::DiskDriver,
-            &format!("{path}/driver/@name"),
+            format_args!("{path}/driver/@name"),
             "the driver of this guest's disks is called qemu",
         );
     }
@@ -422,14 +423,14 @@ fn cached(disk: &Disk, path: &str, r: &mut Report<'_>) {
     if disk.shareable && !disk.readonly && grows {
         r.add(
             Rule::SharedFormat,
-            &format!("{path}/shareable"),
+            format_args!("{path}/shareable"),
             "two guests that write to an image of this format destroy it",
             Some("share disks of format raw"),
         );
     }
 }
 
-fn geometry(disk: &Disk, bus: Option<DiskBus>, path: &str, r: &mut Report<'_>) {
+fn geometry(disk: &Disk, bus: Option<DiskBus>, path: Arguments<'_>, r: &mut Report<'_>) {
     let Some(geometry) = &disk.geometry else {
         return;
     };
@@ -437,28 +438,28 @@ fn geometry(disk: &Disk, bus: Option<DiskBus>, path: &str, r: &mut Report<'_>) {
     if !(set(geometry.cyls) && set(geometry.heads) && set(geometry.secs)) {
         return;
     }
-    let at = format!("{path}/geometry");
+    let at = format_args!("{path}/geometry");
     if let Some(bus @ (DiskBus::Usb | DiskBus::Sd)) = bus {
         r.report(
             Rule::DiskGeometry,
-            &at,
+            at,
             format!("disks on the {bus} bus have no geometry"),
         );
     } else if geometry.trans.is_some() && bus.is_some_and(|bus| bus != DiskBus::Ide) {
         r.report(
             Rule::DiskGeometry,
-            &format!("{at}/@trans"),
+            format_args!("{at}/@trans"),
             "only disks on ide have their geometry translated",
         );
     }
 }
 
 /// What a device that is handed through does not let be said of it.
-fn passed_through(disk: &Disk, bus: Option<DiskBus>, path: &str, r: &mut Report<'_>) {
+fn passed_through(disk: &Disk, bus: Option<DiskBus>, path: Arguments<'_>, r: &mut Report<'_>) {
     if let Some(bus) = bus.filter(|bus| !matches!(bus, DiskBus::Virtio | DiskBus::Scsi)) {
         r.report(
             Rule::LunDisk,
-            &format!("{path}/target/@bus"),
+            format_args!("{path}/target/@bus"),
             format!("device='lun' cannot be on the {bus} bus, but on scsi"),
         );
     }
@@ -470,14 +471,14 @@ fn passed_through(disk: &Disk, bus: Option<DiskBus>, path: &str, r: &mut Report<
     for (name, _) in stated.iter().filter(|(_, stated)| *stated) {
         r.report(
             Rule::LunDisk,
-            &format!("{path}/{name}"),
+            format_args!("{path}/{name}"),
             format!("device='lun' has its own {name}"),
         );
     }
 }
 
 /// Threads that serve a disk are the guest's, each named once, and serve each queue once.
-fn served(disk: &Disk, threads: &BTreeSet<u32>, path: &str, r: &mut Report<'_>) {
+fn served(disk: &Disk, threads: &BTreeSet<u32>, path: Arguments<'_>, r: &mut Report<'_>) {
     let Some(driver) = &disk.driver else { return };
     let one = driver.iothread.filter(|id| *id > 0);
     if one.is_none() && driver.iothreads.is_none() {
@@ -486,7 +487,7 @@ fn served(disk: &Disk, threads: &BTreeSet<u32>, path: &str, r: &mut Report<'_>) 
     if let Some(bus) = bus_of(disk).filter(|bus| *bus != DiskBus::Virtio) {
         r.add(
             Rule::DiskIothread,
-            &format!("{path}/driver"),
+            format_args!("{path}/driver"),
             format!("a disk on the {bus} bus is not served by a thread of its own"),
             Some("put it on virtio, or give the thread to its scsi controller"),
         );
@@ -495,14 +496,14 @@ fn served(disk: &Disk, threads: &BTreeSet<u32>, path: &str, r: &mut Report<'_>) 
     if one.is_some() && driver.iothreads.is_some() {
         r.report(
             Rule::DiskIothread,
-            &format!("{path}/driver/iothreads"),
+            format_args!("{path}/driver/iothreads"),
             "the disk has a thread and a list of threads: keep one of the two",
         );
     }
     if let Some(id) = one.filter(|id| !threads.contains(id)) {
         r.add(
             Rule::UnknownIothread,
-            &format!("{path}/driver/@iothread"),
+            format_args!("{path}/driver/@iothread"),
             format!("the guest has no thread {id} for input and output"),
             Some("raise <iothreads>, or add the thread to <iothreadids>"),
         );
@@ -515,25 +516,25 @@ fn served(disk: &Disk, threads: &BTreeSet<u32>, path: &str, r: &mut Report<'_>) 
     let mapped = list.first().is_some_and(|first| !first.queues.is_empty());
     let (mut seen, mut queues) = (HashSet::new(), HashSet::new());
     for (i, thread) in list.iter().enumerate() {
-        let at = format!("{path}/driver/iothreads/iothread[{}]", i + 1);
+        let at = format_args!("{path}/driver/iothreads/iothread[{}]", i + 1);
         let id = thread.id.unwrap_or(0);
         if !threads.contains(&id) {
             r.report(
                 Rule::UnknownIothread,
-                &format!("{at}/@id"),
+                format_args!("{at}/@id"),
                 format!("the guest has no thread {id} for input and output"),
             );
         } else if !seen.insert(id) {
             r.report(
                 Rule::DiskIothread,
-                &format!("{at}/@id"),
+                format_args!("{at}/@id"),
                 format!("thread {id} stands twice"),
             );
         }
         if thread.queues.is_empty() == mapped {
             r.report(
                 Rule::DiskIothread,
-                &at,
+                at,
                 "queues are stated for all threads or for none",
             );
         }
@@ -546,14 +547,14 @@ fn served(disk: &Disk, threads: &BTreeSet<u32>, path: &str, r: &mut Report<'_>) 
             } else {
                 continue;
             };
-            let at = format!("{at}/queue[{}]/@id", j + 1);
-            r.report(Rule::DiskIothread, &at, wrong);
+            let at = format_args!("{at}/queue[{}]/@id", j + 1);
+            r.report(Rule::DiskIothread, at, wrong);
         }
     }
     if mapped && queues.len() < count as usize {
         r.report(
             Rule::DiskIothread,
-            &format!("{path}/driver/iothreads"),
+            format_args!("{path}/driver/iothreads"),
             format!(
                 "the disk has {count} queues, and {} are served",
                 queues.len()
@@ -563,11 +564,11 @@ fn served(disk: &Disk, threads: &BTreeSet<u32>, path: &str, r: &mut Report<'_>) 
 }
 
 /// Changes that are dropped are kept beside a file of the guest's own.
-fn transient(disk: &Disk, path: &str, r: &mut Report<'_>) {
+fn transient(disk: &Disk, path: Arguments<'_>, r: &mut Report<'_>) {
     let Some(transient) = &disk.transient else {
         return;
     };
-    let at = format!("{path}/transient");
+    let at = format_args!("{path}/transient");
     let kind = disk.kind.unwrap_or(DiskType::File);
     let wrong = if kind != DiskType::File {
         Some("only changes to files can be dropped, and the disk is of another type")
@@ -579,7 +580,7 @@ fn transient(disk: &Disk, path: &str, r: &mut Report<'_>) {
         None
     };
     if let Some(wrong) = wrong {
-        r.report(Rule::TransientDisk, &at, wrong);
+        r.report(Rule::TransientDisk, at, wrong);
     }
     if transient.share_backing == Some(YesNo::Yes)
         && let Some(bus) = bus_of(disk)
@@ -587,14 +588,14 @@ fn transient(disk: &Disk, path: &str, r: &mut Report<'_>) {
     {
         r.report(
             Rule::TransientDisk,
-            &format!("{at}/@shareBacking"),
+            format_args!("{at}/@shareBacking"),
             format!("what is below a disk on the {bus} bus cannot be shared"),
         );
     }
 }
 
 /// Old PCs' buses, on machines that do not have them.
-fn missing_bus(domain: &Domain, disk: &Disk, path: &str, r: &mut Report<'_>) {
+fn missing_bus(domain: &Domain, disk: &Disk, path: Arguments<'_>, r: &mut Report<'_>) {
     let modern = is_modern(domain);
     let (what, instead) = match bus_of(disk) {
         Some(DiskBus::Ide) if modern => ("IDE controller", "take bus='virtio' or bus='scsi'"),
@@ -608,7 +609,7 @@ fn missing_bus(domain: &Domain, disk: &Disk, path: &str, r: &mut Report<'_>) {
     };
     r.add(
         Rule::ControllerMachine,
-        &format!("{path}/target/@bus"),
+        format_args!("{path}/target/@bus"),
         format!("a machine `{name}` has no {what}"),
         Some(instead),
     );

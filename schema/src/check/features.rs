@@ -72,7 +72,7 @@ fn keyboard(domain: &Domain, features: &Features, r: &mut Report<'_>) {
         if off && input.bus == Some(crate::domain::misc::InputBus::Ps2) {
             r.report(
                 Rule::Ps2Off,
-                &format!("devices/input[{}]/@bus", i + 1),
+                format_args!("devices/input[{}]/@bus", i + 1),
                 "the PS/2 controller is switched off",
             );
         }
@@ -148,7 +148,7 @@ fn of_other_machines(domain: &Domain, features: &Features, r: &mut Report<'_>) {
         if stated && !arch(domain).starts_with("ppc") {
             r.report(
                 Rule::OtherMachine,
-                &format!("features/{name}"),
+                format_args!("features/{name}"),
                 format!(
                     "this feature is of POWER's machines, and the guest's is {}",
                     arch(domain)
@@ -172,7 +172,7 @@ fn of_other_machines(domain: &Domain, features: &Features, r: &mut Report<'_>) {
         for (name, _) in x86.iter().filter(|(_, stated)| *stated) {
             r.report(
                 Rule::OtherMachine,
-                &format!("features/{name}"),
+                format_args!("features/{name}"),
                 format!("this feature is of x86's machines, and the guest's is {other}"),
             );
         }
@@ -188,7 +188,7 @@ fn of_other_machines(domain: &Domain, features: &Features, r: &mut Report<'_>) {
         if stated && is_no_arm_virt(domain) {
             r.report(
                 Rule::OtherMachine,
-                &format!("features/{name}"),
+                format_args!("features/{name}"),
                 format!(
                     "this feature is of ARM's machine virt, and the guest's is {} of {}",
                     machine(domain),

@@ -8,13 +8,14 @@ use crate::domain::filesystem::{AccessMode, Filesystem, FilesystemDriverType, Fi
 use crate::domain::{Devices, Domain};
 use crate::rule::Rule;
 use std::collections::HashMap;
+use std::fmt::Arguments;
 
 /// Every rule on file systems, and on memory that is shared with who serves a device.
 pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
     let qemu = is_qemu(domain);
     let mut targets: HashMap<&str, bool> = HashMap::new();
     for (i, filesystem) in devices.filesystems.iter().enumerate() {
-        let path = format!("devices/filesystem[{}]", i + 1);
+        let path = format_args!("devices/filesystem[{}]", i + 1);
         let virtiofs = driver_of(filesystem) == Some(FilesystemDriverType::Virtiofs);
         let dir = filesystem
             .target
@@ -25,7 +26,7 @@ pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
             if other.is_some_and(|other| other || virtiofs) {
                 r.report(
                     Rule::DuplicateTarget,
-                    &format!("{path}/target/@dir"),
+                    format_args!("{path}/target/@dir"),
                     format!("two file systems are `{dir}`"),
                 );
             }
@@ -33,15 +34,15 @@ pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         if filesystem.boot.is_some() && !virtiofs {
             r.report(
                 Rule::FilesystemOption,
-                &format!("{path}/boot"),
+                format_args!("{path}/boot"),
                 "a guest boots from a file system of virtiofs only",
             );
         }
         if virtiofs {
-            self::virtiofs(filesystem, &path, r);
+            self::virtiofs(filesystem, path, r);
         }
         if qemu {
-            shown(filesystem, virtiofs, &path, r);
+            shown(filesystem, virtiofs, path, r);
         }
     }
     if qemu && !is_shared(domain) {
@@ -54,11 +55,11 @@ fn driver_of(filesystem: &Filesystem) -> Option<FilesystemDriverType> {
 }
 
 /// What virtiofs does not do.
-fn virtiofs(filesystem: &Filesystem, path: &str, r: &mut Report<'_>) {
+fn virtiofs(filesystem: &Filesystem, path: Arguments<'_>, r: &mut Report<'_>) {
     if filesystem.readonly {
         r.report(
             Rule::Virtiofs,
-            &format!("{path}/readonly"),
+            format_args!("{path}/readonly"),
             "virtiofs cannot be read-only",
         );
     }
@@ -85,21 +86,21 @@ fn virtiofs(filesystem: &Filesystem, path: &str, r: &mut Report<'_>) {
         let bare = name.rsplit('@').next().unwrap_or(name);
         r.report(
             Rule::Virtiofs,
-            &format!("{path}/{name}"),
+            format_args!("{path}/{name}"),
             format!("virtiofs does not know this `{bare}`"),
         );
     }
 }
 
 /// What QEMU shows a guest.
-fn shown(filesystem: &Filesystem, virtiofs: bool, path: &str, r: &mut Report<'_>) {
+fn shown(filesystem: &Filesystem, virtiofs: bool, path: Arguments<'_>, r: &mut Report<'_>) {
     let other = filesystem
         .kind
         .filter(|kind| *kind != FilesystemType::Mount);
     if let Some(kind) = other {
         r.report(
             Rule::FilesystemOption,
-            &format!("{path}/@type"),
+            format_args!("{path}/@type"),
             format!("QEMU shows folders, type='mount', and this is {kind}"),
         );
     }
@@ -112,7 +113,7 @@ fn shown(filesystem: &Filesystem, virtiofs: bool, path: &str, r: &mut Report<'_>
     {
         r.report(
             Rule::FilesystemOption,
-            &format!("{path}/driver/@type"),
+            format_args!("{path}/driver/@type"),
             format!("the driver {kind} is for containers"),
         );
     }
@@ -123,7 +124,7 @@ fn shown(filesystem: &Filesystem, virtiofs: bool, path: &str, r: &mut Report<'_>
         if stated {
             r.report(
                 Rule::FilesystemOption,
-                &format!("{path}/{name}"),
+                format_args!("{path}/{name}"),
                 "QEMU does not limit what a folder holds",
             );
         }
@@ -132,7 +133,7 @@ fn shown(filesystem: &Filesystem, virtiofs: bool, path: &str, r: &mut Report<'_>
     if moded && !virtiofs && filesystem.accessmode != Some(AccessMode::Mapped) {
         r.report(
             Rule::FilesystemOption,
-            &format!("{path}/@accessmode"),
+            format_args!("{path}/@accessmode"),
             "`fmode` and `dmode` go with accessmode='mapped'",
         );
     }
@@ -143,7 +144,7 @@ fn shown(filesystem: &Filesystem, virtiofs: bool, path: &str, r: &mut Report<'_>
     if sandbox && !virtiofs {
         r.report(
             Rule::FilesystemOption,
-            &format!("{path}/binary/sandbox"),
+            format_args!("{path}/binary/sandbox"),
             "the program that is kept in is virtiofs's",
         );
     }
@@ -183,7 +184,7 @@ fn needs_sharing(devices: &Devices, r: &mut Report<'_>) {
     for path in [disks, filesystems].into_iter().flatten() {
         r.add(
             Rule::SharedMemory,
-            &path,
+            path,
             "another process serves the device in the guest's memory, which is not shared with it",
             Some("add <memoryBacking><access mode='shared'/></memoryBacking>"),
         );

@@ -8,6 +8,7 @@ use crate::nwfilter::value::{IpProtocols, Mac, Named, Var};
 use crate::nwfilter::{Entry, NwFilter};
 use crate::rule::Rule;
 use std::collections::HashMap;
+use std::fmt::Arguments;
 
 /// Protocols with ports: TCP, UDP, DCCP, SCTP.
 const WITH_PORTS: [u16; 4] = [6, 17, 33, 132];
@@ -22,7 +23,7 @@ pub(crate) fn check(filter: &NwFilter, r: &mut Report<'_>) {
         if reference.filter.is_some() && reference.filter == filter.name {
             r.report(
                 Rule::FilterLoop,
-                &format!("filterref[{}]/@filter", i + 1),
+                format_args!("filterref[{}]/@filter", i + 1),
                 "the filter refers to itself",
             );
         }
@@ -37,11 +38,11 @@ pub(crate) fn check(filter: &NwFilter, r: &mut Report<'_>) {
             let name = protocol.element_name();
             let number = counts.entry(name).or_default();
             *number += 1;
-            let path = format!("rule[{}]/{name}[{number}]", i + 1);
-            masks(protocol, &path, r);
+            let path = format_args!("rule[{}]/{name}[{number}]", i + 1);
+            masks(protocol, path, r);
             match protocol {
-                Protocol::Ip(ip) => ports(ip_ports(ip), ip.protocol.as_ref(), &path, r),
-                Protocol::Ipv6(ip) => ports(ipv6_ports(ip), ip.protocol.as_ref(), &path, r),
+                Protocol::Ip(ip) => ports(ip_ports(ip), ip.protocol.as_ref(), path, r),
+                Protocol::Ipv6(ip) => ports(ipv6_ports(ip), ip.protocol.as_ref(), path, r),
                 _ => {}
             }
         }
@@ -72,7 +73,7 @@ fn ipv6_ports(ip: &Ipv6Match) -> Ports<'_> {
 fn ports(
     ports: Ports<'_>,
     protocol: Option<&Var<Named<IpProtocols>>>,
-    path: &str,
+    path: Arguments<'_>,
     r: &mut Report<'_>,
 ) {
     let Some((name, _)) = ports.iter().find(|(_, port)| port.is_some()) else {
@@ -86,7 +87,7 @@ fn ports(
     if !has_ports {
         r.add(
             Rule::FilterPorts,
-            &format!("{path}/@{name}"),
+            format_args!("{path}/@{name}"),
             "a port is stated, and no protocol that has ports",
             Some("state protocol='tcp', 'udp', 'sctp' or '33' (DCCP) beside it"),
         );
@@ -94,7 +95,7 @@ fn ports(
 }
 
 /// A mask of Ethernet addresses is ones and then zeros.
-fn masks(protocol: &Protocol, path: &str, r: &mut Report<'_>) {
+fn masks(protocol: &Protocol, path: Arguments<'_>, r: &mut Report<'_>) {
     for (name, mask) in ethernet_masks(protocol) {
         let Some(mask) = mask.as_ref().and_then(Var::literal) else {
             continue;
@@ -107,7 +108,7 @@ fn masks(protocol: &Protocol, path: &str, r: &mut Report<'_>) {
         if holes {
             r.report(
                 Rule::MacMask,
-                &format!("{path}/@{name}"),
+                format_args!("{path}/@{name}"),
                 format!("the mask {mask} has ones after zeros"),
             );
         }

@@ -16,6 +16,7 @@ use crate::rule::Rule;
 use crate::scalar::{Number, OnOff};
 use crate::secret::UsageType;
 use std::collections::HashMap;
+use std::fmt::Arguments;
 
 /// Every rule on devices of the host's.
 pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
@@ -26,12 +27,12 @@ pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         .iter()
         .position(|hostdev| hostdev.model == Some(HostdevModel::VfioAp));
     for (i, hostdev) in devices.hostdevs.iter().enumerate() {
-        let path = format!("devices/hostdev[{}]", i + 1);
+        let path = format_args!("devices/hostdev[{}]", i + 1);
         if hostdev.mode == Some(HostdevMode::Capabilities) {
-            capability(hostdev, qemu, &path, r);
+            capability(hostdev, qemu, path, r);
             continue;
         }
-        source(hostdev, &path, r);
+        source(hostdev, path, r);
         let filtered = hostdev
             .source
             .as_ref()
@@ -39,24 +40,24 @@ pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         if qemu && filtered {
             r.report(
                 Rule::HostdevOption,
-                &format!("{path}/source/@writeFiltering"),
+                format_args!("{path}/source/@writeFiltering"),
                 "writes to the device's configuration are filtered with Xen only",
             );
         }
-        place(hostdev, &path, r);
-        options(hostdev, &path, r);
+        place(hostdev, path, r);
+        options(hostdev, path, r);
         if hostdev.kind == Some(HostdevType::Mdev) {
-            mediated(devices, hostdev, &path, qemu, r);
+            mediated(devices, hostdev, path, qemu, r);
             if qemu && hostdev.model == Some(HostdevModel::VfioAp) && first != Some(i) {
                 r.report(
                     Rule::HostdevModel,
-                    &format!("{path}/@model"),
+                    format_args!("{path}/@model"),
                     "a guest has one device of model vfio-ap",
                 );
             }
         }
         if let Some(rom) = &hostdev.rom {
-            self::rom(rom, &format!("{path}/rom"), r);
+            self::rom(rom, format_args!("{path}/rom"), r);
         }
     }
 }
@@ -143,7 +144,7 @@ fn once(devices: &Devices, r: &mut Report<'_>) {
         if let Some(other) = taken.insert(identity, path.clone()) {
             r.report(
                 Rule::DuplicateHostdev,
-                &format!("{path}/source"),
+                format_args!("{path}/source"),
                 format!("{other} hands the device over already"),
             );
         }
@@ -156,52 +157,52 @@ fn once(devices: &Devices, r: &mut Report<'_>) {
     if let Some((i, _)) = early.nth(1) {
         r.report(
             Rule::DuplicateRamfb,
-            &format!("devices/hostdev[{}]/@ramfb", i + 1),
+            format_args!("devices/hostdev[{}]/@ramfb", i + 1),
             "only one device shows something before its driver runs",
         );
     }
 }
 
 /// What each type needs of its source.
-fn source(hostdev: &Hostdev, path: &str, r: &mut Report<'_>) {
+fn source(hostdev: &Hostdev, path: Arguments<'_>, r: &mut Report<'_>) {
     let none = HostdevSource::default();
     let source = hostdev.source.as_ref().unwrap_or(&none);
-    let at = format!("{path}/source");
+    let at = format_args!("{path}/source");
     let address = source.address.as_ref();
     match hostdev.kind {
         None => r.report(Rule::HostdevType, path, "the device has no type"),
         Some(HostdevType::Storage | HostdevType::Misc | HostdevType::Net) => r.report(
             Rule::HostdevType,
-            &format!("{path}/@type"),
+            format_args!("{path}/@type"),
             "such a device is handed to containers, with mode='capabilities'",
         ),
         Some(HostdevType::Pci) if address.is_none() => r.report(
             Rule::HostdevSource,
-            &at,
+            at,
             "a PCI device needs a source with <address>",
         ),
         Some(HostdevType::Mdev) if address.is_none_or(|address| address.uuid.is_none()) => {
             r.report(
                 Rule::HostdevSource,
-                &at,
+                at,
                 "a mediated device needs a source with <address uuid='…'/>",
             );
         }
-        Some(HostdevType::Usb) => usb(source, &at, r),
-        Some(HostdevType::Scsi) => scsi(source, &at, r),
+        Some(HostdevType::Usb) => usb(source, at, r),
+        Some(HostdevType::Scsi) => scsi(source, at, r),
         Some(HostdevType::ScsiHost) => {
             let name = source.wwpn.as_deref();
             if !name.is_some_and(|name| name.strip_prefix("naa.").is_some_and(is_wwn)) {
                 r.report(
                     Rule::HostdevSource,
-                    &format!("{at}/@wwpn"),
+                    format_args!("{at}/@wwpn"),
                     "a SCSI host is named by `wwpn`, naa. and 16 hexadecimal digits",
                 );
             }
             if source.protocol.is_none() {
                 r.report(
                     Rule::HostdevSource,
-                    &at,
+                    at,
                     "a SCSI host needs a source with protocol='vhost'",
                 );
             }
@@ -211,11 +212,11 @@ fn source(hostdev: &Hostdev, path: &str, r: &mut Report<'_>) {
 }
 
 /// What containers are handed: a block or character device, or an interface, by its name.
-fn capability(hostdev: &Hostdev, qemu: bool, path: &str, r: &mut Report<'_>) {
+fn capability(hostdev: &Hostdev, qemu: bool, path: Arguments<'_>, r: &mut Report<'_>) {
     if qemu {
         r.report(
             Rule::HostdevType,
-            &format!("{path}/@mode"),
+            format_args!("{path}/@mode"),
             "capabilities of the host's are handed to containers only",
         );
     }
@@ -227,7 +228,7 @@ fn capability(hostdev: &Hostdev, qemu: bool, path: &str, r: &mut Report<'_>) {
         _ => {
             r.report(
                 Rule::HostdevType,
-                &format!("{path}/@type"),
+                format_args!("{path}/@type"),
                 "with mode='capabilities' the type is storage, misc or net",
             );
             return;
@@ -236,13 +237,13 @@ fn capability(hostdev: &Hostdev, qemu: bool, path: &str, r: &mut Report<'_>) {
     if !stated {
         r.report(
             Rule::HostdevSource,
-            &format!("{path}/source"),
+            format_args!("{path}/source"),
             format!("the device needs a source with <{name}>"),
         );
     }
 }
 
-fn usb(source: &HostdevSource, at: &str, r: &mut Report<'_>) {
+fn usb(source: &HostdevSource, at: Arguments<'_>, r: &mut Report<'_>) {
     let Some(vendor) = &source.vendor else {
         if source.address.is_none() {
             r.report(
@@ -256,7 +257,7 @@ fn usb(source: &HostdevSource, at: &str, r: &mut Report<'_>) {
     if vendor.id.is_some_and(|id| id.get() == 0) {
         r.report(
             Rule::HostdevSource,
-            &format!("{at}/vendor/@id"),
+            format_args!("{at}/vendor/@id"),
             "no vendor has the number 0",
         );
     }
@@ -269,7 +270,7 @@ fn usb(source: &HostdevSource, at: &str, r: &mut Report<'_>) {
     }
 }
 
-fn scsi(source: &HostdevSource, at: &str, r: &mut Report<'_>) {
+fn scsi(source: &HostdevSource, at: Arguments<'_>, r: &mut Report<'_>) {
     if source.protocol == Some(HostdevProtocol::Iscsi) {
         if source.name.is_none() || source.hosts.len() != 1 {
             r.report(
@@ -279,15 +280,15 @@ fn scsi(source: &HostdevSource, at: &str, r: &mut Report<'_>) {
             );
         }
         for (i, host) in source.hosts.iter().enumerate() {
-            server(host, &format!("{at}/host[{}]", i + 1), r);
+            server(host, format_args!("{at}/host[{}]", i + 1), r);
         }
         let Some(auth) = &source.auth else { return };
-        user(auth, &format!("{at}/auth"), r);
+        user(auth, format_args!("{at}/auth"), r);
         let kind = auth.secret.as_ref().and_then(|secret| secret.kind);
         if kind.is_some_and(|kind| kind != UsageType::Iscsi) {
             r.report(
                 Rule::SecretType,
-                &format!("{at}/auth/secret/@type"),
+                format_args!("{at}/auth/secret/@type"),
                 "the protocol takes a secret of type `iscsi`",
             );
         }
@@ -306,7 +307,7 @@ fn scsi(source: &HostdevSource, at: &str, r: &mut Report<'_>) {
 }
 
 /// What kind of place each type has in the guest.
-fn place(hostdev: &Hostdev, path: &str, r: &mut Report<'_>) {
+fn place(hostdev: &Hostdev, path: Arguments<'_>, r: &mut Report<'_>) {
     let Some(kind) = hostdev.address.as_ref().and_then(|address| address.kind) else {
         return;
     };
@@ -328,7 +329,7 @@ fn place(hostdev: &Hostdev, path: &str, r: &mut Report<'_>) {
     if !fits.contains(&kind) {
         r.report(
             Rule::AddressType,
-            &format!("{path}/address/@type"),
+            format_args!("{path}/address/@type"),
             format!(
                 "such a device of the host's has no {kind} address, but {}",
                 fits[0]
@@ -338,26 +339,26 @@ fn place(hostdev: &Hostdev, path: &str, r: &mut Report<'_>) {
 }
 
 /// What only some types can do.
-fn options(hostdev: &Hostdev, path: &str, r: &mut Report<'_>) {
+fn options(hostdev: &Hostdev, path: Arguments<'_>, r: &mut Report<'_>) {
     let kind = hostdev.kind;
     if hostdev.sgio.is_some() && kind != Some(HostdevType::Scsi) {
         r.report(
             Rule::HostdevSgio,
-            &format!("{path}/@sgio"),
+            format_args!("{path}/@sgio"),
             "commands are filtered for SCSI devices only",
         );
     }
     if hostdev.sgio == Some(SgIo::Unfiltered) {
         r.report(
             Rule::HostdevSgio,
-            &format!("{path}/@sgio"),
+            format_args!("{path}/@sgio"),
             "kernels no longer hand commands through unfiltered",
         );
     }
     if hostdev.rawio.is_some() && kind != Some(HostdevType::Scsi) {
         r.report(
             Rule::HostdevSgio,
-            &format!("{path}/@rawio"),
+            format_args!("{path}/@rawio"),
             "raw commands are handed through for SCSI devices only",
         );
     }
@@ -367,7 +368,7 @@ fn options(hostdev: &Hostdev, path: &str, r: &mut Report<'_>) {
     {
         r.report(
             Rule::HostdevOption,
-            &format!("{path}/source/@startupPolicy"),
+            format_args!("{path}/source/@startupPolicy"),
             "only a USB device may be missing when the guest starts",
         );
     }
@@ -383,7 +384,7 @@ fn options(hostdev: &Hostdev, path: &str, r: &mut Report<'_>) {
         if stated && !taken {
             r.report(
                 Rule::HostdevOption,
-                &format!("{path}/@{name}"),
+                format_args!("{path}/@{name}"),
                 format!("`{name}` is of mediated devices"),
             );
         }
@@ -400,22 +401,22 @@ fn options(hostdev: &Hostdev, path: &str, r: &mut Report<'_>) {
     if hostdev.boot.is_some() && !boots {
         r.report(
             Rule::HostdevBoot,
-            &format!("{path}/boot"),
+            format_args!("{path}/boot"),
             "a guest cannot boot from such a device",
         );
     }
     if let Some(teaming) = &hostdev.teaming {
-        let at = format!("{path}/teaming");
+        let at = format_args!("{path}/teaming");
         if kind != Some(HostdevType::Pci) {
             r.report(
                 Rule::Teaming,
-                &at,
+                at,
                 "only a PCI device is joined with an interface",
             );
         } else if teaming.kind != Some(TeamingType::Transient) || teaming.persistent.is_none() {
             r.report(
                 Rule::Teaming,
-                &at,
+                at,
                 "a device of the host's has type='transient' and `persistent`, the alias of the interface it is joined with",
             );
         }
@@ -423,7 +424,13 @@ fn options(hostdev: &Hostdev, path: &str, r: &mut Report<'_>) {
 }
 
 /// How mediated devices are driven, and what they show.
-fn mediated(devices: &Devices, hostdev: &Hostdev, path: &str, qemu: bool, r: &mut Report<'_>) {
+fn mediated(
+    devices: &Devices,
+    hostdev: &Hostdev,
+    path: Arguments<'_>,
+    qemu: bool,
+    r: &mut Report<'_>,
+) {
     let Some(model) = hostdev.model else {
         r.add(
             Rule::HostdevModel,
@@ -439,13 +446,13 @@ fn mediated(devices: &Devices, hostdev: &Hostdev, path: &str, qemu: bool, r: &mu
     if hostdev.display.is_some() && model != HostdevModel::VfioPci {
         r.report(
             Rule::HostdevDisplay,
-            &format!("{path}/@display"),
+            format_args!("{path}/@display"),
             format!("only devices of model vfio-pci have a display, not {model}"),
         );
     } else if hostdev.display == Some(OnOff::On) && devices.graphics.is_empty() {
         r.add(
             Rule::HostdevDisplay,
-            &format!("{path}/@display"),
+            format_args!("{path}/@display"),
             "the device has a display, and nothing shows it",
             Some("add <graphics type='vnc'/>, or take display='off'"),
         );
@@ -453,7 +460,7 @@ fn mediated(devices: &Devices, hostdev: &Hostdev, path: &str, qemu: bool, r: &mu
     if hostdev.ramfb == Some(OnOff::On) && hostdev.display != Some(OnOff::On) {
         r.add(
             Rule::HostdevDisplay,
-            &format!("{path}/@ramfb"),
+            format_args!("{path}/@ramfb"),
             "the device shows something early, and has no display",
             Some("add display='on'"),
         );

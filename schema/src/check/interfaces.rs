@@ -13,6 +13,7 @@ use crate::domain::{Domain, DomainType};
 use crate::rule::Rule;
 use crate::scalar::YesNo;
 use std::collections::BTreeSet;
+use std::fmt::Arguments;
 
 /// Every rule on interfaces.
 pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
@@ -32,10 +33,10 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
     let qemu = is_qemu(domain);
     let mut taps = BTreeSet::new();
     for (i, interface) in domain.interfaces().iter().enumerate() {
-        let path = format!("devices/interface[{}]", i + 1);
-        needs(interface, &path, r);
+        let path = format_args!("devices/interface[{}]", i + 1);
+        needs(interface, path, r);
         if has_links {
-            link_names(interface, &path, r);
+            link_names(interface, path, r);
         }
         let tap = interface
             .target
@@ -44,23 +45,23 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
         if tap.is_some_and(|name| !name.contains('%') && !taps.insert(name)) {
             r.report(
                 Rule::DuplicateTap,
-                &format!("{path}/target/@dev"),
+                format_args!("{path}/target/@dev"),
                 "two interfaces have one device on the host",
             );
         }
-        sockets(interface, &format!("{path}/source"), r);
-        shared(interface, &path, r);
-        backend(interface, &path, r);
-        device(interface, &path, r);
+        sockets(interface, path, r);
+        shared(interface, path, r);
+        backend(interface, path, r);
+        device(interface, path, r);
         if qemu {
-            tuned(interface, &path, r);
-            inner(interface, &path, r);
+            tuned(interface, path, r);
+            inner(interface, path, r);
         }
         if let Some(rom) = &interface.rom {
-            self::rom(rom, &format!("{path}/rom"), r);
+            self::rom(rom, format_args!("{path}/rom"), r);
         }
         if let Some(teaming) = &interface.teaming {
-            team(teaming, &format!("{path}/teaming"), r);
+            team(teaming, format_args!("{path}/teaming"), r);
         }
     }
 }
@@ -85,7 +86,7 @@ fn is_passt(interface: &Interface) -> bool {
 }
 
 /// Names of links are names that the kernel takes, on hosts that have Linux's links.
-fn link_names(interface: &Interface, path: &str, r: &mut Report<'_>) {
+fn link_names(interface: &Interface, path: Arguments<'_>, r: &mut Report<'_>) {
     let source = interface.source.as_ref();
     let names = [
         (
@@ -106,7 +107,7 @@ fn link_names(interface: &Interface, path: &str, r: &mut Report<'_>) {
         {
             r.add(
                 Rule::LinkName,
-                &format!("{path}/{at}"),
+                format_args!("{path}/{at}"),
                 format!(
                     "`{name}` is no name of a link: 1 to 15 bytes without `/`, `:` and white space"
                 ),
@@ -117,7 +118,7 @@ fn link_names(interface: &Interface, path: &str, r: &mut Report<'_>) {
 }
 
 /// What each type needs of its source, and what the kernel takes of all.
-fn needs(interface: &Interface, path: &str, r: &mut Report<'_>) {
+fn needs(interface: &Interface, path: Arguments<'_>, r: &mut Report<'_>) {
     let source = interface.source.as_ref();
     let lacks = match interface.kind {
         Some(InterfaceType::Network) => source
@@ -144,7 +145,7 @@ fn needs(interface: &Interface, path: &str, r: &mut Report<'_>) {
     if let Some(lacks) = lacks {
         r.report(
             Rule::InterfaceSource,
-            &format!("{path}/source"),
+            format_args!("{path}/source"),
             format!("an interface of this type needs a source with {lacks}"),
         );
     }
@@ -156,7 +157,7 @@ fn needs(interface: &Interface, path: &str, r: &mut Report<'_>) {
     {
         r.add(
             Rule::MulticastMac,
-            &format!("{path}/mac/@address"),
+            format_args!("{path}/mac/@address"),
             "the address is a group's: the first octet must be even",
             None,
         );
@@ -165,7 +166,7 @@ fn needs(interface: &Interface, path: &str, r: &mut Report<'_>) {
     if mtu.is_some_and(|mtu| !(68..=65535).contains(&mtu)) {
         r.add(
             Rule::MtuRange,
-            &format!("{path}/mtu/@size"),
+            format_args!("{path}/mtu/@size"),
             "the largest packet is 68 to 65535 bytes",
             None,
         );
@@ -173,7 +174,7 @@ fn needs(interface: &Interface, path: &str, r: &mut Report<'_>) {
 }
 
 /// Sockets of other programs, and of other guests.
-fn sockets(interface: &Interface, path: &str, r: &mut Report<'_>) {
+fn sockets(interface: &Interface, path: Arguments<'_>, r: &mut Report<'_>) {
     let none = InterfaceSource::default();
     let source = interface.source.as_ref().unwrap_or(&none);
     let lacks: &[(&str, bool)] = match interface.kind {
@@ -195,7 +196,7 @@ fn sockets(interface: &Interface, path: &str, r: &mut Report<'_>) {
     for (name, _) in lacks.iter().filter(|(_, stated)| !stated) {
         r.report(
             Rule::InterfaceSocket,
-            path,
+            format_args!("{path}/source"),
             format!(
                 "an interface of type {} needs a source with `{name}`",
                 kind_of(interface)
@@ -208,17 +209,22 @@ fn sockets(interface: &Interface, path: &str, r: &mut Report<'_>) {
     {
         r.report(
             Rule::InterfaceSocket,
-            &format!("{path}/local"),
+            format_args!("{path}/source/local"),
             "the local end needs `address` and `port`",
         );
     }
 }
 
-fn vhost_user(interface: &Interface, source: &InterfaceSource, path: &str, r: &mut Report<'_>) {
+fn vhost_user(
+    interface: &Interface,
+    source: &InterfaceSource,
+    path: Arguments<'_>,
+    r: &mut Report<'_>,
+) {
     if source.kind.is_some_and(|kind| kind != SourceType::Unix) {
         r.report(
             Rule::InterfaceSocket,
-            &format!("{path}/@type"),
+            format_args!("{path}/source/@type"),
             "vhostuser speaks through a socket: type='unix'",
         );
     }
@@ -230,7 +236,7 @@ fn vhost_user(interface: &Interface, source: &InterfaceSource, path: &str, r: &m
     if waits && again == Some(YesNo::Yes) {
         r.report(
             Rule::InterfaceSocket,
-            &format!("{path}/reconnect"),
+            format_args!("{path}/source/reconnect"),
             "only the side that connects, mode='client', can connect again",
         );
     }
@@ -242,28 +248,27 @@ fn vhost_user(interface: &Interface, source: &InterfaceSource, path: &str, r: &m
     }) {
         r.report(
             Rule::InterfaceSocket,
-            &format!("{path}/@mode"),
+            format_args!("{path}/source/@mode"),
             "the mode of vhostuser is server or client",
         );
     }
     if let Some(model) = model_of(interface).filter(|model| !is_virtio(model)) {
-        let device = path.strip_suffix("/source").unwrap_or(path);
         r.report(
             Rule::InterfaceModel,
-            &format!("{device}/model/@type"),
+            format_args!("{path}/model/@type"),
             format!("vhostuser serves virtio, not {model}"),
         );
     }
 }
 
 /// What interfaces have in common with networks.
-fn shared(interface: &Interface, path: &str, r: &mut Report<'_>) {
+fn shared(interface: &Interface, path: Arguments<'_>, r: &mut Report<'_>) {
     let network = interface.kind == Some(InterfaceType::Network);
     if let Some(vlan) = &interface.vlan {
-        traffic::vlan(vlan, &format!("{path}/vlan"), r);
+        traffic::vlan(vlan, format_args!("{path}/vlan"), r);
     }
     if let Some(bandwidth) = &interface.bandwidth {
-        traffic::bandwidth(bandwidth, &format!("{path}/bandwidth"), network, r);
+        traffic::bandwidth(bandwidth, format_args!("{path}/bandwidth"), network, r);
     }
     let whole = matches!(
         interface.kind,
@@ -273,39 +278,39 @@ fn shared(interface: &Interface, path: &str, r: &mut Report<'_>) {
         if !whole && !network {
             r.report(
                 Rule::VirtualPort,
-                &format!("{path}/virtualport"),
+                format_args!("{path}/virtualport"),
                 format!(
                     "an interface of type {} is at no port of a switch",
                     kind_of(interface)
                 ),
             );
         }
-        traffic::port(port, &format!("{path}/virtualport"), whole, r);
+        traffic::port(port, format_args!("{path}/virtualport"), whole, r);
     }
     for (i, ip) in interface.ips.iter().enumerate() {
         traffic::address(
             ip.family,
             ip.address,
             ip.prefix,
-            &format!("{path}/ip[{}]", i + 1),
+            format_args!("{path}/ip[{}]", i + 1),
             r,
         );
     }
     for (i, route) in interface.routes.iter().enumerate() {
-        traffic::route(route, &format!("{path}/route[{}]", i + 1), r);
+        traffic::route(route, format_args!("{path}/route[{}]", i + 1), r);
     }
     let isolated = interface.port.as_ref().and_then(|port| port.isolated) == Some(YesNo::Yes);
     let switched = interface.virtualport.as_ref().and_then(|port| port.kind);
     if isolated && interface.kind != Some(InterfaceType::Bridge) && !network {
         r.report(
             Rule::IsolatedPort,
-            &format!("{path}/port/@isolated"),
+            format_args!("{path}/port/@isolated"),
             "only ports of bridges are kept apart: interfaces of type network and bridge",
         );
     } else if isolated && let Some(kind) = switched {
         r.report(
             Rule::IsolatedPort,
-            &format!("{path}/port/@isolated"),
+            format_args!("{path}/port/@isolated"),
             format!("a port of {kind} is not a bridge's, and is not kept apart"),
         );
     }
@@ -320,7 +325,7 @@ fn shared(interface: &Interface, path: &str, r: &mut Report<'_>) {
         if stated && !ethernet {
             r.report(
                 Rule::InterfaceAddress,
-                &format!("{path}/source/{name}[1]"),
+                format_args!("{path}/source/{name}[1]"),
                 "the host's side has addresses with type='ethernet' only",
             );
         }
@@ -328,13 +333,13 @@ fn shared(interface: &Interface, path: &str, r: &mut Report<'_>) {
 }
 
 /// What only passt does, and what only a tap has.
-fn backend(interface: &Interface, path: &str, r: &mut Report<'_>) {
+fn backend(interface: &Interface, path: Arguments<'_>, r: &mut Report<'_>) {
     let passt = is_passt(interface);
     let user = interface.kind == Some(InterfaceType::User);
     if passt && !user {
         r.report(
             Rule::PasstOnly,
-            &format!("{path}/backend/@type"),
+            format_args!("{path}/backend/@type"),
             "passt serves interfaces of type user",
         );
     }
@@ -342,7 +347,7 @@ fn backend(interface: &Interface, path: &str, r: &mut Report<'_>) {
     if !forwards && !interface.port_forwards.is_empty() {
         r.add(
             Rule::PasstOnly,
-            &format!("{path}/portForward[1]"),
+            format_args!("{path}/portForward[1]"),
             "ports are forwarded by passt only",
             Some("take type='user' with <backend type='passt'/>"),
         );
@@ -351,13 +356,13 @@ fn backend(interface: &Interface, path: &str, r: &mut Report<'_>) {
     if unmanaged && interface.kind != Some(InterfaceType::Ethernet) {
         r.report(
             Rule::UnmanagedTap,
-            &format!("{path}/target/@managed"),
+            format_args!("{path}/target/@managed"),
             "somebody else's tap is for interfaces of type ethernet",
         );
     }
 }
 
-fn device(interface: &Interface, path: &str, r: &mut Report<'_>) {
+fn device(interface: &Interface, path: Arguments<'_>, r: &mut Report<'_>) {
     let model = model_of(interface);
     let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     if let Some(model) = model
@@ -365,7 +370,7 @@ fn device(interface: &Interface, path: &str, r: &mut Report<'_>) {
     {
         r.report(
             Rule::InterfaceModel,
-            &format!("{path}/model/@type"),
+            format_args!("{path}/model/@type"),
             format!(
                 "`{model}` is no name of a model: letters, digits, `-` and `_`, such as virtio"
             ),
@@ -383,7 +388,7 @@ fn device(interface: &Interface, path: &str, r: &mut Report<'_>) {
     {
         r.report(
             Rule::InterfaceModel,
-            &format!("{path}/model/@type"),
+            format_args!("{path}/model/@type"),
             format!("vdpa is virtio, not {model}"),
         );
     }
@@ -392,14 +397,14 @@ fn device(interface: &Interface, path: &str, r: &mut Report<'_>) {
     if lasts && let Some(model) = model.filter(|model| !is_virtio(model)) {
         r.report(
             Rule::Teaming,
-            &format!("{path}/model/@type"),
+            format_args!("{path}/model/@type"),
             format!("the interface that stays is virtio's, not {model}"),
         );
     }
 }
 
 /// What QEMU can tune of which interface.
-fn tuned(interface: &Interface, path: &str, r: &mut Report<'_>) {
+fn tuned(interface: &Interface, path: Arguments<'_>, r: &mut Report<'_>) {
     let virtio = model_of(interface).is_none_or(is_virtio);
     if let Some(driver) = interface.driver.as_ref().filter(|_| virtio) {
         for (name, size) in [
@@ -409,7 +414,7 @@ fn tuned(interface: &Interface, path: &str, r: &mut Report<'_>) {
             if size.is_some_and(|size| size > 0 && !size.is_power_of_two()) {
                 r.report(
                     Rule::QueueSize,
-                    &format!("{path}/driver/@{name}"),
+                    format_args!("{path}/driver/@{name}"),
                     "the size of a queue is a power of two, such as 256 or 1024",
                 );
             }
@@ -428,7 +433,7 @@ fn tuned(interface: &Interface, path: &str, r: &mut Report<'_>) {
     if interface.mtu.is_some() && !sized {
         r.report(
             Rule::MtuType,
-            &format!("{path}/mtu"),
+            format_args!("{path}/mtu"),
             format!("the largest packet of an interface of type {kind} cannot be chosen"),
         );
     }
@@ -440,7 +445,7 @@ fn tuned(interface: &Interface, path: &str, r: &mut Report<'_>) {
     {
         r.report(
             Rule::CoalesceType,
-            &format!("{path}/coalesce"),
+            format_args!("{path}/coalesce"),
             format!("interrupts of an interface of type {kind} are not gathered: those of network and bridge are"),
         );
     }
@@ -454,25 +459,25 @@ fn tuned(interface: &Interface, path: &str, r: &mut Report<'_>) {
     {
         r.report(
             Rule::Teaming,
-            &format!("{path}/teaming/@type"),
+            format_args!("{path}/teaming/@type"),
             format!("the interface that goes is of type hostdev or network, not {kind}"),
         );
     }
 }
 
 /// Addresses inside of a guest: only QEMU's own network has them, one a family.
-fn inner(interface: &Interface, path: &str, r: &mut Report<'_>) {
+fn inner(interface: &Interface, path: Arguments<'_>, r: &mut Report<'_>) {
     let user = interface.kind == Some(InterfaceType::User);
     if is_passt(interface) || matches!(interface.kind, None | Some(InterfaceType::Vdpa)) {
         return;
     }
-    let wrong = |r: &mut Report<'_>, at: &str, message: &str| {
-        r.report(Rule::InterfaceAddress, &format!("{path}/{at}"), message);
+    let wrong = |r: &mut Report<'_>, at: Arguments<'_>, message: &str| {
+        r.report(Rule::InterfaceAddress, format_args!("{path}/{at}"), message);
     };
     if !interface.routes.is_empty() {
         wrong(
             r,
-            "route[1]",
+            format_args!("route[1]"),
             "routes inside of the guest are the guest's to make",
         );
     }
@@ -480,7 +485,7 @@ fn inner(interface: &Interface, path: &str, r: &mut Report<'_>) {
         if !interface.ips.is_empty() {
             wrong(
                 r,
-                "ip[1]",
+                format_args!("ip[1]"),
                 "addresses inside of the guest are the guest's to choose, but with type='user'",
             );
         }
@@ -489,19 +494,19 @@ fn inner(interface: &Interface, path: &str, r: &mut Report<'_>) {
     let (mut first, mut second) = (false, false);
     for (i, ip) in interface.ips.iter().enumerate() {
         let Some(address) = ip.address else { continue };
-        let at = format!("ip[{}]", i + 1);
+        let at = format_args!("ip[{}]", i + 1);
         let seen = if address.is_ipv4() {
             &mut first
         } else {
             &mut second
         };
         if std::mem::replace(seen, true) {
-            wrong(r, &at, "one address of each family is given");
+            wrong(r, at, "one address of each family is given");
         }
         if ip.peer.is_some() {
             wrong(
                 r,
-                &format!("{at}/@peer"),
+                format_args!("{at}/@peer"),
                 "the guest is on a network, not on a link between two",
             );
         }
@@ -509,13 +514,13 @@ fn inner(interface: &Interface, path: &str, r: &mut Report<'_>) {
         if address.is_ipv4() && prefix.is_some_and(|prefix| !(4..=27).contains(&prefix)) {
             wrong(
                 r,
-                &format!("{at}/@prefix"),
+                format_args!("{at}/@prefix"),
                 "the network of type='user' has a prefix of 4 to 27",
             );
         } else if address.is_ipv6() && prefix.is_some_and(|prefix| prefix != 64) {
             wrong(
                 r,
-                &format!("{at}/@prefix"),
+                format_args!("{at}/@prefix"),
                 "the IPv6 network of type='user' has the prefix 64",
             );
         }
@@ -523,7 +528,7 @@ fn inner(interface: &Interface, path: &str, r: &mut Report<'_>) {
 }
 
 /// Firmware that is not shown has no properties.
-pub(crate) fn rom(rom: &Rom, path: &str, r: &mut Report<'_>) {
+pub(crate) fn rom(rom: &Rom, path: Arguments<'_>, r: &mut Report<'_>) {
     if rom.enabled == Some(YesNo::No) && (rom.bar.is_some() || rom.file.is_some()) {
         r.report(
             Rule::RomDisabled,
@@ -534,7 +539,7 @@ pub(crate) fn rom(rom: &Rom, path: &str, r: &mut Report<'_>) {
 }
 
 /// Two interfaces that the guest joins: the lasting one has the name, the other one refers to it.
-fn team(teaming: &Teaming, path: &str, r: &mut Report<'_>) {
+fn team(teaming: &Teaming, path: Arguments<'_>, r: &mut Report<'_>) {
     match (teaming.kind, &teaming.persistent) {
         (Some(TeamingType::Transient), None) => r.report(
             Rule::Teaming,
@@ -543,7 +548,7 @@ fn team(teaming: &Teaming, path: &str, r: &mut Report<'_>) {
         ),
         (Some(TeamingType::Persistent), Some(_)) => r.report(
             Rule::Teaming,
-            &format!("{path}/@persistent"),
+            format_args!("{path}/@persistent"),
             "the persistent interface refers to no other: the transient one refers to it",
         ),
         _ => {}

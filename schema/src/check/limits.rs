@@ -3,10 +3,12 @@
 use super::drives::bus_of;
 use super::machine::is_qemu;
 use super::one::Report;
+use super::path::DevicePath;
 use crate::domain::Domain;
 use crate::domain::disk::{Disk, DiskBus, IoTune};
 use crate::rule::Rule;
 use std::collections::HashMap;
+use std::fmt::Arguments;
 
 /// The most that QEMU limits a disk to, in bytes or requests a second.
 const MOST_LIMIT: u64 = 1_000_000_000_000_000;
@@ -15,7 +17,7 @@ const MOST_LIMIT: u64 = 1_000_000_000_000_000;
 pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
     for (i, disk) in domain.disks().iter().enumerate() {
         if let Some(tune) = &disk.iotune {
-            totals(tune, &format!("devices/disk[{}]/iotune", i + 1), r);
+            totals(tune, format_args!("devices/disk[{}]/iotune", i + 1), r);
         }
     }
     if is_qemu(domain) {
@@ -24,7 +26,7 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
 }
 
 /// A limit of all requests stands alone.
-fn totals(tune: &IoTune, path: &str, r: &mut Report<'_>) {
+fn totals(tune: &IoTune, path: Arguments<'_>, r: &mut Report<'_>) {
     let groups = [
         (
             "total_bytes_sec",
@@ -56,7 +58,7 @@ fn totals(tune: &IoTune, path: &str, r: &mut Report<'_>) {
         if set(total) && (set(read) || set(write)) {
             r.report(
                 Rule::IotuneTotal,
-                &format!("{path}/{name}"),
+                format_args!("{path}/{name}"),
                 "a limit of all requests cannot stand beside limits of reads or writes",
             );
         }
@@ -119,13 +121,10 @@ fn equal(a: &IoTune, b: &IoTune) -> bool {
 /// Limits are numbers that QEMU takes, and disks of one group share them.
 fn groups(disks: &[Disk], r: &mut Report<'_>) {
     let tunes = || {
-        disks.iter().enumerate().filter_map(|(i, disk)| {
-            Some((
-                format!("devices/disk[{}]/iotune", i + 1),
-                disk,
-                disk.iotune.as_ref()?,
-            ))
-        })
+        disks
+            .iter()
+            .enumerate()
+            .filter_map(|(i, disk)| Some((DevicePath::new("disk", i), disk, disk.iotune.as_ref()?)))
     };
     let mut shared: HashMap<&str, &IoTune> = HashMap::new();
     for (path, disk, tune) in tunes() {
@@ -133,7 +132,7 @@ fn groups(disks: &[Disk], r: &mut Report<'_>) {
             if limit.is_some_and(|limit| limit > MOST_LIMIT) {
                 r.report(
                     Rule::IotuneLimit,
-                    &format!("{path}/{name}"),
+                    format_args!("{path}/iotune/{name}"),
                     format!("a limit is at most {MOST_LIMIT}"),
                 );
             }
@@ -141,7 +140,7 @@ fn groups(disks: &[Disk], r: &mut Report<'_>) {
         if limited(tune) && bus_of(disk) == Some(DiskBus::Sd) {
             r.report(
                 Rule::IotuneLimit,
-                &path,
+                format_args!("{path}/iotune"),
                 "a disk on the sd bus cannot be limited",
             );
         }
@@ -150,7 +149,7 @@ fn groups(disks: &[Disk], r: &mut Report<'_>) {
         {
             r.add(
                 Rule::IotuneGroup,
-                &format!("{path}/group_name"),
+                format_args!("{path}/iotune/group_name"),
                 format!("the group `{name}` has other limits at another disk"),
                 Some("a group shares one set of limits: state the same in each of its disks"),
             );
@@ -162,7 +161,7 @@ fn groups(disks: &[Disk], r: &mut Report<'_>) {
         {
             r.report(
                 Rule::IotuneGroup,
-                &format!("{path}/group_name"),
+                format_args!("{path}/iotune/group_name"),
                 format!("the group `{name}` has no limits"),
             );
         }

@@ -152,7 +152,7 @@ fn users(domain: &Domain, r: &mut Report<'_>) {
         if !ranges.is_empty() && !ranges.iter().any(root) {
             r.report(
                 Rule::IdMap,
-                &format!("idmap/{name}[1]"),
+                format_args!("idmap/{name}[1]"),
                 "the container's root is nobody outside: a range must start='0'",
             );
         }
@@ -165,7 +165,7 @@ fn counters(domain: &Domain, r: &mut Report<'_>) {
         if event.name.is_some_and(|name| !seen.insert(name)) {
             r.report(
                 Rule::DuplicatePerfEvent,
-                &format!("perf/event[{}]/@name", i + 1),
+                format_args!("perf/event[{}]/@name", i + 1),
                 "the event is stated twice",
             );
         }
@@ -181,7 +181,7 @@ fn arguments(domain: &Domain, r: &mut Report<'_>) {
         if name.starts_with(|c: char| c.is_ascii_digit()) || name.contains(odd) {
             r.report(
                 Rule::EnvironmentName,
-                &format!("qemu:commandline/qemu:env[{}]/@name", i + 1),
+                format_args!("qemu:commandline/qemu:env[{}]/@name", i + 1),
                 format!("`{name}` is no name of a variable: letters, digits and _, no digit first"),
             );
         }
@@ -195,12 +195,12 @@ fn throttling(domain: &Domain, r: &mut Report<'_>) {
         .iter()
         .flat_map(|groups| &groups.groups);
     for (i, group) in groups.enumerate() {
-        let path = format!("throttlegroups/throttlegroup[{}]", i + 1);
+        let path = format_args!("throttlegroups/throttlegroup[{}]", i + 1);
         match group.group_name.as_deref() {
-            None => r.report(Rule::ThrottleGroup, &path, "the group has no <group_name>"),
+            None => r.report(Rule::ThrottleGroup, path, "the group has no <group_name>"),
             Some(name) if !names.insert(name) => r.report(
                 Rule::ThrottleGroup,
-                &format!("{path}/group_name"),
+                format_args!("{path}/group_name"),
                 format!("two groups are called {name}"),
             ),
             Some(_) => {}

@@ -135,13 +135,13 @@ fn large_pages(domain: &Domain, r: &mut Report<'_>) {
     let mut taken: BTreeSet<u32> = BTreeSet::new();
     let mut general = false;
     for (i, page) in pages.pages.iter().enumerate() {
-        let path = format!("memoryBacking/hugepages/page[{}]", i + 1);
+        let path = format_args!("memoryBacking/hugepages/page[{}]", i + 1);
         let nodes = page.nodeset.as_ref().map(CpuSet::cpus);
         let last = nodes.and_then(|nodes| nodes.last().copied()).unwrap_or(0) as usize;
         if last > 0 && last >= cell_count(domain) {
             r.report(
                 Rule::HugepageCell,
-                &format!("{path}/@nodeset"),
+                format_args!("{path}/@nodeset"),
                 format!("the guest has no NUMA cell {last}"),
             );
         }
@@ -158,7 +158,7 @@ fn large_pages(domain: &Domain, r: &mut Report<'_>) {
         if overlap {
             r.report(
                 Rule::HugepageOverlap,
-                &path,
+                path,
                 "memory has pages of one size, and another is stated for it already",
             );
         }
@@ -209,7 +209,7 @@ fn limits(domain: &Domain, r: &mut Report<'_>) {
         {
             r.report(
                 Rule::DuplicateBlkioDevice,
-                &format!("blkiotune/device[{}]/path", i + 1),
+                format_args!("blkiotune/device[{}]/path", i + 1),
                 "the device's limits are stated twice",
             );
         }

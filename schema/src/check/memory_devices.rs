@@ -7,6 +7,7 @@ use crate::domain::memory::{MemoryDevice, MemoryModel, MemoryTarget};
 use crate::domain::{CurrentMemory, Domain};
 use crate::rule::Rule;
 use crate::scalar::{Bytes, YesNo};
+use std::fmt::Arguments;
 
 /// Every rule on memory devices but those on where they lie.
 pub(super) fn check(domain: &Domain, r: &mut Report<'_>) {
@@ -16,21 +17,21 @@ pub(super) fn check(domain: &Domain, r: &mut Report<'_>) {
         .flat_map(|devices| &devices.memory_devices);
     let mut plugged = 0_u32;
     for (i, device) in devices.enumerate() {
-        let path = format!("devices/memory[{}]", i + 1);
+        let path = format_args!("devices/memory[{}]", i + 1);
         let none = MemoryTarget::default();
         let target = device.target.as_ref().unwrap_or(&none);
         if bytes(target.size.as_ref()).is_none() {
             r.report(
                 Rule::MemoryTarget,
-                &path,
+                path,
                 "the device's size is not stated: <target><size>",
             );
         }
-        kind(domain, device, target, &path, r);
+        kind(domain, device, target, path, r);
         let slotted = matches!(device.model, Some(MemoryModel::Dimm | MemoryModel::Nvdimm));
         if slotted && is_qemu(domain) {
             plugged += 1;
-            room(domain, target, plugged, &path, r);
+            room(domain, target, plugged, path, r);
         }
     }
 }
@@ -40,7 +41,13 @@ fn bytes(size: Option<&CurrentMemory>) -> Option<u64> {
 }
 
 /// A module is plugged into a slot, and belongs to a cell.
-fn room(domain: &Domain, target: &MemoryTarget, plugged: u32, path: &str, r: &mut Report<'_>) {
+fn room(
+    domain: &Domain,
+    target: &MemoryTarget,
+    plugged: u32,
+    path: Arguments<'_>,
+    r: &mut Report<'_>,
+) {
     let Some(max) = &domain.max_memory else {
         return r.add(
             Rule::MemorySlots,
@@ -70,7 +77,7 @@ fn kind(
     domain: &Domain,
     device: &MemoryDevice,
     target: &MemoryTarget,
-    path: &str,
+    path: Arguments<'_>,
     r: &mut Report<'_>,
 ) {
     let persistent = matches!(
@@ -91,7 +98,7 @@ fn kind(
     if persistent && device.discard == Some(YesNo::Yes) {
         r.report(
             Rule::MemorySource,
-            &format!("{path}/@discard"),
+            format_args!("{path}/@discard"),
             "what is written stays: it cannot be dropped at the end",
         );
     }
@@ -108,7 +115,7 @@ fn kind(
             if target.node.is_some() {
                 r.report(
                     Rule::MemoryTarget,
-                    &format!("{path}/target/node"),
+                    format_args!("{path}/target/node"),
                     "virtio-pmem is in no NUMA cell",
                 );
             }
@@ -116,7 +123,7 @@ fn kind(
         Some(MemoryModel::VirtioMem) => blocks(domain, target, path, r),
         Some(MemoryModel::SgxEpc) if device.address.is_some() => r.report(
             Rule::MemoryTarget,
-            &format!("{path}/address"),
+            format_args!("{path}/address"),
             "sgx-epc has no address",
         ),
         _ => {}
@@ -127,14 +134,14 @@ fn label(
     domain: &Domain,
     device: &MemoryDevice,
     target: &MemoryTarget,
-    path: &str,
+    path: Arguments<'_>,
     r: &mut Report<'_>,
 ) {
     let power = arch(domain).starts_with("ppc64");
     if device.uuid.is_some() && !power {
         r.report(
             Rule::MemoryLabel,
-            &format!("{path}/uuid"),
+            format_args!("{path}/uuid"),
             "only POWER's NVDIMMs have an identity",
         );
     }
@@ -151,22 +158,22 @@ fn label(
     };
     r.report(
         Rule::MemoryLabel,
-        &format!("{path}/target/label"),
+        format_args!("{path}/target/label"),
         complaint,
     );
 }
 
 /// Memory that is given and taken in blocks.
-fn blocks(domain: &Domain, target: &MemoryTarget, path: &str, r: &mut Report<'_>) {
+fn blocks(domain: &Domain, target: &MemoryTarget, path: Arguments<'_>, r: &mut Report<'_>) {
     let Some(block) = bytes(target.block.as_ref()) else {
         return;
     };
-    let at = format!("{path}/target/block");
+    let at = format_args!("{path}/target/block");
     if !block.is_power_of_two() {
-        return r.report(Rule::MemoryBlock, &at, "a block is a power of two");
+        return r.report(Rule::MemoryBlock, at, "a block is a power of two");
     }
     if Bytes(block) < Bytes::mib(2) && stated_arch(domain).is_some_and(is_x86) {
-        r.report(Rule::MemoryBlock, &at, "a block is at least 2 MiB");
+        r.report(Rule::MemoryBlock, at, "a block is at least 2 MiB");
     }
     let wholes = [
         ("requested", bytes(target.requested.as_ref())),
@@ -182,7 +189,7 @@ fn blocks(domain: &Domain, target: &MemoryTarget, path: &str, r: &mut Report<'_>
         if bytes.is_some_and(|bytes| bytes % block != 0) {
             r.report(
                 Rule::MemoryBlock,
-                &format!("{path}/target/{name}"),
+                format_args!("{path}/target/{name}"),
                 format!("this is no multiple of a block, {}", Bytes(block)),
             );
         }

@@ -29,6 +29,7 @@ mod network_ip;
 mod numa;
 mod one;
 mod os;
+mod path;
 mod peripherals;
 mod record;
 mod references;

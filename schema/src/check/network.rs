@@ -57,13 +57,13 @@ pub(crate) fn check(network: &Network, r: &mut Report<'_>) {
         super::dns::check(dns, r);
     }
     if let Some(bandwidth) = &network.bandwidth {
-        traffic::bandwidth(bandwidth, "bandwidth", false, r);
+        traffic::bandwidth(bandwidth, format_args!("bandwidth"), false, r);
     }
     if let Some(vlan) = &network.vlan {
-        traffic::vlan(vlan, "vlan", r);
+        traffic::vlan(vlan, format_args!("vlan"), r);
     }
     if let Some(port) = &network.virtualport {
-        traffic::port(port, "virtualport", false, r);
+        traffic::port(port, format_args!("virtualport"), false, r);
         if port.kind.is_none() {
             r.report(
                 Rule::VirtualPort,
@@ -170,16 +170,16 @@ fn foreign(network: &Network, forward: &Forward, mode: ForwardMode, r: &mut Repo
 fn devices(forward: &Forward, ours: bool, r: &mut Report<'_>) {
     let mut seen = HashSet::new();
     for (i, interface) in forward.interfaces.iter().enumerate() {
-        let path = format!("forward/interface[{}]", i + 1);
+        let path = format_args!("forward/interface[{}]", i + 1);
         match interface.dev.as_deref() {
             None => r.report(
                 Rule::ForwardDevice,
-                &path,
+                path,
                 "the device is not named: state `dev`",
             ),
             Some(dev) if !seen.insert(dev) => r.report(
                 Rule::DuplicateForwardDevice,
-                &path,
+                path,
                 format!("{dev} is stated twice"),
             ),
             Some(dev) => {
@@ -190,7 +190,7 @@ fn devices(forward: &Forward, ours: bool, r: &mut Report<'_>) {
                 if let Some(first) = first {
                     r.report(
                         Rule::ForwardDevice,
-                        &path,
+                        path,
                         format!("the first device is {dev} here and {first} in <forward dev='…'>"),
                     );
                 }
@@ -210,17 +210,17 @@ fn devices(forward: &Forward, ours: bool, r: &mut Report<'_>) {
             .map(|number| number.map_or(0, Number::get))
     };
     for (i, address) in forward.addresses.iter().enumerate() {
-        let path = format!("forward/address[{}]", i + 1);
+        let path = format_args!("forward/address[{}]", i + 1);
         if address.kind != Some(AddressType::Pci) {
             r.report(
                 Rule::ForwardDevice,
-                &path,
+                path,
                 "a device of the host's is stated with type='pci'",
             );
         } else if !addresses.insert(numbers(address)) {
             r.report(
                 Rule::DuplicateForwardDevice,
-                &path,
+                path,
                 "the device is stated twice",
             );
         }
@@ -228,7 +228,7 @@ fn devices(forward: &Forward, ours: bool, r: &mut Report<'_>) {
     if let Some(unnamed) = forward.pfs.iter().position(|pf| pf.dev.is_none()) {
         r.report(
             Rule::ForwardDevice,
-            &format!("forward/pf[{}]", unnamed + 1),
+            format_args!("forward/pf[{}]", unnamed + 1),
             "the device is not named: state `dev`",
         );
     }
@@ -274,7 +274,7 @@ fn nat(nat: &Nat, r: &mut Report<'_>) {
         if ports.start > ports.end {
             r.report(
                 Rule::PortRange,
-                &format!("forward/nat/port[{}]", i + 1),
+                format_args!("forward/nat/port[{}]", i + 1),
                 "the first port is above the last",
             );
         }
@@ -283,15 +283,15 @@ fn nat(nat: &Nat, r: &mut Report<'_>) {
         let (Some(start), Some(end)) = (range.start, range.end) else {
             continue;
         };
-        let path = format!("forward/nat/address[{}]", i + 1);
+        let path = format_args!("forward/nat/address[{}]", i + 1);
         if start.is_ipv6() || end.is_ipv6() {
             r.report(
                 Rule::NatRange,
-                &path,
+                path,
                 "the addresses to translate to are IPv4's",
             );
         } else if start > end {
-            r.report(Rule::NatRange, &path, "the first address is above the last");
+            r.report(Rule::NatRange, path, "the first address is above the last");
         }
     }
 }
@@ -319,26 +319,26 @@ fn groups(network: &Network, r: &mut Report<'_>) {
         {
             r.report(
                 Rule::DuplicatePortgroup,
-                &format!("portgroup[{}]/@name", i + 1),
+                format_args!("portgroup[{}]/@name", i + 1),
                 "two port groups have one name",
             );
         }
-        let path = format!("portgroup[{}]", i + 1);
+        let path = format_args!("portgroup[{}]", i + 1);
         if let Some(bandwidth) = &group.bandwidth {
-            traffic::bandwidth(bandwidth, &format!("{path}/bandwidth"), false, r);
+            traffic::bandwidth(bandwidth, format_args!("{path}/bandwidth"), false, r);
         }
         if let Some(vlan) = &group.vlan {
-            traffic::vlan(vlan, &format!("{path}/vlan"), r);
+            traffic::vlan(vlan, format_args!("{path}/vlan"), r);
         }
         if let Some(port) = &group.virtualport {
-            traffic::port(port, &format!("{path}/virtualport"), false, r);
+            traffic::port(port, format_args!("{path}/virtualport"), false, r);
         }
         if group.default.is_some_and(crate::scalar::YesNo::is_yes)
             && std::mem::replace(&mut default, true)
         {
             r.report(
                 Rule::DefaultPortgroup,
-                &format!("portgroup[{}]/@default", i + 1),
+                format_args!("portgroup[{}]/@default", i + 1),
                 "two port groups are the default",
             );
         }

@@ -6,6 +6,7 @@ use crate::network::{Dhcp, DhcpHost, DhcpLease, LeaseUnit, Network, NetworkIp, R
 use crate::rule::Rule;
 use ipnet::IpNet;
 use std::collections::HashMap;
+use std::fmt::Arguments;
 use std::net::IpAddr;
 
 /// The most addresses that a range of DHCP may have.
@@ -14,16 +15,16 @@ const RANGE: u128 = 65_536;
 /// Every rule on addresses and routes.
 pub(super) fn check(network: &Network, r: &mut Report<'_>) {
     for (i, ip) in network.ips.iter().enumerate() {
-        self::ip(ip, &format!("ip[{}]", i + 1), r);
+        self::ip(ip, format_args!("ip[{}]", i + 1), r);
     }
     one_dhcp_a_family(network, r);
     let subnets: Vec<IpNet> = network.ips.iter().filter_map(NetworkIp::subnet).collect();
     for (i, route) in network.routes.iter().enumerate() {
-        self::route(route, &subnets, &format!("route[{}]", i + 1), r);
+        self::route(route, &subnets, format_args!("route[{}]", i + 1), r);
     }
 }
 
-fn ip(ip: &NetworkIp, path: &str, r: &mut Report<'_>) {
+fn ip(ip: &NetworkIp, path: Arguments<'_>, r: &mut Report<'_>) {
     let Some(address) = ip.address else {
         r.report(
             Rule::NetworkAddress,
@@ -36,14 +37,14 @@ fn ip(ip: &NetworkIp, path: &str, r: &mut Report<'_>) {
     if ip.netmask.is_some() && ip.prefix.is_some() {
         r.report(
             Rule::NetworkSize,
-            &format!("{path}/@prefix"),
+            format_args!("{path}/@prefix"),
             "the network's size is stated twice, as `netmask` and as `prefix`",
         );
     }
     if address.is_ipv6() && ip.netmask.is_some() {
         r.report(
             Rule::NetworkSize,
-            &format!("{path}/@netmask"),
+            format_args!("{path}/@netmask"),
             "the size of an IPv6 network is stated as `prefix`",
         );
         return;
@@ -51,7 +52,7 @@ fn ip(ip: &NetworkIp, path: &str, r: &mut Report<'_>) {
     if address.is_ipv6() && ip.tftp.is_some() {
         r.report(
             Rule::TftpFamily,
-            &format!("{path}/tftp"),
+            format_args!("{path}/tftp"),
             "files to boot from are served over IPv4 only",
         );
     }
@@ -63,7 +64,7 @@ fn ip(ip: &NetworkIp, path: &str, r: &mut Report<'_>) {
         };
         r.add(
             Rule::NetworkSize,
-            &format!("{path}/@{name}"),
+            format_args!("{path}/@{name}"),
             "this is no size of a network with that address",
             None,
         );
@@ -75,41 +76,41 @@ fn ip(ip: &NetworkIp, path: &str, r: &mut Report<'_>) {
     }
 }
 
-fn ranges(dhcp: &Dhcp, subnet: IpNet, path: &str, r: &mut Report<'_>) {
+fn ranges(dhcp: &Dhcp, subnet: IpNet, path: Arguments<'_>, r: &mut Report<'_>) {
     for (i, range) in dhcp.ranges.iter().enumerate() {
         let (Some(start), Some(end)) = (range.start, range.end) else {
             continue;
         };
-        let at = format!("{path}/dhcp/range[{}]", i + 1);
-        lease(range.lease.as_ref(), &at, r);
+        let at = format_args!("{path}/dhcp/range[{}]", i + 1);
+        lease(range.lease.as_ref(), at, r);
         if start > end {
             r.report(
                 Rule::DhcpRangeOrder,
-                &at,
+                at,
                 "the first address is above the last",
             );
         } else if !subnet.contains(&start) || !subnet.contains(&end) {
             r.report(
                 Rule::DhcpRangeOutsideNetwork,
-                &at,
+                at,
                 format!("the range is not within {}", subnet.trunc()),
             );
         } else if start.is_ipv4() && start == subnet.network() {
             r.report(
                 Rule::DhcpRangeSize,
-                &format!("{at}/@start"),
+                format_args!("{at}/@start"),
                 format!("{start} is the address of the network itself"),
             );
         } else if end.is_ipv4() && end == subnet.broadcast() {
             r.report(
                 Rule::DhcpRangeSize,
-                &format!("{at}/@end"),
+                format_args!("{at}/@end"),
                 format!("{end} is the network's address for all, which no guest can have"),
             );
         } else if between(start, end).is_none_or(|number| number >= RANGE) {
             r.report(
                 Rule::DhcpRangeSize,
-                &at,
+                at,
                 format!("the range has more than {RANGE} addresses"),
             );
         }
@@ -127,27 +128,27 @@ fn between(start: IpAddr, end: IpAddr) -> Option<u128> {
     }
 }
 
-fn hosts(dhcp: &Dhcp, subnet: IpNet, path: &str, r: &mut Report<'_>) {
+fn hosts(dhcp: &Dhcp, subnet: IpNet, path: Arguments<'_>, r: &mut Report<'_>) {
     let mut addresses = HashMap::new();
     for (i, host) in dhcp.hosts.iter().enumerate() {
-        let at = format!("{path}/dhcp/host[{}]", i + 1);
-        lease(host.lease.as_ref(), &at, r);
-        whose(host, subnet.addr().is_ipv6(), &at, r);
+        let at = format_args!("{path}/dhcp/host[{}]", i + 1);
+        lease(host.lease.as_ref(), at, r);
+        whose(host, subnet.addr().is_ipv6(), at, r);
         let Some(fixed) = host.ip else {
-            r.report(Rule::DhcpHost, &at, "the entry has no address: state `ip`");
+            r.report(Rule::DhcpHost, at, "the entry has no address: state `ip`");
             continue;
         };
         if !subnet.contains(&fixed) {
             r.report(
                 Rule::DhcpHostOutsideNetwork,
-                &format!("{at}/@ip"),
+                format_args!("{at}/@ip"),
                 format!("the address is not within {}", subnet.trunc()),
             );
         }
         if let Some(first) = addresses.insert(fixed, i + 1) {
             r.report(
                 Rule::DuplicateDhcpHost,
-                &format!("{at}/@ip"),
+                format_args!("{at}/@ip"),
                 format!("entry {first} has this address too"),
             );
         }
@@ -155,7 +156,7 @@ fn hosts(dhcp: &Dhcp, subnet: IpNet, path: &str, r: &mut Report<'_>) {
 }
 
 /// By what DHCP knows a guest: of IPv6 there is no MAC.
-fn whose(host: &DhcpHost, v6: bool, at: &str, r: &mut Report<'_>) {
+fn whose(host: &DhcpHost, v6: bool, at: Arguments<'_>, r: &mut Report<'_>) {
     let known = if v6 {
         host.id.is_some()
     } else {
@@ -174,20 +175,20 @@ fn whose(host: &DhcpHost, v6: bool, at: &str, r: &mut Report<'_>) {
     {
         r.report(
             Rule::DhcpHost,
-            &format!("{at}/@name"),
+            format_args!("{at}/@name"),
             format!("`{name}` is no name of a host: it begins with a letter"),
         );
     }
     if v6 && host.mac.is_some() {
         r.report(
             Rule::DhcpHost,
-            &format!("{at}/@mac"),
+            format_args!("{at}/@mac"),
             "DHCP of IPv6 does not know guests by their MAC: state `id` or `name`",
         );
     } else if host.mac.is_some_and(crate::scalar::MacAddr::is_multicast) {
         r.report(
             Rule::MulticastMac,
-            &format!("{at}/@mac"),
+            format_args!("{at}/@mac"),
             "the address is a group's: the first octet must be even",
         );
     }
@@ -195,19 +196,19 @@ fn whose(host: &DhcpHost, v6: bool, at: &str, r: &mut Report<'_>) {
     if host.id.as_deref().is_some_and(|id| id.contains(odd)) {
         r.report(
             Rule::DhcpHost,
-            &format!("{at}/@id"),
+            format_args!("{at}/@id"),
             "an identifier is hexadecimal digits with colons between them",
         );
     }
 }
 
 /// dnsmasq gives no address for less than two minutes.
-fn lease(lease: Option<&DhcpLease>, at: &str, r: &mut Report<'_>) {
+fn lease(lease: Option<&DhcpLease>, at: Arguments<'_>, r: &mut Report<'_>) {
     let Some(lease) = lease else { return };
     let Some(expiry) = lease.expiry else {
         return r.report(
             Rule::DhcpLease,
-            &format!("{at}/lease"),
+            format_args!("{at}/lease"),
             "the lease has no length: state `expiry`",
         );
     };
@@ -219,13 +220,13 @@ fn lease(lease: Option<&DhcpLease>, at: &str, r: &mut Report<'_>) {
     if expiry > 0 && expiry < least {
         r.report(
             Rule::DhcpLease,
-            &format!("{at}/lease/@expiry"),
+            format_args!("{at}/lease/@expiry"),
             "an address is given for at least two minutes; 0 is for ever",
         );
     }
 }
 
-fn route(route: &Route, subnets: &[IpNet], path: &str, r: &mut Report<'_>) {
+fn route(route: &Route, subnets: &[IpNet], path: Arguments<'_>, r: &mut Report<'_>) {
     traffic::route(route, path, r);
     let (Some(address), Some(gateway)) = (route.address, route.gateway) else {
         return;
@@ -234,7 +235,7 @@ fn route(route: &Route, subnets: &[IpNet], path: &str, r: &mut Report<'_>) {
     if gateway.is_ipv4() == address.is_ipv4() && !reached {
         r.add(
             Rule::RouteGateway,
-            &format!("{path}/@gateway"),
+            format_args!("{path}/@gateway"),
             format!("{gateway} is in no network that <ip> states"),
             Some("a gateway is a neighbour: take an address in one of the network's <ip>"),
         );
@@ -252,7 +253,7 @@ fn one_dhcp_a_family(network: &Network, r: &mut Report<'_>) {
         if std::mem::replace(taken, true) {
             r.report(
                 Rule::DhcpTwice,
-                &format!("ip[{}]/dhcp", i + 1),
+                format_args!("ip[{}]/dhcp", i + 1),
                 "a network gives addresses of each family from one place only",
             );
         }

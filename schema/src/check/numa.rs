@@ -9,6 +9,7 @@ use crate::domain::{Domain, Placement};
 use crate::rule::Rule;
 use crate::scalar::CpuSet;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt::Arguments;
 
 /// The distance of a cell to itself, by ACPI.
 const LOCAL: i64 = 10;
@@ -37,29 +38,29 @@ fn cells(domain: &Domain, numa: &Numa, r: &mut Report<'_>) {
         r.report(Rule::NumaCellNumber, "cpu/numa", "there is no <cell>");
     }
     for (i, cell) in numa.cells.iter().enumerate() {
-        let path = format!("cpu/numa/cell[{}]", i + 1);
+        let path = format_args!("cpu/numa/cell[{}]", i + 1);
         if cell.id.is_some_and(|id| !ids.insert(id)) {
             r.report(
                 Rule::DuplicateNumaCell,
-                &format!("{path}/@id"),
+                format_args!("{path}/@id"),
                 "two cells have one number",
             );
         }
         if cell.id.is_some_and(|id| id as usize >= numa.cells.len()) {
             r.report(
                 Rule::NumaCellNumber,
-                &format!("{path}/@id"),
+                format_args!("{path}/@id"),
                 format!("cells are numbered 0 to {}", numa.cells.len() - 1),
             );
         }
         if cell.memory.is_none() {
-            r.report(Rule::NumaCellMemory, &path, "the cell has no memory");
+            r.report(Rule::NumaCellMemory, path, "the cell has no memory");
         }
         for cpu in cell.cpus.iter().flat_map(CpuSet::cpus) {
             if !taken.insert(*cpu) {
                 r.report(
                     Rule::NumaCellCpus,
-                    &format!("{path}/@cpus"),
+                    format_args!("{path}/@cpus"),
                     format!("processor {cpu} is in two cells"),
                 );
                 break;
@@ -69,26 +70,26 @@ fn cells(domain: &Domain, numa: &Numa, r: &mut Report<'_>) {
         if let Some(last) = last.filter(|last| **last >= most) {
             r.report(
                 Rule::NumaCellCpus,
-                &format!("{path}/@cpus"),
+                format_args!("{path}/@cpus"),
                 format!(
                     "there is no processor {last}: the guest's are numbered 0 to {}",
                     most.saturating_sub(1)
                 ),
             );
         }
-        distances(cell, i, numa.cells.len(), &path, r);
-        caches(cell, &path, r);
+        distances(cell, i, numa.cells.len(), path, r);
+        caches(cell, path, r);
     }
 }
 
-fn distances(cell: &NumaCell, i: usize, count: usize, path: &str, r: &mut Report<'_>) {
+fn distances(cell: &NumaCell, i: usize, count: usize, path: Arguments<'_>, r: &mut Report<'_>) {
     let Some(distances) = &cell.distances else {
         return;
     };
     if distances.siblings.is_empty() {
         r.report(
             Rule::NumaDistance,
-            &format!("{path}/distances"),
+            format_args!("{path}/distances"),
             "there is no <sibling>",
         );
     }
@@ -97,27 +98,27 @@ fn distances(cell: &NumaCell, i: usize, count: usize, path: &str, r: &mut Report
         let (Some(id), Some(value)) = (sibling.id, sibling.value) else {
             continue;
         };
-        let at = format!("{path}/distances/sibling[{}]", j + 1);
+        let at = format_args!("{path}/distances/sibling[{}]", j + 1);
         if id as usize >= count {
             r.report(
                 Rule::NumaDistance,
-                &format!("{at}/@id"),
+                format_args!("{at}/@id"),
                 format!("the guest has no NUMA cell {id}"),
             );
         } else if (id as usize == own) != (value.get() == LOCAL) {
             r.report(
                 Rule::NumaDistance,
-                &format!("{at}/@value"),
+                format_args!("{at}/@value"),
                 format!("a cell is {LOCAL} from itself, and farther from others"),
             );
         }
     }
 }
 
-fn caches(cell: &NumaCell, path: &str, r: &mut Report<'_>) {
+fn caches(cell: &NumaCell, path: Arguments<'_>, r: &mut Report<'_>) {
     let mut levels = BTreeSet::new();
     for (j, cache) in cell.caches.iter().enumerate() {
-        let at = format!("{path}/cache[{}]", j + 1);
+        let at = format_args!("{path}/cache[{}]", j + 1);
         let stated = [
             ("level", cache.level.is_some()),
             ("associativity", cache.associativity.is_some()),
@@ -134,7 +135,7 @@ fn caches(cell: &NumaCell, path: &str, r: &mut Report<'_>) {
         if let Some((lacks, _)) = stated.iter().find(|(_, is)| !is) {
             r.report(
                 Rule::NumaCache,
-                &at,
+                at,
                 format!("the cache's {lacks} is not stated"),
             );
         }
@@ -142,13 +143,13 @@ fn caches(cell: &NumaCell, path: &str, r: &mut Report<'_>) {
         if !(1..=3).contains(&level) {
             r.report(
                 Rule::NumaCache,
-                &format!("{at}/@level"),
+                format_args!("{at}/@level"),
                 "a level is 1 to 3",
             );
         } else if !levels.insert(level) {
             r.report(
                 Rule::NumaCache,
-                &format!("{at}/@level"),
+                format_args!("{at}/@level"),
                 format!("the cell's cache of level {level} is stated already"),
             );
         }
@@ -241,7 +242,7 @@ fn way(cells: &HashMap<usize, &NumaCell>, way: &Way<'_>, r: &mut Report<'_>) {
     let (name, message) = complaint;
     r.report(
         Rule::NumaInterconnect,
-        &format!("{}/@{name}", way.path),
+        format_args!("{}/@{name}", way.path),
         message,
     );
 }
@@ -274,25 +275,25 @@ fn places(domain: &Domain, tune: &NumaTune, r: &mut Report<'_>) {
     let restrictive = memory.is_some_and(|memory| memory.mode == Some(NumaMode::Restrictive));
     let mut seen = BTreeSet::new();
     for (i, node) in tune.memnodes.iter().enumerate() {
-        let path = format!("numatune/memnode[{}]", i + 1);
+        let path = format_args!("numatune/memnode[{}]", i + 1);
         if auto {
             r.report(
                 Rule::NumatunePlacement,
-                &path,
+                path,
                 "places of single cells cannot be stated where placement='auto'",
             );
         }
         if node.nodeset.is_none() {
             r.report(
                 Rule::NumatuneNodeset,
-                &path,
+                path,
                 "it is not said on which nodes of the host: state `nodeset`",
             );
         }
         if restrictive && node.mode != Some(NumaMode::Restrictive) {
             r.report(
                 Rule::NumatuneMode,
-                &path,
+                path,
                 "a cell's mode is restrictive where that of <memory> is",
             );
         }
@@ -300,14 +301,14 @@ fn places(domain: &Domain, tune: &NumaTune, r: &mut Report<'_>) {
         if cell as usize >= cell_count(domain) {
             r.report(
                 Rule::NumatuneCell,
-                &format!("{path}/@cellid"),
+                format_args!("{path}/@cellid"),
                 format!("the guest has no NUMA cell {cell}"),
             );
         }
         if !seen.insert(cell) {
             r.report(
                 Rule::DuplicateNumatuneCell,
-                &format!("{path}/@cellid"),
+                format_args!("{path}/@cellid"),
                 format!("cell {cell} is placed twice"),
             );
         }

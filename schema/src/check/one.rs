@@ -6,6 +6,7 @@ use crate::diagnostic::Diagnostic;
 use crate::document::Located;
 use crate::element::decode::MOST;
 use crate::rule::Rule;
+use std::fmt::Display;
 
 /// Everything wrong between the fields of one definition.
 pub(crate) fn one(located: &Located) -> Vec<Diagnostic> {
@@ -56,7 +57,7 @@ impl Report<'_> {
     pub(crate) fn add(
         &mut self,
         rule: Rule,
-        path: &str,
+        path: impl Display,
         message: impl Into<String>,
         help: Option<&str>,
     ) {
@@ -64,8 +65,9 @@ impl Report<'_> {
         if self.found > MOST {
             return;
         }
+        let path = path.to_string();
         let full = format!("{}/{path}", self.located.kind().root());
-        let mut problem = Diagnostic::new(rule, self.located.spans.nearest(path), message)
+        let mut problem = Diagnostic::new(rule, self.located.spans.nearest(&path), message)
             .at(full.trim_end_matches('/'));
         problem.help = help.map(str::to_owned);
         self.problems.push(problem);
@@ -82,7 +84,7 @@ impl Report<'_> {
     }
 
     /// The same without help.
-    pub(crate) fn report(&mut self, rule: Rule, path: &str, message: impl Into<String>) {
+    pub(crate) fn report(&mut self, rule: Rule, path: impl Display, message: impl Into<String>) {
         self.add(rule, path, message, None);
     }
 }

@@ -8,6 +8,7 @@ use crate::domain::os::{
 };
 use crate::rule::Rule;
 use crate::scalar::{OnOff, YesNo};
+use std::fmt::Arguments;
 
 /// Every rule on booting.
 pub(super) fn check(domain: &Domain, r: &mut Report<'_>) {
@@ -20,7 +21,7 @@ pub(super) fn check(domain: &Domain, r: &mut Report<'_>) {
     }
     for (i, sysinfo) in domain.sysinfos.iter().enumerate() {
         tables(domain, sysinfo, i + 1, r);
-        entries(sysinfo, &numbered(i + 1), r);
+        entries(sysinfo, format_args!("{}", numbered(i + 1)), r);
     }
 }
 
@@ -206,7 +207,7 @@ fn tables(domain: &Domain, sysinfo: &SysInfo, number: usize, r: &mut Report<'_>)
         if entry.name.as_deref() == Some("date") && !is_date(value) {
             r.add(
                 Rule::SysinfoDate,
-                &format!("{path}/bios/entry[{}]", i + 1),
+                format_args!("{path}/bios/entry[{}]", i + 1),
                 format!("`{value}` is not a date such as 12/31/2026"),
                 None,
             );
@@ -228,7 +229,7 @@ fn tables(domain: &Domain, sysinfo: &SysInfo, number: usize, r: &mut Report<'_>)
         if stated.is_none() || domain.uuid.is_some_and(|uuid| stated != Some(uuid)) {
             r.report(
                 Rule::SysinfoUuid,
-                &format!("{path}/system/entry[{}]", i + 1),
+                format_args!("{path}/system/entry[{}]", i + 1),
                 "the uuid in the firmware's tables is not the guest's",
             );
         }
@@ -248,14 +249,14 @@ fn is_date(text: &str) -> bool {
 }
 
 /// Entries handed through QEMU's device, under names that users may choose.
-fn entries(sysinfo: &SysInfo, path: &str, r: &mut Report<'_>) {
+fn entries(sysinfo: &SysInfo, path: Arguments<'_>, r: &mut Report<'_>) {
     for (i, entry) in sysinfo.entries.iter().enumerate() {
-        let at = format!("{path}/entry[{}]", i + 1);
+        let at = format_args!("{path}/entry[{}]", i + 1);
         let name = entry.name.as_deref().unwrap_or_default();
         if !name.starts_with("opt/") {
             r.report(
                 Rule::FirmwareEntry,
-                &at,
+                at,
                 "an entry's `name` begins with opt/",
             );
         }
@@ -266,7 +267,7 @@ fn entries(sysinfo: &SysInfo, path: &str, r: &mut Report<'_>) {
         if !valued && entry.file.is_none() {
             r.report(
                 Rule::FirmwareEntry,
-                &at,
+                at,
                 "an entry has a value, or a `file` with one",
             );
         }

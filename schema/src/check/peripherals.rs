@@ -14,26 +14,27 @@ use crate::domain::misc::{
 use crate::domain::{Devices, Domain};
 use crate::rule::Rule;
 use crate::scalar::OnOff;
+use std::fmt::Arguments;
 
 /// Every rule on the smaller devices.
 pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
     let qemu = is_qemu(domain);
     for (i, input) in devices.inputs.iter().enumerate() {
-        self::input(domain, input, &format!("devices/input[{}]", i + 1), r);
+        self::input(domain, input, format_args!("devices/input[{}]", i + 1), r);
     }
     if let Some(iommu) = &devices.iommu {
         self::iommu(domain, iommu, r);
     }
     for (i, tpm) in devices.tpms.iter().enumerate() {
-        self::tpm(domain, tpm, &format!("devices/tpm[{}]", i + 1), r);
+        self::tpm(domain, tpm, format_args!("devices/tpm[{}]", i + 1), r);
     }
     for (i, shmem) in devices.shmems.iter().enumerate() {
-        let path = format!("devices/shmem[{}]", i + 1);
+        let path = format_args!("devices/shmem[{}]", i + 1);
         let name = shmem.name.as_deref().unwrap_or_default();
         if name.contains('/') || matches!(name, "." | "..") {
             r.report(
                 Rule::ShmemName,
-                &format!("{path}/@name"),
+                format_args!("{path}/@name"),
                 format!("`{name}` is no name of a file without a folder"),
             );
         }
@@ -41,7 +42,7 @@ pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         if qemu && model == Some(ShmemModelName::Ivshmem) {
             r.add(
                 Rule::ShmemServer,
-                &format!("{path}/model/@type"),
+                format_args!("{path}/model/@type"),
                 "QEMU no longer has ivshmem",
                 Some("take ivshmem-plain, or ivshmem-doorbell with a <server>"),
             );
@@ -96,20 +97,20 @@ pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
 }
 
 /// What is put in over which bus.
-fn input(domain: &Domain, input: &Input, path: &str, r: &mut Report<'_>) {
-    let at = format!("{path}/@bus");
+fn input(domain: &Domain, input: &Input, path: Arguments<'_>, r: &mut Report<'_>) {
+    let at = format_args!("{path}/@bus");
     let simple = matches!(input.kind, Some(InputType::Mouse | InputType::Keyboard));
     let kind = input.kind.map_or("", |kind| kind.as_str());
     if is_hvm(domain) {
         match input.bus {
             Some(InputBus::Ps2) if !simple => r.report(
                 Rule::InputBus,
-                &at,
+                at,
                 format!("a {kind} is not on ps2: a mouse and a keyboard are"),
             ),
             Some(InputBus::Xen) => r.report(
                 Rule::InputBus,
-                &at,
+                at,
                 "the bus xen is of guests that know they are",
             ),
             _ => {}
@@ -121,7 +122,7 @@ fn input(domain: &Domain, input: &Input, path: &str, r: &mut Report<'_>) {
             if input.bus.is_some_and(|bus| bus != InputBus::Virtio) {
                 r.report(
                     Rule::InputBus,
-                    &at,
+                    at,
                     "what is handed through is on bus='virtio'",
                 );
             }
@@ -135,7 +136,7 @@ fn input(domain: &Domain, input: &Input, path: &str, r: &mut Report<'_>) {
         }
         Some(InputType::Evdev) => {
             if input.bus.is_some_and(|bus| bus != InputBus::None) {
-                r.report(Rule::InputBus, &at, "input of type evdev is on no bus");
+                r.report(Rule::InputBus, at, "input of type evdev is on no bus");
             }
             if source.is_none_or(|source| source.dev.is_none()) {
                 r.report(
@@ -147,16 +148,16 @@ fn input(domain: &Domain, input: &Input, path: &str, r: &mut Report<'_>) {
         }
         _ if source.is_some_and(|source| source.evdev.is_some()) => r.report(
             Rule::InputSource,
-            &format!("{path}/source/@evdev"),
+            format_args!("{path}/source/@evdev"),
             "a device of the host's is handed through with type='passthrough'",
         ),
         _ => {}
     }
-    let at = format!("{path}/@model");
+    let at = format_args!("{path}/@model");
     if input.model.is_some() && input.bus.is_some_and(|bus| bus != InputBus::Virtio) {
         r.report(
             Rule::InputModel,
-            &at,
+            at,
             "the model is of virtio, the device's bus is not",
         );
     } else if matches!(
@@ -166,7 +167,7 @@ fn input(domain: &Domain, input: &Input, path: &str, r: &mut Report<'_>) {
     {
         r.report(
             Rule::InputModel,
-            &at,
+            at,
             "only input that is handed through has this form of virtio",
         );
     }
@@ -184,7 +185,7 @@ fn iommu(domain: &Domain, iommu: &Iommu, r: &mut Report<'_>) {
     if wrong && !machine(domain).is_empty() {
         r.report(
             Rule::IommuMachine,
-            &format!("{path}/@model"),
+            format_args!("{path}/@model"),
             format!("the machine `{}` cannot have it", machine(domain)),
         );
     }
@@ -193,7 +194,7 @@ fn iommu(domain: &Domain, iommu: &Iommu, r: &mut Report<'_>) {
     if placed.is_some() && matches!(iommu.model, Some(IommuModel::Smmuv3 | IommuModel::Intel)) {
         r.report(
             Rule::AddressType,
-            &format!("{path}/address"),
+            format_args!("{path}/address"),
             "the unit is part of the machine and has no address",
         );
     }
@@ -211,7 +212,7 @@ fn iommu(domain: &Domain, iommu: &Iommu, r: &mut Report<'_>) {
     for (name, _) in stated.iter().filter(|(_, stated)| *stated && own) {
         r.report(
             Rule::IommuOption,
-            &format!("{path}/driver/@{name}"),
+            format_args!("{path}/driver/@{name}"),
             format!("`{name}` is of units that x86 has"),
         );
     }
@@ -224,7 +225,7 @@ fn iommu(domain: &Domain, iommu: &Iommu, r: &mut Report<'_>) {
     if driver.intremap == Some(OnOff::On) && !split && iommu.model == Some(IommuModel::Intel) {
         r.add(
             Rule::IommuOption,
-            &format!("{path}/driver/@intremap"),
+            format_args!("{path}/driver/@intremap"),
             "interrupts are translated only if the emulator makes the I/O APIC",
             Some("add <ioapic driver='qemu'/> to <features>"),
         );
@@ -232,14 +233,14 @@ fn iommu(domain: &Domain, iommu: &Iommu, r: &mut Report<'_>) {
     if driver.eim == Some(OnOff::On) && driver.intremap != Some(OnOff::On) {
         r.add(
             Rule::IommuOption,
-            &format!("{path}/driver/@eim"),
+            format_args!("{path}/driver/@eim"),
             "interrupts go to far processors only if they are translated",
             Some("add intremap='on'"),
         );
     }
 }
 
-fn tpm(domain: &Domain, tpm: &Tpm, path: &str, r: &mut Report<'_>) {
+fn tpm(domain: &Domain, tpm: &Tpm, path: Arguments<'_>, r: &mut Report<'_>) {
     let Some(backend) = &tpm.backend else {
         r.report(Rule::TpmBackend, path, "the TPM has no <backend>");
         return;
@@ -249,7 +250,7 @@ fn tpm(domain: &Domain, tpm: &Tpm, path: &str, r: &mut Report<'_>) {
         if backend.active_pcr_banks.is_some() {
             r.report(
                 Rule::TpmVersion,
-                &format!("{path}/backend/active_pcr_banks"),
+                format_args!("{path}/backend/active_pcr_banks"),
                 "banks are chosen of a TPM of version 2.0",
             );
         }
@@ -257,7 +258,7 @@ fn tpm(domain: &Domain, tpm: &Tpm, path: &str, r: &mut Report<'_>) {
         if is_qemu(domain) && (without || arch(domain) == "aarch64") {
             r.add(
                 Rule::TpmVersion,
-                &format!("{path}/backend/@version"),
+                format_args!("{path}/backend/@version"),
                 "such a TPM is not of version 1.2",
                 Some("take version='2.0'"),
             );
@@ -273,7 +274,7 @@ fn tpm(domain: &Domain, tpm: &Tpm, path: &str, r: &mut Report<'_>) {
         if !reached {
             r.add(
                 Rule::TpmBackend,
-                &format!("{path}/backend/source"),
+                format_args!("{path}/backend/source"),
                 "a TPM outside is reached through a socket",
                 Some("add <source type='unix' mode='connect' path='/run/…'/>"),
             );
@@ -288,7 +289,7 @@ fn tpm(domain: &Domain, tpm: &Tpm, path: &str, r: &mut Report<'_>) {
     {
         r.report(
             Rule::TpmBackend,
-            &format!("{path}/backend/@type"),
+            format_args!("{path}/backend/@type"),
             "a proxy of a TPM hands through one of the host's: type='passthrough'",
         );
     }
@@ -307,7 +308,7 @@ fn tpms(tpms: &[Tpm], r: &mut Report<'_>) {
         if *count == 2 {
             r.report(
                 Rule::DuplicateTpm,
-                &format!("devices/tpm[{}]", i + 1),
+                format_args!("devices/tpm[{}]", i + 1),
                 "a guest has one TPM",
             );
         }
@@ -318,14 +319,14 @@ fn tpms(tpms: &[Tpm], r: &mut Report<'_>) {
 fn watchdogs(domain: &Domain, watchdogs: &[Watchdog], r: &mut Report<'_>) {
     let does = |watchdog: &Watchdog| watchdog.action.unwrap_or(WatchdogAction::Reset);
     for (i, watchdog) in watchdogs.iter().enumerate() {
-        let path = format!("devices/watchdog[{}]", i + 1);
+        let path = format_args!("devices/watchdog[{}]", i + 1);
         if watchdogs
             .first()
             .is_some_and(|first| does(first) != does(watchdog))
         {
             r.report(
                 Rule::WatchdogAction,
-                &format!("{path}/@action"),
+                format_args!("{path}/@action"),
                 "all watchdogs of a guest do the same",
             );
         }
@@ -341,7 +342,7 @@ fn watchdogs(domain: &Domain, watchdogs: &[Watchdog], r: &mut Report<'_>) {
         if wrong {
             r.report(
                 Rule::OtherMachine,
-                &format!("{path}/@model"),
+                format_args!("{path}/@model"),
                 format!("a watchdog of model {model} is of another family of machines"),
             );
         }
@@ -351,7 +352,7 @@ fn watchdogs(domain: &Domain, watchdogs: &[Watchdog], r: &mut Report<'_>) {
         {
             r.report(
                 Rule::AddressType,
-                &format!("{path}/address/@type"),
+                format_args!("{path}/address/@type"),
                 format!("a watchdog of model {model} has no {place} address"),
             );
         }
@@ -363,7 +364,7 @@ fn panics(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
     let arch = arch(domain);
     let x86 = arch == "x86_64" || arch == "i686";
     for (i, panic) in devices.panics.iter().enumerate() {
-        let path = format!("devices/panic[{}]", i + 1);
+        let path = format_args!("devices/panic[{}]", i + 1);
         let Some(model) = panic.model else { continue };
         let (fits, place) = match model {
             PanicModel::Isa => (true, Some(AddressType::Isa)),
@@ -375,7 +376,7 @@ fn panics(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         if !fits {
             r.report(
                 Rule::OtherMachine,
-                &format!("{path}/@model"),
+                format_args!("{path}/@model"),
                 format!("panics of model {model} are of another family of machines"),
             );
         }
@@ -383,7 +384,7 @@ fn panics(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         if let Some(stated) = stated.filter(|stated| Some(*stated) != place) {
             r.report(
                 Rule::AddressType,
-                &format!("{path}/address/@type"),
+                format_args!("{path}/address/@type"),
                 format!("a device of model {model} has no {stated} address"),
             );
         }
@@ -393,7 +394,7 @@ fn panics(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
 /// Numbers of USB devices that may be handed over; -1 for any.
 fn redirected(filter: &RedirFilter, r: &mut Report<'_>) {
     for (i, rule) in filter.usbdevs.iter().enumerate() {
-        let path = format!("devices/redirfilter/usbdev[{}]", i + 1);
+        let path = format_args!("devices/redirfilter/usbdev[{}]", i + 1);
         let numbers = [
             ("class", &rule.class, 0xff),
             ("vendor", &rule.vendor, 0xffff),
@@ -410,7 +411,7 @@ fn redirected(filter: &RedirFilter, r: &mut Report<'_>) {
             if number.is_none_or(|number| number > most) {
                 r.report(
                     Rule::RedirFilter,
-                    &format!("{path}/@{name}"),
+                    format_args!("{path}/@{name}"),
                     format!("`{text}` is no {name} of USB devices: 0 to {most:#x}, or -1 for any"),
                 );
             }
@@ -425,7 +426,7 @@ fn redirected(filter: &RedirFilter, r: &mut Report<'_>) {
         if !sound {
             r.report(
                 Rule::RedirFilter,
-                &format!("{path}/@version"),
+                format_args!("{path}/@version"),
                 format!("`{text}` is no version such as 2.00"),
             );
         }
@@ -462,7 +463,7 @@ fn virtio_iommu(domain: &Domain, iommu: &Iommu, r: &mut Report<'_>) {
 }
 
 /// TPMs of one family of machines.
-fn tpm_machine(domain: &Domain, tpm: &Tpm, path: &str, r: &mut Report<'_>) {
+fn tpm_machine(domain: &Domain, tpm: &Tpm, path: Arguments<'_>, r: &mut Report<'_>) {
     let (Some(model), Some(arch)) = (tpm.model, stated_arch(domain)) else {
         return;
     };
@@ -474,7 +475,7 @@ fn tpm_machine(domain: &Domain, tpm: &Tpm, path: &str, r: &mut Report<'_>) {
     if !fits {
         r.add(
             Rule::OtherMachine,
-            &format!("{path}/@model"),
+            format_args!("{path}/@model"),
             format!("a TPM of model {model} is of another family of machines than {arch}"),
             Some("take tpm-crb or tpm-tis on x86, tpm-tis on ARM, tpm-spapr on POWER"),
         );

@@ -13,6 +13,7 @@ use crate::snapshot::{
     DomainSnapshot, MemorySnapshot, SnapshotDisk, SnapshotDisks, SnapshotPlace, SnapshotState,
 };
 use std::collections::HashSet;
+use std::fmt::Arguments;
 
 /// Why a document of this kind cannot be part of what a host is kept equal to, and what to do instead; `None` for what can.
 pub fn not_kept(kind: Kind) -> Option<(&'static str, &'static str)> {
@@ -121,8 +122,8 @@ pub(crate) fn checkpoint(point: &DomainCheckpoint, r: &mut Report<'_>) {
     let Some(disks) = &point.disks else { return };
     let mut names = HashSet::new();
     for (i, disk) in disks.disks.iter().enumerate() {
-        let path = format!("disks/disk[{}]", i + 1);
-        once(&path, disk.name.as_ref(), &mut names, r);
+        let path = format_args!("disks/disk[{}]", i + 1);
+        once(path, disk.name.as_ref(), &mut names, r);
         let none = disk.checkpoint == Some(CheckpointPlace::No);
         for (name, stated) in [
             ("bitmap", disk.bitmap.is_some()),
@@ -131,7 +132,7 @@ pub(crate) fn checkpoint(point: &DomainCheckpoint, r: &mut Report<'_>) {
             if none && stated {
                 r.report(
                     Rule::RecordConflict,
-                    &format!("{path}/@{name}"),
+                    format_args!("{path}/@{name}"),
                     format!(
                         "nothing tells what was written to the disk, and so there is no {name}"
                     ),
@@ -143,7 +144,7 @@ pub(crate) fn checkpoint(point: &DomainCheckpoint, r: &mut Report<'_>) {
 
 /// Each disk is named once.
 fn once<'a, N: std::hash::Hash + Eq + std::fmt::Display>(
-    path: &str,
+    path: Arguments<'_>,
     name: Option<&'a N>,
     names: &mut HashSet<&'a N>,
     r: &mut Report<'_>,
@@ -153,7 +154,7 @@ fn once<'a, N: std::hash::Hash + Eq + std::fmt::Display>(
     {
         r.report(
             Rule::RecordConflict,
-            &format!("{path}/@name"),
+            format_args!("{path}/@name"),
             format!("disk {name} stands twice"),
         );
     }
@@ -162,13 +163,13 @@ fn once<'a, N: std::hash::Hash + Eq + std::fmt::Display>(
 fn each_disk(at: &str, disks: &SnapshotDisks, r: &mut Report<'_>) {
     let mut names = HashSet::new();
     for (number, disk) in disks.disks.iter().enumerate() {
-        let path = format!("{at}/disk[{}]", number + 1);
-        once(&path, disk.name.as_ref(), &mut names, r);
-        one_disk(&path, disk, r);
+        let path = format_args!("{at}/disk[{}]", number + 1);
+        once(path, disk.name.as_ref(), &mut names, r);
+        one_disk(path, disk, r);
     }
 }
 
-fn one_disk(path: &str, disk: &SnapshotDisk, r: &mut Report<'_>) {
+fn one_disk(path: Arguments<'_>, disk: &SnapshotDisk, r: &mut Report<'_>) {
     let place = disk.snapshot.unwrap_or(SnapshotPlace::External);
     let has_image = disk.source.is_some() || disk.driver.is_some() || disk.kind.is_some();
     if place != SnapshotPlace::External && has_image {
@@ -186,43 +187,43 @@ fn one_disk(path: &str, disk: &SnapshotDisk, r: &mut Report<'_>) {
     ];
     for (other, _) in places.iter().filter(|(of, stated)| *stated && *of != kind) {
         let message = format!("an image of type {kind} takes nothing of type {other}");
-        r.report(Rule::RecordConflict, &format!("{path}/source"), message);
+        r.report(Rule::RecordConflict, format_args!("{path}/source"), message);
     }
     if matches!(kind, "block" | "network") && !places.contains(&(kind, true)) {
         let message = format!("an image of type {kind} needs its place in <source>");
-        r.report(Rule::RecordSource, &format!("{path}/source"), message);
+        r.report(Rule::RecordSource, format_args!("{path}/source"), message);
     }
     if source.startup_policy.is_some() {
-        let at = format!("{path}/source/@startupPolicy");
+        let at = format_args!("{path}/source/@startupPolicy");
         r.report(
             Rule::RecordConflict,
-            &at,
+            at,
             "a new image is made, and cannot be missing at start",
         );
     }
     let mut models = HashSet::new();
     for (i, label) in source.seclabels.iter().enumerate() {
-        let at = format!("{path}/source/seclabel[{}]", i + 1);
+        let at = format_args!("{path}/source/seclabel[{}]", i + 1);
         if !models.insert(label.model.as_deref()) {
             r.report(
                 Rule::RecordConflict,
-                &at,
+                at,
                 "two labels are of one model, or of none",
             );
         }
         if label.label.is_some() && label.relabel == Some(YesNo::No) {
             r.report(
                 Rule::RecordConflict,
-                &at,
+                at,
                 "a label is stated, and relabel='no' says that none is set",
             );
         }
     }
     if kind == "network" && !source.seclabels.is_empty() {
-        let at = format!("{path}/source/seclabel");
+        let at = format_args!("{path}/source/seclabel");
         r.report(
             Rule::RecordConflict,
-            &at,
+            at,
             "what lies on a server is not labelled",
         );
     }
@@ -231,13 +232,13 @@ fn one_disk(path: &str, disk: &SnapshotDisk, r: &mut Report<'_>) {
 /// Every rule on ports: what each kind of plug needs, and takes.
 pub(crate) fn port(port: &NetworkPort, r: &mut Report<'_>) {
     if let Some(vlan) = &port.vlan {
-        traffic::vlan(vlan, "vlan", r);
+        traffic::vlan(vlan, format_args!("vlan"), r);
     }
     if let Some(bandwidth) = &port.bandwidth {
-        traffic::bandwidth(bandwidth, "bandwidth", true, r);
+        traffic::bandwidth(bandwidth, format_args!("bandwidth"), true, r);
     }
     if let Some(switch) = &port.virtualport {
-        traffic::port(switch, "virtualport", true, r);
+        traffic::port(switch, format_args!("virtualport"), true, r);
     }
     let Some(plug) = &port.plug else { return };
     let Some(kind) = plug.kind else { return };
@@ -266,7 +267,7 @@ pub(crate) fn port(port: &NetworkPort, r: &mut Report<'_>) {
         }
         if stated && !taken {
             let message = format!("a plug of type {kind} takes no `{shown}`");
-            r.report(Rule::RecordConflict, &format!("plug/{name}"), message);
+            r.report(Rule::RecordConflict, format_args!("plug/{name}"), message);
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::policy::{ObjectRef, Policy};
 use crate::secret::UsageType;
 use crate::volume::VolumeEncryption;
 use std::fmt;
+use std::fmt::Arguments;
 use uuid::Uuid;
 
 /// A field that names another object.
@@ -58,7 +59,7 @@ pub fn references(definition: &Definition, policy: &Policy) -> Vec<Reference> {
                 .as_ref()
                 .and_then(|target| target.encryption.as_ref())
             {
-                out.encryption("target/encryption", encryption);
+                out.encryption(format_args!("target/encryption"), encryption);
             }
         }
         Definition::Pool(pool) => {
@@ -67,7 +68,7 @@ pub fn references(definition: &Definition, policy: &Policy) -> Vec<Reference> {
                 .as_ref()
                 .and_then(|source| source.auth.as_ref()?.secret.as_ref())
             {
-                out.secret("source/auth/secret", secret);
+                out.secret(format_args!("source/auth/secret"), secret);
             }
         }
         Definition::Network(_)
@@ -100,7 +101,7 @@ impl List {
         });
     }
 
-    fn secret(&mut self, path: &str, secret: &AuthSecret) {
+    fn secret(&mut self, path: Arguments<'_>, secret: &AuthSecret) {
         if let Some(uuid) = secret.uuid {
             self.0.push(Reference {
                 path: format!("{path}/@uuid"),
@@ -114,7 +115,7 @@ impl List {
         }
     }
 
-    fn encryption(&mut self, path: &str, encryption: &VolumeEncryption) {
+    fn encryption(&mut self, path: Arguments<'_>, encryption: &VolumeEncryption) {
         for (i, secret) in encryption.secrets.iter().enumerate() {
             let same = AuthSecret {
                 kind: Some(UsageType::Volume),
@@ -122,7 +123,7 @@ impl List {
                 usage: secret.usage.clone(),
                 ..AuthSecret::default()
             };
-            self.secret(&format!("{path}/secret[{}]", i + 1), &same);
+            self.secret(format_args!("{path}/secret[{}]", i + 1), &same);
         }
     }
 
@@ -148,15 +149,15 @@ impl List {
             return;
         };
         for (i, disk) in devices.disks.iter().enumerate() {
-            let path = format!("devices/disk[{}]", i + 1);
+            let path = format_args!("devices/disk[{}]", i + 1);
             if let Some(source) = &disk.source {
-                self.disk_source(&format!("{path}/source"), source);
+                self.disk_source(format_args!("{path}/source"), source);
             }
             if let Some(secret) = disk.auth.as_ref().and_then(|auth| auth.secret.as_ref()) {
-                self.secret(&format!("{path}/auth/secret"), secret);
+                self.secret(format_args!("{path}/auth/secret"), secret);
             }
             if let Some(encryption) = &disk.encryption {
-                self.encryption(&format!("{path}/encryption"), encryption);
+                self.encryption(format_args!("{path}/encryption"), encryption);
             }
         }
         for (i, filesystem) in devices.filesystems.iter().enumerate() {
@@ -172,7 +173,7 @@ impl List {
             }
         }
         for (i, interface) in devices.interfaces.iter().enumerate() {
-            let path = format!("devices/interface[{}]", i + 1);
+            let path = format_args!("devices/interface[{}]", i + 1);
             if let Some(network) = interface
                 .source
                 .as_ref()
@@ -205,7 +206,7 @@ impl List {
         }
     }
 
-    fn disk_source(&mut self, path: &str, source: &DiskSource) {
+    fn disk_source(&mut self, path: Arguments<'_>, source: &DiskSource) {
         if let (Some(pool), Some(volume)) = (&source.pool, &source.volume) {
             self.object(
                 format!("{path}/@volume"),
@@ -214,10 +215,10 @@ impl List {
             );
         }
         if let Some(secret) = source.auth.as_ref().and_then(|auth| auth.secret.as_ref()) {
-            self.secret(&format!("{path}/auth/secret"), secret);
+            self.secret(format_args!("{path}/auth/secret"), secret);
         }
         if let Some(encryption) = &source.encryption {
-            self.encryption(&format!("{path}/encryption"), encryption);
+            self.encryption(format_args!("{path}/encryption"), encryption);
         }
     }
 }

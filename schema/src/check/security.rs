@@ -6,23 +6,24 @@ use crate::domain::security::{LaunchSecurityType, SecLabel, SecLabelType};
 use crate::rule::Rule;
 use crate::scalar::YesNo;
 use std::collections::HashSet;
+use std::fmt::Arguments;
 
 /// Every rule on labels, keys, and memory that the host cannot read.
 pub(super) fn check(domain: &Domain, r: &mut Report<'_>) {
     let mut models = HashSet::new();
     let several = domain.seclabels.len() > 1;
     for (i, label) in domain.seclabels.iter().enumerate() {
-        let path = format!("seclabel[{}]", i + 1);
-        self::label(label, &path, r);
+        let path = format_args!("seclabel[{}]", i + 1);
+        self::label(label, path, r);
         match label.model.as_deref() {
             None if several => r.report(
                 Rule::SeclabelModel,
-                &path,
+                path,
                 "of several labels, each needs its `model`: selinux, apparmor or dac",
             ),
             Some(model) if !models.insert(model) => r.report(
                 Rule::DuplicateSeclabel,
-                &path,
+                path,
                 format!("two labels are of model {model}"),
             ),
             _ => {}
@@ -38,7 +39,7 @@ pub(super) fn check(domain: &Domain, r: &mut Report<'_>) {
         {
             r.report(
                 Rule::DuplicateCipher,
-                &format!("keywrap/cipher[{}]", i + 1),
+                format_args!("keywrap/cipher[{}]", i + 1),
                 "the cipher is stated twice",
             );
         }
@@ -58,7 +59,7 @@ pub(super) fn check(domain: &Domain, r: &mut Report<'_>) {
     }
 }
 
-fn label(label: &SecLabel, path: &str, r: &mut Report<'_>) {
+fn label(label: &SecLabel, path: Arguments<'_>, r: &mut Report<'_>) {
     let complaint = match label.kind.unwrap_or(SecLabelType::Dynamic) {
         SecLabelType::Dynamic if label.relabel == Some(YesNo::No) => (
             "/@relabel",
@@ -73,7 +74,7 @@ fn label(label: &SecLabel, path: &str, r: &mut Report<'_>) {
     };
     r.report(
         Rule::Seclabel,
-        &format!("{path}{}", complaint.0),
+        format_args!("{path}{}", complaint.0),
         complaint.1,
     );
 }

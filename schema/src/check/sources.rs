@@ -12,37 +12,38 @@ use crate::rule::Rule;
 use crate::scalar::YesNo;
 use crate::volume::{EncryptionFormat, VolumeEncryption};
 use std::collections::HashSet;
+use std::fmt::Arguments;
 
 /// Every rule on sources of disks.
 pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
     let qemu = is_qemu(domain);
     for (i, disk) in domain.disks().iter().enumerate() {
-        let path = format!("devices/disk[{}]", i + 1);
+        let path = format_args!("devices/disk[{}]", i + 1);
         if let Some(source) = &disk.source {
-            self::source(disk, source, &format!("{path}/source"), r);
+            self::source(disk, source, format_args!("{path}/source"), r);
             if qemu && disk.kind == Some(DiskType::Network) {
-                network(source, &format!("{path}/source"), r);
+                network(source, format_args!("{path}/source"), r);
             }
         }
         if let Some(auth) = &disk.auth {
-            user(auth, &format!("{path}/auth"), r);
+            user(auth, format_args!("{path}/auth"), r);
         }
         if let Some(encryption) = &disk.encryption {
-            encrypted(disk, encryption, &format!("{path}/encryption"), r);
+            encrypted(disk, encryption, format_args!("{path}/encryption"), r);
         }
-        chain(disk.backing_store.as_ref(), &path, r);
+        chain(disk.backing_store.as_ref(), path, r);
     }
 }
 
-fn source(disk: &Disk, source: &DiskSource, path: &str, r: &mut Report<'_>) {
+fn source(disk: &Disk, source: &DiskSource, path: Arguments<'_>, r: &mut Report<'_>) {
     for (i, host) in source.hosts.iter().enumerate() {
-        server(host, &format!("{path}/host[{}]", i + 1), r);
+        server(host, format_args!("{path}/host[{}]", i + 1), r);
     }
     if let Some(auth) = &source.auth {
-        user(auth, &format!("{path}/auth"), r);
+        user(auth, format_args!("{path}/auth"), r);
     }
     if let Some(encryption) = &source.encryption {
-        encrypted(disk, encryption, &format!("{path}/encryption"), r);
+        encrypted(disk, encryption, format_args!("{path}/encryption"), r);
     }
     let lun = disk.device == Some(DiskDevice::Lun);
     match disk.kind {
@@ -79,7 +80,7 @@ fn source(disk: &Disk, source: &DiskSource, path: &str, r: &mut Report<'_>) {
             if stated {
                 r.report(
                     Rule::SourceProtocol,
-                    &format!("{path}/{name}"),
+                    format_args!("{path}/{name}"),
                     format!("<{name}> is for what lies on a server of protocol rbd"),
                 );
             }
@@ -88,17 +89,17 @@ fn source(disk: &Disk, source: &DiskSource, path: &str, r: &mut Report<'_>) {
     if lun && source.slices.is_some() {
         r.report(
             Rule::LunDisk,
-            &format!("{path}/slices"),
+            format_args!("{path}/slices"),
             "device='lun' is a whole device",
         );
     }
     if let Some(reservations) = &source.reservations {
-        reserved(reservations, lun, &format!("{path}/reservations"), r);
+        reserved(reservations, lun, format_args!("{path}/reservations"), r);
     }
 }
 
 /// What is read on a server, and as whom.
-fn named(disk: &Disk, source: &DiskSource, lun: bool, path: &str, r: &mut Report<'_>) {
+fn named(disk: &Disk, source: &DiskSource, lun: bool, path: Arguments<'_>, r: &mut Report<'_>) {
     let Some(protocol) = source.protocol else {
         return;
     };
@@ -116,14 +117,14 @@ fn named(disk: &Disk, source: &DiskSource, lun: bool, path: &str, r: &mut Report
     {
         r.report(
             Rule::SourceName,
-            &format!("{path}/@name"),
+            format_args!("{path}/@name"),
             "gluster needs a name such as `volume/image`",
         );
     }
     if lun && protocol != NetworkProtocol::Iscsi {
         r.report(
             Rule::LunDisk,
-            &format!("{path}/@protocol"),
+            format_args!("{path}/@protocol"),
             format!("device='lun' takes the protocol iscsi, not {protocol}"),
         );
     }
@@ -139,14 +140,14 @@ fn named(disk: &Disk, source: &DiskSource, lun: bool, path: &str, r: &mut Report
     if !proves && (source.auth.is_some() || disk.auth.is_some()) {
         r.report(
             Rule::AuthProtocol,
-            &format!("{path}/auth"),
+            format_args!("{path}/auth"),
             format!("the protocol {protocol} does not ask who one is"),
         );
     }
 }
 
 /// What a protocol takes beside a name.
-fn network(source: &DiskSource, path: &str, r: &mut Report<'_>) {
+fn network(source: &DiskSource, path: Arguments<'_>, r: &mut Report<'_>) {
     let Some(protocol) = source.protocol else {
         return;
     };
@@ -174,7 +175,7 @@ fn network(source: &DiskSource, path: &str, r: &mut Report<'_>) {
         if stated && !taken {
             r.report(
                 Rule::SourceProtocol,
-                &format!("{path}/{name}"),
+                format_args!("{path}/{name}"),
                 format!(
                     "`{}` is for {by}, not for {protocol}",
                     name.trim_start_matches('@')
@@ -192,9 +193,9 @@ fn network(source: &DiskSource, path: &str, r: &mut Report<'_>) {
         if let Some(name) = cookie.name.as_deref()
             && !names.insert(name)
         {
-            let at = format!("{path}/cookies/cookie[{}]/@name", i + 1);
+            let at = format_args!("{path}/cookies/cookie[{}]/@name", i + 1);
             let message = format!("two cookies are called `{name}`");
-            r.report(Rule::DuplicateCookie, &at, message);
+            r.report(Rule::DuplicateCookie, at, message);
         }
     }
     if protocol == NetworkProtocol::Nfs
@@ -206,14 +207,14 @@ fn network(source: &DiskSource, path: &str, r: &mut Report<'_>) {
     {
         r.report(
             Rule::SourceServer,
-            &format!("{path}/host[1]"),
+            format_args!("{path}/host[1]"),
             "nfs goes over TCP and finds its port itself",
         );
     }
 }
 
 /// A server is named, or reached through a socket.
-pub(crate) fn server(host: &StorageHost, path: &str, r: &mut Report<'_>) {
+pub(crate) fn server(host: &StorageHost, path: Arguments<'_>, r: &mut Report<'_>) {
     let unix = host.transport == Some(HostTransport::Unix);
     if unix && host.socket.is_none() {
         r.report(
@@ -225,7 +226,7 @@ pub(crate) fn server(host: &StorageHost, path: &str, r: &mut Report<'_>) {
     if !unix && host.socket.is_some() {
         r.add(
             Rule::SourceServer,
-            &format!("{path}/@socket"),
+            format_args!("{path}/@socket"),
             "a socket is for transport='unix'",
             Some("add transport='unix'"),
         );
@@ -236,7 +237,7 @@ pub(crate) fn server(host: &StorageHost, path: &str, r: &mut Report<'_>) {
 }
 
 /// Who proves to be somebody says who, and with which secret.
-pub(crate) fn user(auth: &Auth, path: &str, r: &mut Report<'_>) {
+pub(crate) fn user(auth: &Auth, path: Arguments<'_>, r: &mut Report<'_>) {
     if auth.username.is_none() {
         r.report(
             Rule::AuthUser,
@@ -254,19 +255,19 @@ pub(crate) fn user(auth: &Auth, path: &str, r: &mut Report<'_>) {
 }
 
 /// Each secret is named in one way, and the format is one that can be opened.
-fn encrypted(disk: &Disk, encryption: &VolumeEncryption, path: &str, r: &mut Report<'_>) {
+fn encrypted(disk: &Disk, encryption: &VolumeEncryption, path: Arguments<'_>, r: &mut Report<'_>) {
     for (i, secret) in encryption.secrets.iter().enumerate() {
         let same = AuthSecret {
             uuid: secret.uuid,
             usage: secret.usage.clone(),
             ..AuthSecret::default()
         };
-        reference(&same, &format!("{path}/secret[{}]", i + 1), r);
+        reference(&same, format_args!("{path}/secret[{}]", i + 1), r);
     }
     if encryption.format == Some(EncryptionFormat::Luks) && encryption.cipher.is_some() {
         r.report(
             Rule::DiskEncryption,
-            &format!("{path}/cipher"),
+            format_args!("{path}/cipher"),
             "the disk itself tells its cipher: it is chosen where a volume is made",
         );
     }
@@ -276,7 +277,7 @@ fn encrypted(disk: &Disk, encryption: &VolumeEncryption, path: &str, r: &mut Rep
     {
         r.add(
             Rule::DiskEncryption,
-            &format!("{path}/@format"),
+            format_args!("{path}/@format"),
             "qcow's own encryption is no longer read",
             Some("take format='luks'"),
         );
@@ -291,13 +292,13 @@ fn encrypted(disk: &Disk, encryption: &VolumeEncryption, path: &str, r: &mut Rep
     if encryption.secrets.len() > 1 && bus_of(disk) == Some(DiskBus::Sd) {
         r.report(
             Rule::DiskEncryption,
-            &format!("{path}/secret[2]"),
+            format_args!("{path}/secret[2]"),
             "a disk on the sd bus has one secret",
         );
     }
 }
 
-pub(crate) fn reference(secret: &AuthSecret, path: &str, r: &mut Report<'_>) {
+pub(crate) fn reference(secret: &AuthSecret, path: Arguments<'_>, r: &mut Report<'_>) {
     if secret.uuid.is_some() == secret.usage.is_some() {
         r.report(
             Rule::SecretReference,
@@ -308,7 +309,7 @@ pub(crate) fn reference(secret: &AuthSecret, path: &str, r: &mut Report<'_>) {
 }
 
 /// A helper that reserves a device is managed, or reached through a socket.
-fn reserved(reservations: &Reservations, lun: bool, path: &str, r: &mut Report<'_>) {
+fn reserved(reservations: &Reservations, lun: bool, path: Arguments<'_>, r: &mut Report<'_>) {
     if !lun {
         r.report(
             Rule::Reservations,
@@ -336,8 +337,8 @@ fn reserved(reservations: &Reservations, lun: bool, path: &str, r: &mut Report<'
 }
 
 /// Each image that another one builds on says what it is and in which format.
-fn chain(mut store: Option<&DiskBackingStore>, path: &str, r: &mut Report<'_>) {
-    let mut at = path.to_owned();
+fn chain(mut store: Option<&DiskBackingStore>, path: Arguments<'_>, r: &mut Report<'_>) {
+    let mut at = path.to_string();
     while let Some(one) = store {
         at.push_str("/backingStore");
         if one.kind.is_some() {
@@ -354,10 +355,10 @@ fn chain(mut store: Option<&DiskBackingStore>, path: &str, r: &mut Report<'_>) {
                 None => r.report(Rule::BackingStore, &at, "the image below has no <source>"),
                 Some(source) => {
                     for (i, host) in source.hosts.iter().enumerate() {
-                        server(host, &format!("{at}/source/host[{}]", i + 1), r);
+                        server(host, format_args!("{at}/source/host[{}]", i + 1), r);
                     }
                     if let Some(auth) = &source.auth {
-                        user(auth, &format!("{at}/source/auth"), r);
+                        user(auth, format_args!("{at}/source/auth"), r);
                     }
                 }
             }

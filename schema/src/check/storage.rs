@@ -8,6 +8,7 @@ use crate::rule::Rule;
 use crate::scalar::ByteSize;
 use crate::secret::{Secret, UsageType};
 use crate::volume::Volume;
+use std::fmt::Arguments;
 
 /// Formats of the file systems that a pool of type fs mounts.
 const FILE_SYSTEMS: &[&str] = &[
@@ -94,8 +95,8 @@ pub(crate) fn pool(pool: &Pool, r: &mut Report<'_>) {
     }
     for (i, host) in source.hosts.iter().enumerate() {
         if host.name.is_none() {
-            let path = format!("source/host[{}]", i + 1);
-            r.report(Rule::PoolSource, &path, "the server has no `name`");
+            let path = format_args!("source/host[{}]", i + 1);
+            r.report(Rule::PoolSource, path, "the server has no `name`");
         }
     }
     source_format(source, kind, r);
@@ -146,16 +147,16 @@ fn target(pool: &Pool, kind: PoolType, r: &mut Report<'_>) {
         .target
         .as_ref()
         .and_then(|target| target.permissions.as_ref());
-    permissions(rights, "target/permissions", r);
+    permissions(rights, format_args!("target/permissions"), r);
 }
 
 /// Rights are those of owner, group and others.
-fn permissions(permissions: Option<&Permissions>, path: &str, r: &mut Report<'_>) {
+fn permissions(permissions: Option<&Permissions>, path: Arguments<'_>, r: &mut Report<'_>) {
     let mode = permissions.and_then(|permissions| permissions.mode.as_ref());
     if mode.is_some_and(|mode| mode.bits() > 0o777) {
         r.report(
             Rule::FileMode,
-            &format!("{path}/mode"),
+            format_args!("{path}/mode"),
             "a mode is at most 0777: of owner, group and others",
         );
     }
@@ -174,7 +175,7 @@ fn source_format(source: &PoolSource, kind: PoolType, r: &mut Report<'_>) {
         PoolType::Logical => &["unknown", "lvm2", "auto"],
         _ => return,
     };
-    unknown_format(format, known, "source/format/@type", r);
+    unknown_format(format, known, format_args!("source/format/@type"), r);
     let version = source
         .protocol
         .as_ref()
@@ -197,7 +198,7 @@ fn source_format(source: &PoolSource, kind: PoolType, r: &mut Report<'_>) {
     }
 }
 
-fn unknown_format(format: Option<&str>, known: &[&str], path: &str, r: &mut Report<'_>) {
+fn unknown_format(format: Option<&str>, known: &[&str], path: Arguments<'_>, r: &mut Report<'_>) {
     let Some(format) = format.filter(|format| !known.contains(format)) else {
         return;
     };
@@ -260,7 +261,7 @@ fn adapter(adapter: &Adapter, r: &mut Report<'_>) {
         if let Some(value) = value.as_deref().filter(|value| !digits(value)) {
             r.report(
                 Rule::PoolAdapter,
-                &format!("source/adapter/@{name}"),
+                format_args!("source/adapter/@{name}"),
                 format!("`{value}` is no name of fibre channel: 16 hexadecimal digits"),
             );
         }
@@ -318,16 +319,29 @@ pub(crate) fn volume(volume: &Volume, r: &mut Report<'_>) {
             .format
             .as_ref()
             .and_then(|format| format.kind.as_deref());
-        unknown_format(format, VOLUMES, "backingStore/format/@type", r);
-        permissions(backing.permissions.as_ref(), "backingStore/permissions", r);
+        unknown_format(
+            format,
+            VOLUMES,
+            format_args!("backingStore/format/@type"),
+            r,
+        );
+        permissions(
+            backing.permissions.as_ref(),
+            format_args!("backingStore/permissions"),
+            r,
+        );
     }
     let Some(target) = &volume.target else { return };
     let format = target
         .format
         .as_ref()
         .and_then(|format| format.kind.as_deref());
-    unknown_format(format, VOLUMES, "target/format/@type", r);
-    permissions(target.permissions.as_ref(), "target/permissions", r);
+    unknown_format(format, VOLUMES, format_args!("target/format/@type"), r);
+    permissions(
+        target.permissions.as_ref(),
+        format_args!("target/permissions"),
+        r,
+    );
     let version = |text: &str| {
         let number = |text: &str| text.parse::<u32>().is_ok();
         text.split_once('.')
@@ -352,7 +366,7 @@ pub(crate) fn volume(volume: &Volume, r: &mut Report<'_>) {
         if secret.uuid.is_some() == secret.usage.is_some() {
             r.report(
                 Rule::SecretReference,
-                &format!("target/encryption/secret[{}]", i + 1),
+                format_args!("target/encryption/secret[{}]", i + 1),
                 "a secret is named by its uuid or by its usage, one of them",
             );
         }
@@ -392,7 +406,7 @@ pub(crate) fn secret(secret: &Secret, r: &mut Report<'_>) {
         } else if name != needed && stated {
             r.report(
                 Rule::SecretUsage,
-                &format!("usage/{name}"),
+                format_args!("usage/{name}"),
                 format!("a secret of use {kind} takes no <{name}>"),
             );
         }

@@ -6,10 +6,11 @@ use crate::network::{Family, Route};
 use crate::rule::Rule;
 use crate::scalar::YesNo;
 use ipnet::IpNet;
+use std::fmt::Arguments;
 use std::net::IpAddr;
 
 /// Tags of VLANs: at least one, several only on a trunk, one that goes untagged.
-pub(crate) fn vlan(vlan: &Vlan, path: &str, r: &mut Report<'_>) {
+pub(crate) fn vlan(vlan: &Vlan, path: Arguments<'_>, r: &mut Report<'_>) {
     if vlan.tags.is_empty() {
         r.add(
             Rule::VlanTags,
@@ -21,7 +22,7 @@ pub(crate) fn vlan(vlan: &Vlan, path: &str, r: &mut Report<'_>) {
     if vlan.tags.len() > 1 && vlan.trunk == Some(YesNo::No) {
         r.report(
             Rule::VlanTags,
-            &format!("{path}/@trunk"),
+            format_args!("{path}/@trunk"),
             "several tags need trunk='yes'",
         );
     }
@@ -33,38 +34,43 @@ pub(crate) fn vlan(vlan: &Vlan, path: &str, r: &mut Report<'_>) {
     if let Some((i, _)) = native.nth(1) {
         r.report(
             Rule::VlanTags,
-            &format!("{path}/tag[{}]/@nativeMode", i + 1),
+            format_args!("{path}/tag[{}]/@nativeMode", i + 1),
             "another tag is the native one already",
         );
     }
     if vlan.tags.iter().any(|tag| tag.native_mode.is_some()) && vlan.trunk == Some(YesNo::No) {
         r.report(
             Rule::VlanTags,
-            &format!("{path}/@trunk"),
+            format_args!("{path}/@trunk"),
             "a native VLAN needs trunk='yes'",
         );
     }
 }
 
 /// Rates: an average with its bursts; a floor only where a network shares what it has.
-pub(crate) fn bandwidth(bandwidth: &Bandwidth, path: &str, floor: bool, r: &mut Report<'_>) {
+pub(crate) fn bandwidth(
+    bandwidth: &Bandwidth,
+    path: Arguments<'_>,
+    floor: bool,
+    r: &mut Report<'_>,
+) {
     for (name, rate) in [
         ("inbound", &bandwidth.inbound),
         ("outbound", &bandwidth.outbound),
     ] {
         let Some(rate) = rate else { continue };
-        let at = format!("{path}/{name}");
+        let at = format_args!("{path}/{name}");
         if rate.average.is_none() && rate.floor.is_none() {
             r.add(
                 Rule::BandwidthAverage,
-                &at,
+                at,
                 format!("<{name}> has no `average`"),
                 Some("state the rate in KiB/s, such as average='1024'; peak and burst come on top of it"),
             );
         } else if rate.average.is_none() && (rate.peak.is_some() || rate.burst.is_some()) {
             r.report(
                 Rule::BandwidthAverage,
-                &at,
+                at,
                 "`peak` and `burst` need `average`",
             );
         }
@@ -74,13 +80,13 @@ pub(crate) fn bandwidth(bandwidth: &Bandwidth, path: &str, floor: bool, r: &mut 
             } else {
                 "a floor is for interfaces of type='network', whose network shares what it has"
             };
-            r.report(Rule::BandwidthFloor, &format!("{at}/@floor"), message);
+            r.report(Rule::BandwidthFloor, format_args!("{at}/@floor"), message);
         }
     }
 }
 
 /// What the port of a switch is told: nothing that its type does not know, and, where `whole`, all that it needs.
-pub(crate) fn port(port: &VirtualPort, path: &str, whole: bool, r: &mut Report<'_>) {
+pub(crate) fn port(port: &VirtualPort, path: Arguments<'_>, whole: bool, r: &mut Report<'_>) {
     let none = crate::common::VirtualPortParameters::default();
     let told = port.parameters.as_ref().unwrap_or(&none);
     let stated = [
@@ -110,7 +116,7 @@ pub(crate) fn port(port: &VirtualPort, path: &str, whole: bool, r: &mut Report<'
     if told.typeid.is_some_and(|typeid| typeid.get() > 0xff_ffff) {
         r.report(
             Rule::VirtualPort,
-            &format!("{path}/parameters/@typeid"),
+            format_args!("{path}/parameters/@typeid"),
             "`typeid` is at most 0xffffff",
         );
     }
@@ -118,7 +124,7 @@ pub(crate) fn port(port: &VirtualPort, path: &str, whole: bool, r: &mut Report<'
         if stated && !taken.contains(&name) {
             r.report(
                 Rule::VirtualPort,
-                &format!("{path}/parameters/@{name}"),
+                format_args!("{path}/parameters/@{name}"),
                 format!("a port of type {kind} takes no `{name}`"),
             );
         }
@@ -133,7 +139,12 @@ pub(crate) fn port(port: &VirtualPort, path: &str, whole: bool, r: &mut Report<'
 }
 
 /// An address is of the family that is stated beside it.
-pub(crate) fn family(stated: Option<Family>, address: IpAddr, path: &str, r: &mut Report<'_>) {
+pub(crate) fn family(
+    stated: Option<Family>,
+    address: IpAddr,
+    path: Arguments<'_>,
+    r: &mut Report<'_>,
+) {
     let fits = match stated {
         None => true,
         Some(Family::Ipv4) => address.is_ipv4(),
@@ -142,7 +153,7 @@ pub(crate) fn family(stated: Option<Family>, address: IpAddr, path: &str, r: &mu
     if !fits {
         r.report(
             Rule::IpFamily,
-            &format!("{path}/@family"),
+            format_args!("{path}/@family"),
             format!("{address} is of the other family"),
         );
     }
@@ -153,7 +164,7 @@ pub(crate) fn address(
     family: Option<Family>,
     address: Option<IpAddr>,
     prefix: Option<u8>,
-    path: &str,
+    path: Arguments<'_>,
     r: &mut Report<'_>,
 ) {
     let Some(address) = address else { return };
@@ -162,14 +173,14 @@ pub(crate) fn address(
     if prefix.is_some_and(|prefix| prefix > most) {
         r.report(
             Rule::NetworkSize,
-            &format!("{path}/@prefix"),
+            format_args!("{path}/@prefix"),
             format!("{address} has {most} bits"),
         );
     }
 }
 
 /// A route leads to a network, whose size is said once, through a gateway of the same family, which is stated where it is IPv6.
-pub(crate) fn route(route: &Route, path: &str, r: &mut Report<'_>) {
+pub(crate) fn route(route: &Route, path: Arguments<'_>, r: &mut Report<'_>) {
     let Some(address) = route.address else { return };
     family(route.family, address, path, r);
     if route.family.is_none() && address.is_ipv6() {
@@ -187,14 +198,14 @@ pub(crate) fn route(route: &Route, path: &str, r: &mut Report<'_>) {
     if route.netmask.is_some() && (route.prefix.is_some() || address.is_ipv6()) {
         r.report(
             Rule::RouteAddress,
-            &format!("{path}/@netmask"),
+            format_args!("{path}/@netmask"),
             "the size is stated as `prefix` or, of IPv4, as `netmask`: once",
         );
     } else if let Some(net) = size {
         if sized && net.network() != address {
             r.report(
                 Rule::RouteAddress,
-                &format!("{path}/@address"),
+                format_args!("{path}/@address"),
                 format!("a route leads to a network, such as {}", net.trunc()),
             );
         }
@@ -208,7 +219,7 @@ pub(crate) fn route(route: &Route, path: &str, r: &mut Report<'_>) {
     if route.metric.is_some_and(|metric| metric.get() == 0) {
         r.report(
             Rule::RouteMetric,
-            &format!("{path}/@metric"),
+            format_args!("{path}/@metric"),
             "a metric is at least 1",
         );
     }
@@ -217,7 +228,7 @@ pub(crate) fn route(route: &Route, path: &str, r: &mut Report<'_>) {
     {
         r.report(
             Rule::RouteGateway,
-            &format!("{path}/@gateway"),
+            format_args!("{path}/@gateway"),
             format!("{gateway} is of the other family than {address}"),
         );
     }

@@ -45,17 +45,17 @@ fn scheduling(domain: &Domain, tune: &CpuTune, r: &mut Report<'_>) {
     let mut seen = BTreeSet::new();
     for (i, sched) in tune.iothreadscheds.iter().enumerate() {
         for id in sched.iothreads.iter().flat_map(CpuSet::cpus) {
-            let path = format!("cputune/iothreadsched[{}]/@iothreads", i + 1);
+            let path = format_args!("cputune/iothreadsched[{}]/@iothreads", i + 1);
             if !threads.contains(id) {
                 r.report(
                     Rule::UnknownIothread,
-                    &path,
+                    path,
                     format!("the guest has no thread {id} for input and output"),
                 );
             } else if !seen.insert(*id) {
                 r.report(
                     Rule::ScheduledTwice,
-                    &path,
+                    path,
                     format!("thread {id} is scheduled twice"),
                 );
             }
@@ -65,7 +65,7 @@ fn scheduling(domain: &Domain, tune: &CpuTune, r: &mut Report<'_>) {
         if pin.iothread.is_some_and(|id| !threads.contains(&id)) {
             r.report(
                 Rule::UnknownIothread,
-                &format!("cputune/iothreadpin[{}]/@iothread", i + 1),
+                format_args!("cputune/iothreadpin[{}]/@iothread", i + 1),
                 "the guest has no such thread for input and output",
             );
         }
@@ -77,7 +77,7 @@ fn scheduling(domain: &Domain, tune: &CpuTune, r: &mut Report<'_>) {
         if pin.iothread.is_some_and(|thread| !pinned.insert(thread)) {
             r.report(
                 Rule::PinnedTwice,
-                &format!("cputune/iothreadpin[{}]/@iothread", i + 1),
+                format_args!("cputune/iothreadpin[{}]/@iothread", i + 1),
                 "the thread is placed twice",
             );
         }
@@ -87,7 +87,7 @@ fn scheduling(domain: &Domain, tune: &CpuTune, r: &mut Report<'_>) {
         if pin.vcpu.is_some_and(|vcpu| !pinned.insert(vcpu)) {
             r.report(
                 Rule::PinnedTwice,
-                &format!("cputune/vcpupin[{}]/@vcpu", i + 1),
+                format_args!("cputune/vcpupin[{}]/@vcpu", i + 1),
                 "the processor is placed twice",
             );
         }
@@ -102,7 +102,7 @@ fn scheduling(domain: &Domain, tune: &CpuTune, r: &mut Report<'_>) {
         if period.is_some_and(|period| period > 0 && !(1_000..=1_000_000).contains(&period)) {
             r.add(
                 Rule::CpuPeriod,
-                &format!("cputune/{name}"),
+                format_args!("cputune/{name}"),
                 "a period is 1000 to 1000000 microseconds",
                 None,
             );
@@ -118,7 +118,7 @@ fn scheduling(domain: &Domain, tune: &CpuTune, r: &mut Report<'_>) {
         if quota.is_some_and(|quota| quota > 0 && !(1_000..=17_592_186_044_415).contains(&quota)) {
             r.add(
                 Rule::CpuQuota,
-                &format!("cputune/{name}"),
+                format_args!("cputune/{name}"),
                 "a quota is at least 1000 microseconds; 0 or less is no limit",
                 None,
             );
@@ -130,12 +130,12 @@ fn vcpus(domain: &Domain, tune: &CpuTune, r: &mut Report<'_>) {
     let most = super::cpu::most(domain);
     let mut seen = BTreeSet::new();
     for (i, sched) in tune.vcpuscheds.iter().enumerate() {
-        let path = format!("cputune/vcpusched[{}]/@vcpus", i + 1);
+        let path = format_args!("cputune/vcpusched[{}]/@vcpus", i + 1);
         for vcpu in sched.vcpus.iter().flat_map(CpuSet::cpus) {
             if *vcpu >= most {
                 r.report(
                     Rule::VcpuId,
-                    &path,
+                    path,
                     format!(
                         "the guest has no processor {vcpu}: they are numbered 0 to {}",
                         most.saturating_sub(1)
@@ -144,7 +144,7 @@ fn vcpus(domain: &Domain, tune: &CpuTune, r: &mut Report<'_>) {
             } else if !seen.insert(*vcpu) {
                 r.report(
                     Rule::ScheduledTwice,
-                    &path,
+                    path,
                     format!("processor {vcpu} is scheduled twice"),
                 );
             }
@@ -168,7 +168,7 @@ fn priorities(tune: &CpuTune, r: &mut Report<'_>) {
         if priority.is_none() {
             r.report(
                 Rule::SchedulerPriority,
-                &format!("cputune/{path}"),
+                format_args!("cputune/{path}"),
                 format!("{scheduler} needs a `priority`, 1 to 99"),
             );
         }
@@ -179,12 +179,12 @@ fn priorities(tune: &CpuTune, r: &mut Report<'_>) {
 fn shares(tune: &CpuTune, r: &mut Report<'_>) {
     let mut groups: Vec<&CpuSet> = Vec::new();
     for (i, group) in tune.cachetunes.iter().enumerate() {
-        let path = format!("cputune/cachetune[{}]", i + 1);
+        let path = format_args!("cputune/cachetune[{}]", i + 1);
         let Some(vcpus) = &group.vcpus else { continue };
         if groups.iter().any(|other| overlaps(other, vcpus)) {
             r.report(
                 Rule::CachetuneOverlap,
-                &format!("{path}/@vcpus"),
+                format_args!("{path}/@vcpus"),
                 "a processor is in two groups",
             );
         }
@@ -202,7 +202,7 @@ fn shares(tune: &CpuTune, r: &mut Report<'_>) {
             if seen.iter().any(collides) {
                 r.report(
                     Rule::DuplicateCacheShare,
-                    &format!("{path}/cache[{}]", j + 1),
+                    format_args!("{path}/cache[{}]", j + 1),
                     "a share of this cache is stated already",
                 );
             }
@@ -212,7 +212,7 @@ fn shares(tune: &CpuTune, r: &mut Report<'_>) {
             if monitor.level.is_some_and(|level| level != 3) {
                 r.report(
                     Rule::CacheMonitor,
-                    &format!("{path}/monitor[{}]/@level", j + 1),
+                    format_args!("{path}/monitor[{}]/@level", j + 1),
                     "only the cache of level 3 is measured",
                 );
             }
@@ -223,7 +223,7 @@ fn shares(tune: &CpuTune, r: &mut Report<'_>) {
             {
                 r.report(
                     Rule::CacheMonitor,
-                    &format!("{path}/monitor[{}]/@vcpus", j + 1),
+                    format_args!("{path}/monitor[{}]/@vcpus", j + 1),
                     "a processor that is measured is not in the group",
                 );
             }
@@ -232,7 +232,7 @@ fn shares(tune: &CpuTune, r: &mut Report<'_>) {
     let caches = groups.clone();
     let mut speeds: Vec<&CpuSet> = Vec::new();
     for (i, group) in tune.memorytunes.iter().enumerate() {
-        let path = format!("cputune/memorytune[{}]", i + 1);
+        let path = format_args!("cputune/memorytune[{}]", i + 1);
         let Some(vcpus) = &group.vcpus else { continue };
         let clash = speeds.iter().any(|other| overlaps(other, vcpus))
             || caches
@@ -241,7 +241,7 @@ fn shares(tune: &CpuTune, r: &mut Report<'_>) {
         if clash {
             r.report(
                 Rule::MemorytuneOverlap,
-                &format!("{path}/@vcpus"),
+                format_args!("{path}/@vcpus"),
                 "a processor is in two groups that are not equal",
             );
         }
@@ -251,14 +251,14 @@ fn shares(tune: &CpuTune, r: &mut Report<'_>) {
             if node.bandwidth.is_some_and(|share| share > 100) {
                 r.report(
                     Rule::MemoryShare,
-                    &format!("{path}/node[{}]/@bandwidth", j + 1),
+                    format_args!("{path}/node[{}]/@bandwidth", j + 1),
                     "a share is at most 100 per cent",
                 );
             }
             if node.id.is_some_and(|id| !nodes.insert(id)) {
                 r.report(
                     Rule::DuplicateMemoryShare,
-                    &format!("{path}/node[{}]/@id", j + 1),
+                    format_args!("{path}/node[{}]/@id", j + 1),
                     "a share of this node is stated already",
                 );
             }

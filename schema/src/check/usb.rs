@@ -3,6 +3,7 @@
 use super::addresses::places;
 use super::machine::is_qemu;
 use super::one::Report;
+use super::path::DevicePath;
 use crate::domain::address::{Address, AddressType};
 use crate::domain::chardev::CharTargetType;
 use crate::domain::controller::{Controller, ControllerModel, ControllerType};
@@ -30,18 +31,18 @@ pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
             Some(ControllerModel::QemuXhci | ControllerModel::NecXhci)
         );
         let fixed = qemu && !xhci && ports_of(controller).is_some();
-        let at = format!("devices/controller[{}]/@ports", i + 1);
+        let at = format_args!("devices/controller[{}]/@ports", i + 1);
         if xhci && controller.ports.is_some_and(|ports| ports > 15) {
             r.add(
                 Rule::UsbPorts,
-                &at,
+                at,
                 "this controller has at most 15 ports",
                 None,
             );
         } else if fixed && controller.ports.is_some() {
             r.add(
                 Rule::UsbPorts,
-                &at,
+                at,
                 "this controller's ports cannot be chosen",
                 Some("take model='qemu-xhci', which has up to 15"),
             );
@@ -91,7 +92,7 @@ fn none(devices: &Devices, r: &mut Report<'_>) {
     {
         r.report(
             Rule::UsbNone,
-            &format!("devices/controller[{}]", i + 1),
+            format_args!("devices/controller[{}]", i + 1),
             "another USB controller is of model none: the guest has no USB",
         );
     }
@@ -130,7 +131,7 @@ fn none(devices: &Devices, r: &mut Report<'_>) {
     {
         r.report(
             Rule::UsbNone,
-            &path,
+            path,
             "the guest has no USB: its controller is of model none",
         );
     }
@@ -143,18 +144,18 @@ fn kinds(devices: &Devices, r: &mut Report<'_>) {
         .iter()
         .enumerate()
         .filter(|(_, input)| input.bus == Some(InputBus::Usb))
-        .map(|(i, input)| (format!("devices/input[{}]", i + 1), &input.address));
+        .map(|(i, input)| (DevicePath::new("input", i), &input.address));
     let redirdevs = devices
         .redirdevs
         .iter()
         .enumerate()
-        .map(|(i, redirdev)| (format!("devices/redirdev[{}]", i + 1), &redirdev.address));
+        .map(|(i, redirdev)| (DevicePath::new("redirdev", i), &redirdev.address));
     for (path, address) in inputs.chain(redirdevs) {
         let kind = address.as_ref().and_then(|address| address.kind);
         if let Some(kind) = kind.filter(|kind| *kind != AddressType::Usb) {
             r.report(
                 Rule::AddressType,
-                &format!("{path}/address/@type"),
+                format_args!("{path}/address/@type"),
                 format!("a device on USB has no {kind} address"),
             );
         }
@@ -190,16 +191,16 @@ fn taken(devices: &Devices, qemu: bool, r: &mut Report<'_>) {
         .iter()
         .filter_map(|hub| port(hub.address.as_ref()?))
         .collect();
-    let mut seen: HashMap<(u64, &str), String> = HashMap::new();
+    let mut seen: HashMap<(u64, &str), DevicePath> = HashMap::new();
     for (path, address) in places(devices) {
         let Some((bus, port)) = port(address) else {
             continue;
         };
-        let at = format!("{path}/address/@port");
+        let at = format_args!("{path}/address/@port");
         if !is_path(port) {
             r.report(
                 Rule::UsbHub,
-                &at,
+                at,
                 format!("`{port}` is no port such as 1, nor one of a hub's such as 1.2"),
             );
             continue;
@@ -208,7 +209,7 @@ fn taken(devices: &Devices, qemu: bool, r: &mut Report<'_>) {
             Some((hub, last)) if hubs.contains(&(bus, hub)) => Some((HUB_PORTS, last)),
             Some((hub, _)) => {
                 let message = format!("there is no hub at port {hub} of bus {bus}");
-                r.report(Rule::UsbHub, &at, message);
+                r.report(Rule::UsbHub, at, message);
                 None
             }
             None => sizes
@@ -230,12 +231,12 @@ fn taken(devices: &Devices, qemu: bool, r: &mut Report<'_>) {
             };
             r.report(
                 Rule::UsbHub,
-                &at,
+                at,
                 format!("the ports of {of} are 1 to {size}"),
             );
         }
         if qemu && let Some(other) = seen.insert((bus, port), path) {
-            r.report(Rule::AddressInUse, &at, format!("{other} has this port"));
+            r.report(Rule::AddressInUse, at, format!("{other} has this port"));
         }
     }
 }

@@ -107,7 +107,7 @@ impl Decoder {
                 self.unknown_child(tree, child, info);
             }
         }
-        if !tree.trimmed().is_empty() && info.text_field().is_none() {
+        if !tree.is_textless() && info.text_field().is_none() {
             let problem = Diagnostic::new(
                 Rule::UnexpectedText,
                 tree.text_span,
@@ -125,7 +125,7 @@ impl Decoder {
                     .is_some_and(|child| !(blank && is_empty(child)))
                 || info
                     .text_field()
-                    .is_some_and(|field| field.name == *name && !tree.trimmed().is_empty());
+                    .is_some_and(|field| field.name == *name && !tree.is_textless());
             if !stated {
                 self.missing(tree, name, info);
             }
@@ -204,8 +204,11 @@ impl Decoder {
         }
     }
 
-    fn twice(&mut self, tree: &Tree<'_>, name: &'static str) {
-        if let Some(second) = tree.children_named(name).nth(1) {
+    /// The child of that name, of which there is at most one.
+    fn once<'t, 'a>(&mut self, tree: &'t Tree<'a>, name: &'static str) -> Option<&'t Tree<'a>> {
+        let mut named = tree.children_named(name);
+        let child = named.next()?;
+        if let Some(second) = named.next() {
             let problem = Diagnostic::new(
                 Rule::DuplicateElement,
                 second.span,
@@ -213,6 +216,7 @@ impl Decoder {
             );
             self.report_at(&format!("{name}[2]"), problem);
         }
+        Some(child)
     }
 }
 
@@ -313,8 +317,7 @@ pub fn sized<U: DefaultUnit + Clone>(
 }
 
 pub fn leaf<T: Scalar>(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> Option<T> {
-    d.twice(tree, name);
-    let child = tree.child(name)?;
+    let child = d.once(tree, name)?;
     if T::INFO.blank && is_empty(child) {
         d.inside(name, 0, |d| only_text(d, child));
         d.looks.push(Look::bare(Place::Leaf(name, 0)));
@@ -373,13 +376,12 @@ fn only_text(d: &mut Decoder, child: &Tree<'_>) {
 }
 
 pub fn flag(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> bool {
-    d.twice(tree, name);
-    let Some(child) = tree.child(name) else {
+    let Some(child) = d.once(tree, name) else {
         return false;
     };
     d.inside(name, 0, |d| {
         only_text(d, child);
-        if !child.trimmed().is_empty() {
+        if !child.is_textless() {
             let problem = Diagnostic::new(
                 Rule::UnexpectedText,
                 child.text_span,
@@ -392,8 +394,7 @@ pub fn flag(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> bool {
 }
 
 pub fn child<T: Element>(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> Option<T> {
-    d.twice(tree, name);
-    let child = tree.child(name)?;
+    let child = d.once(tree, name)?;
     Some(d.inside(name, 0, |d| T::decode(d, child)))
 }
 
@@ -429,8 +430,7 @@ pub fn many<T: Union>(d: &mut Decoder, tree: &Tree<'_>, _: &'static str) -> Vec<
 }
 
 pub fn tree(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> Option<Foreign> {
-    d.twice(tree, name);
-    let children = &tree.child(name)?.children;
+    let children = &d.once(tree, name)?.children;
     if children.is_empty() {
         d.looks.push(Look::bare(Place::Child(name)));
         return None;

@@ -205,7 +205,11 @@ impl ElementInfo {
     }
 
     pub(crate) fn takes_child(&self, name: &str) -> bool {
-        self.children().any(|child| child == name)
+        self.fields.iter().any(|field| match field.shape {
+            Shape::Attribute(_) | Shape::Text(_) | Shape::Sized(_) => false,
+            Shape::Many(variants) => variants().iter().any(|variant| variant.name == name),
+            _ => field.name == name,
+        })
     }
 
     fn children(&self) -> impl Iterator<Item = &'static str> {
