@@ -272,7 +272,7 @@ impl<'a> Parser<'a> {
         span: Span,
     ) -> Result<Vec<Attribute<'a>>, Diagnostic> {
         let mut attributes: Vec<Attribute<'a>> = Vec::new();
-        for attribute in tag.attributes() {
+        for attribute in tag.attributes().with_checks(false) {
             let attribute = attribute.map_err(|error| {
                 Diagnostic::new(Rule::XmlSyntax, span, lower_first(&error.to_string()))
             })?;
@@ -286,6 +286,7 @@ impl<'a> Parser<'a> {
             let (name, name_at) = self.place(attribute.key.as_ref()).unwrap_or(("", start));
             let (raw, value_at) = self.place(&attribute.value).unwrap_or(("", start));
             self.judge_name(name, name_at)?;
+            let name_span = self.span(name_at, name_at + name.len());
             let value_span = self.span(value_at, value_at + raw.len());
             let value = match raw
                 .bytes()
@@ -300,19 +301,31 @@ impl<'a> Parser<'a> {
                 None => None,
             };
             if let Some(prefix) = declares {
+                if self.declares(prefix) {
+                    return Err(stated_twice(name, name_span));
+                }
                 self.declare(prefix, value.clone(), value_span)?;
                 if prefix_of(&value).is_some() {
                     continue;
                 }
+            } else if attributes.iter().any(|before| before.name == name) {
+                return Err(stated_twice(name, name_span));
             }
             attributes.push(Attribute {
                 name: Cow::Borrowed(name),
                 value,
-                name_span: self.span(name_at, name_at + name.len()),
+                name_span,
                 value_span,
             });
         }
         Ok(attributes)
+    }
+
+    /// Whether the element that is being opened has declared that prefix.
+    fn declares(&self, prefix: &str) -> bool {
+        let own = self.declared.iter().rev();
+        own.take_while(|(depth, ..)| *depth == self.stack.len())
+            .any(|(_, known, _)| *known == prefix)
     }
 
     fn declare(
@@ -507,6 +520,11 @@ impl<'a> Parser<'a> {
     }
 }
 
+fn stated_twice(name: &str, span: Span) -> Diagnostic {
+    let message = format!("the attribute `{name}` is stated twice");
+    Diagnostic::new(Rule::XmlSyntax, span, message)
+}
+
 fn lower_first(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| {
@@ -595,6 +613,19 @@ mod tests {
             written.contains(&format!("xmlns:qemu='{declared}'")),
             "{written}"
         );
+    }
+
+    #[test]
+    fn a_prefix_is_declared_once_in_an_element_and_again_in_those_inside_of_it() {
+        let refused = |text: &str| read(text, 0).err().map(|problem| problem.message);
+        let known = "http://libvirt.org/schemas/domain/qemu/1.0";
+        for uri in ["urn:o", known] {
+            let twice = format!("<a xmlns:o='{uri}' xmlns:o='{uri}'/>");
+            let said = "the attribute `xmlns:o` is stated twice";
+            assert_eq!(refused(&twice).as_deref(), Some(said));
+            let inside = format!("<a xmlns:o='{uri}'><b xmlns:o='{uri}'/><b xmlns:o='{uri}'/></a>");
+            assert_eq!(refused(&inside), None);
+        }
     }
 
     #[test]

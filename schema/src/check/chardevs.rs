@@ -496,7 +496,7 @@ fn udp(sources: &[CharSource], path: Arguments<'_>, r: &mut Report<'_>) {
     {
         r.report(
             Rule::ChardevUdp,
-            &at(1),
+            at(1),
             "UDP takes one source for each direction, mode='bind' and mode='connect'",
         );
     }
@@ -510,7 +510,7 @@ fn udp(sources: &[CharSource], path: Arguments<'_>, r: &mut Report<'_>) {
     {
         r.report(
             Rule::ChardevUdp,
-            &connect.map_or_else(|| format!("{path}/source"), at),
+            connect.map_or_else(|| format!("{path}/source"), at),
             "UDP needs a source with mode='connect' and `service`, its port",
         );
     }

@@ -31,7 +31,7 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
         if let Some(encryption) = &disk.encryption {
             encrypted(disk, encryption, format_args!("{path}/encryption"), r);
         }
-        chain(disk.backing_store.as_ref(), path, r);
+        chain(disk.backing_store.as_deref(), path, r);
     }
 }
 

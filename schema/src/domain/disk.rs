@@ -141,11 +141,11 @@ device! {
         /// What its data lies on.
         child "source" source: DiskSource,
         /// What its data is a difference to; empty for nothing.
-        child "backingStore" backing_store: DiskBackingStore,
+        child "backingStore" backing_store: Box<DiskBackingStore>,
         /// The Xen guest that serves it.
         child "backenddomain" backenddomain: super::storage::NamedThing,
         /// A copy being made, in output of libvirt.
-        child "mirror" mirror: Mirror,
+        child "mirror" mirror: Box<Mirror>,
         /// Where the guest sees it.
         child "target" target: DiskTarget,
         /// Its geometry.
@@ -505,6 +505,6 @@ element! {
         /// What it lies on.
         child "source" source: DiskSource,
         /// What it is a difference to.
-        child "backingStore" backing_store: DiskBackingStore,
+        child "backingStore" backing_store: Box<DiskBackingStore>,
     }
 }

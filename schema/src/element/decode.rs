@@ -403,10 +403,11 @@ pub fn flat<T: Element>(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) ->
 }
 
 pub fn list<T: Element>(d: &mut Decoder, tree: &Tree<'_>, name: &'static str) -> Vec<T> {
-    tree.children_named(name)
-        .enumerate()
-        .map(|(i, child)| d.inside(name, i + 1, |d| T::decode(d, child)))
-        .collect()
+    let mut out = Vec::with_capacity(tree.children_named(name).count());
+    for (i, child) in tree.children_named(name).enumerate() {
+        out.push(d.inside(name, i + 1, |d| T::decode(d, child)));
+    }
+    out
 }
 
 pub fn many<T: Union>(d: &mut Decoder, tree: &Tree<'_>, _: &'static str) -> Vec<T> {

@@ -45,11 +45,9 @@ impl Look {
 
     /// What is to be kept of a value's text; nothing where it is the canonical one.
     pub(super) fn of<T: Scalar>(place: Place, value: &T, stated: &str) -> Option<Self> {
-        let canonical = value.text();
-        let differs = canonical != stated;
-        differs.then(|| Self {
+        (!value.is_written(stated)).then(|| Self {
             place,
-            canonical: canonical.into(),
+            canonical: value.text().into(),
             stated: stated.into(),
         })
     }

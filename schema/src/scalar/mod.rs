@@ -93,6 +93,21 @@ pub trait Scalar: Sized + Clone {
 
     /// The value as it was stated, or in its canonical form.
     fn text(&self) -> Cow<'_, str>;
+
+    /// Whether the text, of which the value was read, is what [`Scalar::text`] makes of it.
+    fn is_written(&self, text: &str) -> bool {
+        self.text() == text
+    }
+}
+
+/// Whether a text that is a whole number is written in the usual way.
+fn is_plain(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
+    match digits {
+        [b'0'] => text == "0",
+        [first, rest @ ..] => matches!(first, b'1'..=b'9') && rest.iter().all(u8::is_ascii_digit),
+        [] => false,
+    }
 }
 
 impl Scalar for String {
@@ -186,6 +201,10 @@ macro_rules! integers {
 
             fn text(&self) -> Cow<'_, str> {
                 Cow::Owned(self.to_string())
+            }
+
+            fn is_written(&self, text: &str) -> bool {
+                is_plain(text)
             }
         }
     )*};
@@ -289,6 +308,13 @@ impl Scalar for Number {
 
     fn text(&self) -> Cow<'_, str> {
         Cow::Owned(self.to_string())
+    }
+
+    fn is_written(&self, text: &str) -> bool {
+        match self.hex {
+            None => is_plain(text),
+            Some(_) => self.text() == text,
+        }
     }
 }
 
@@ -471,6 +497,25 @@ impl OnOff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_is_as_it_would_be_written_or_keeps_its_looks() {
+        fn judge<T: Scalar>(text: &str) {
+            if let Ok(value) = T::parse(text) {
+                assert_eq!(value.is_written(text), value.text() == text, "{text:?}");
+            }
+        }
+        let texts = [
+            "0", "-0", "00", "7", "07", "-7", "-07", " 7", "7 ", "10", "100", "0x7", "0x07", "0X7",
+            "0xA", "0xa", "-", "", "255",
+        ];
+        for text in texts {
+            judge::<u8>(text);
+            judge::<u64>(text);
+            judge::<i16>(text);
+            judge::<Number>(text);
+        }
+    }
 
     #[test]
     fn numbers_keep_their_looks_and_compare_by_value() {
