@@ -1,6 +1,7 @@
 //! A definition of any kind, its identity, and the way back to text.
 
 use crate::checkpoint::DomainCheckpoint;
+use crate::complete::targets::with_targets;
 use crate::domain::Domain;
 use crate::element::{Element, ElementInfo};
 use crate::network::Network;
@@ -17,6 +18,7 @@ use crate::tree::Element as Tree;
 use crate::volume::Volume;
 use crate::xml;
 use serde_yaml::{Mapping, Value as Yaml};
+use std::borrow::Cow;
 use uuid::Uuid;
 
 choice! {
@@ -240,6 +242,17 @@ impl Definition {
         }
     }
 
+    /// The same with what XML must state and YAML may leave out: the names of disks in the guest.
+    pub fn in_xml(&self) -> Cow<'_, Self> {
+        let Self::Domain(domain) = self else {
+            return Cow::Borrowed(self);
+        };
+        match with_targets(domain) {
+            Cow::Borrowed(_) => Cow::Borrowed(self),
+            Cow::Owned(named) => Cow::Owned(Self::Domain(Box::new(named))),
+        }
+    }
+
     /// The tree that states it, without policy.
     pub fn tree(&self) -> Tree<'static> {
         let root = self.kind().root();
@@ -258,10 +271,10 @@ impl Definition {
     }
 }
 
-/// The definition as XML that libvirt reads too, with the policy in its metadata.
+/// The definition as XML that libvirt reads too, with the policy in its metadata, stated as [`Definition::in_xml`] is.
 pub fn to_xml(definition: &Definition, policy: &Policy) -> String {
     let kind = definition.kind();
-    let mut tree = definition.tree();
+    let mut tree = definition.in_xml().tree();
     let mut policy = policy.clone();
     if let Definition::Volume(volume) = definition {
         tree.attributes

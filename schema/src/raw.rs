@@ -30,21 +30,7 @@ pub struct Raw<'a> {
 
 /// The definitions of a file, and what is wrong outside of them.
 pub fn raw_definitions(source: &Source) -> (Vec<Raw<'_>>, Vec<Diagnostic>) {
-    let ending = source
-        .path
-        .extension()
-        .and_then(|ending| ending.to_str())
-        .unwrap_or("");
-    let is_xml = match ending {
-        "xml" => true,
-        "yaml" | "yml" | "json" => false,
-        _ => source
-            .text
-            .trim_start_matches('\u{feff}')
-            .trim_start()
-            .starts_with('<'),
-    };
-    if is_xml {
+    if source.is_xml() {
         from_xml(source)
     } else {
         from_yaml(source)

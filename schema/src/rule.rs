@@ -199,6 +199,7 @@ rules! {
     PciOption = "pci-option": "A PCI controller says what its model does not have.", "<controller type='pci' index='1' model='pci-bridge'><target chassis='3'/></controller>";
     // Domains: disks.
     DuplicateTarget = "duplicate-target": "Two disks, or two file systems, have one name in the guest.", "{domain: a, memory: 1 GiB, disks: [{file: /a, dev: vda}, {file: /b, dev: vda}]}";
+    DiskTarget = "disk-target": "A disk in XML has no name in the guest.", "<disk type='file'><source file='/a'/></disk>";
     DiskSource = "disk-source": "A disk's source lacks what its type needs.", "<disk type='file' device='disk'><target dev='vda'/></disk>";
     DiskSourceType = "disk-source-type": "A disk's source is of another type than the disk.", "<disk type='block' device='disk'><source file='/a' dev='/dev/sda'/><target dev='vda'/></disk>";
     SourceHosts = "source-hosts": "A protocol has no server, or more servers than it takes.", "<disk type='network'><source protocol='iscsi' name='iqn.a'/><target dev='vda'/></disk>";

@@ -55,6 +55,18 @@ impl Source {
         }
     }
 
+    /// Whether it is XML, not YAML: as its name's ending says (`.xml`, `.yaml`, `.yml`, `.json`), else its first character.
+    pub fn is_xml(&self) -> bool {
+        match self.path.extension().and_then(|ending| ending.to_str()) {
+            Some("xml") => true,
+            Some("yaml" | "yml" | "json") => false,
+            _ => {
+                let text = self.text.trim_start_matches('\u{feff}');
+                text.trim_start().starts_with('<')
+            }
+        }
+    }
+
     fn lines(&self) -> &[usize] {
         self.lines.get_or_init(|| {
             let ends = self.text.match_indices('\n').map(|(at, _)| at + 1);

@@ -93,7 +93,8 @@ cases! {
     yaml_with_a_bad_unit, "a.yaml": "domain: a\nmemory: 512 MiBB\n";
     no_memory, "a.xml": "<domain>\n  <name>a</name>\n</domain>\n";
     two_disks_with_one_name, "a.yaml": "domain: a\nmemory: 1 GiB\ndisks:\n- {file: /a, dev: vda}\n- {file: /b, dev: vda}\n";
-    a_disk_without_its_source, "a.xml": "<domain>\n  <name>a</name>\n  <memory>1024</memory>\n  <devices>\n    <disk type='file' device='disk'>\n      <source dev='/dev/sdb'/>\n    </disk>\n  </devices>\n</domain>\n";
+    a_disk_without_a_name_in_the_guest, "a.xml": "<domain>\n  <name>a</name>\n  <memory>1024</memory>\n  <devices>\n    <disk type='file' device='disk'>\n      <source file='/a'/>\n    </disk>\n    <disk type='file' device='cdrom'>\n      <target bus='sata'/>\n    </disk>\n  </devices>\n</domain>\n";
+    a_disk_without_its_source, "a.xml": "<domain>\n  <name>a</name>\n  <memory>1024</memory>\n  <devices>\n    <disk type='file' device='disk'>\n      <source dev='/dev/sdb'/>\n      <target dev='vda'/>\n    </disk>\n  </devices>\n</domain>\n";
     a_topology_that_does_not_fit, "a.yaml": "domain: a\nmemory: 1 GiB\nvcpu: 4\ncpu:\n  topology: {sockets: 1, cores: 3, threads: 1}\n";
     a_place_taken_twice, "a.xml": "<domain>\n  <name>a</name>\n  <memory>1024</memory>\n  <devices>\n    <interface type='user'>\n      <address type='pci' domain='0' bus='0' slot='3' function='0'/>\n    </interface>\n    <interface type='user'>\n      <address type='pci' bus='0x00' slot='0x03' function='0x0'/>\n    </interface>\n  </devices>\n</domain>\n";
     an_interface_without_its_network, "a.xml": "<domain>\n  <name>a</name>\n  <memory>1024</memory>\n  <devices>\n    <interface type='network'>\n      <model type='virtio'/>\n    </interface>\n  </devices>\n</domain>\n";

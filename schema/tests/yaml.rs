@@ -41,6 +41,38 @@ interface: {network: default, mac: 52:54:00:12:34:56, filter: clean-traffic, mod
 }
 
 #[test]
+fn disks_that_yaml_leaves_unnamed_have_names_in_xml_that_are_read_again() {
+    let text = "
+domain: a
+type: kvm
+memory: 1 GiB
+disks:
+- {file: /a}
+- {file: /b, dev: vda}
+- {file: /c, bus: usb}
+- {device: cdrom, type: file}
+- {device: floppy, file: /d}
+- {device: lun, block: /dev/sdb}
+";
+    let xml = means(text);
+    let back = read(&Arc::new(Source::new("a.xml", xml.as_str())));
+    assert!(back.is_whole(), "{:?}\n{xml}", back.problems);
+    let named = xml.lines().filter(|line| line.contains("<target"));
+    let named: Vec<&str> = named.map(str::trim).collect();
+    assert_eq!(
+        named,
+        [
+            "<target dev='vdb'/>",
+            "<target dev='vda'/>",
+            "<target dev='sda' bus='usb'/>",
+            "<target dev='sdb' bus='sata'/>",
+            "<target dev='fda'/>",
+            "<target dev='sdc'/>",
+        ]
+    );
+}
+
+#[test]
 fn other_objects_are_as_short() {
     let text = "
 network: default

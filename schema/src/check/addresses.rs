@@ -1,10 +1,10 @@
 //! Rules on places: what numbers an address may have, which places are taken twice, and what may be on which bus.
 
 use super::controllers::pci_place;
-use super::drives::bus_of;
 use super::machine::{is_qemu, stated_arch};
 use super::one::Report;
 use super::path::DevicePath;
+use crate::complete::targets::known_bus as bus_of;
 use crate::domain::address::{AcpiIndex, Address, AddressType, Alias};
 use crate::domain::controller::{ControllerModel, ControllerType};
 use crate::domain::disk::DiskBus;

@@ -41,6 +41,22 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
     scsi_places(domain, r);
 }
 
+/// In XML every disk has a name in the guest; in YAML a free one is found.
+pub(crate) fn named(domain: &Domain, r: &mut Report<'_>) {
+    let unnamed = |disk: &Disk| disk.target.as_ref().is_none_or(|it| it.dev.is_none());
+    for (i, _) in (domain.disks().iter().enumerate()).filter(|(_, disk)| unnamed(disk)) {
+        if !r.is_xml() {
+            return;
+        }
+        r.add(
+            Rule::DiskTarget,
+            &format!("devices/disk[{}]/target", i + 1),
+            "the disk has no name in the guest",
+            Some("add one that its bus has: <target dev='vda'/> for virtio, <target dev='sda' bus='sata'/> for sata"),
+        );
+    }
+}
+
 fn bus_of(disk: &Disk) -> Option<DiskBus> {
     disk.target.as_ref().and_then(|target| target.bus)
 }

@@ -4,6 +4,7 @@ use super::limits::limited;
 use super::machine::{is_modern, is_q35, is_qemu, machine};
 use super::one::Report;
 use super::tune::threads;
+use crate::complete::targets::known_bus as bus_of;
 use crate::domain::Domain;
 use crate::domain::disk::{
     CacheMode, Disk, DiskBus, DiskDevice, DiskDriver, DiskIo, DiskSnapshot, DiskType,
@@ -40,28 +41,6 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
         }
     }
     super::limits::check(domain, r);
-}
-
-/// The bus of a disk: stated, or what libvirt takes from its name.
-pub(crate) fn bus_of(disk: &Disk) -> Option<DiskBus> {
-    let target = disk.target.as_ref()?;
-    if target.bus.is_some() {
-        return target.bus;
-    }
-    if disk.device == Some(DiskDevice::Floppy) {
-        return Some(DiskBus::Fdc);
-    }
-    let dev = target.dev.as_deref()?;
-    let known = [
-        ("hd", DiskBus::Ide),
-        ("sd", DiskBus::Scsi),
-        ("vd", DiskBus::Virtio),
-        ("xvd", DiskBus::Xen),
-        ("ubd", DiskBus::Uml),
-        ("nvme", DiskBus::Nvme),
-    ];
-    let found = known.iter().find(|(prefix, _)| dev.starts_with(prefix));
-    found.map(|(_, bus)| *bus)
 }
 
 /// Whether its medium can be taken out.

@@ -1,9 +1,9 @@
 //! Rules on limits of disks.
 
-use super::drives::bus_of;
 use super::machine::is_qemu;
 use super::one::Report;
 use super::path::DevicePath;
+use crate::complete::targets::known_bus as bus_of;
 use crate::domain::Domain;
 use crate::domain::disk::{Disk, DiskBus, IoTune};
 use crate::rule::Rule;

@@ -1,6 +1,7 @@
 //! Rules on one definition: which apply to its kind, and how they report.
 
 use super::{addresses, devices, disks, drives, machine, record, sources, storage};
+use crate::complete::targets::with_targets;
 use crate::definition::Definition;
 use crate::diagnostic::Diagnostic;
 use crate::document::Located;
@@ -24,6 +25,8 @@ pub(crate) fn one(located: &Located) -> Vec<Diagnostic> {
     }
     match &located.definition {
         Definition::Domain(domain) => {
+            disks::named(domain, &mut report);
+            let domain = &*with_targets(domain);
             machine::check(domain, &mut report);
             disks::check(domain, &mut report);
             drives::check(domain, &mut report);
@@ -53,6 +56,11 @@ pub(crate) struct Report<'l> {
 }
 
 impl Report<'_> {
+    /// Whether the definition is written in XML.
+    pub(crate) fn is_xml(&self) -> bool {
+        self.located.source.is_xml()
+    }
+
     /// Notes a problem at the field of that path, or at the closest element around it that is stated.
     pub(crate) fn add(
         &mut self,

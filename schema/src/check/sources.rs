@@ -1,9 +1,9 @@
 //! Rules on where a disk's data is: servers, names on them, proofs of who one is, and chains of images.
 
-use super::drives::bus_of;
 use super::machine::is_qemu;
 use super::one::Report;
 use crate::common::{Auth, AuthSecret, HostTransport, StorageHost};
+use crate::complete::targets::known_bus as bus_of;
 use crate::domain::Domain;
 use crate::domain::chardev::CharMode;
 use crate::domain::disk::{Disk, DiskBackingStore, DiskBus, DiskDevice, DiskType, ImageFormatName};

@@ -1,5 +1,6 @@
 //! Places of drives on their controllers, from the names of their targets, and of ports on serial buses.
 
+use super::targets;
 use crate::domain::Devices;
 use crate::domain::address::{Address, AddressType};
 use crate::domain::chardev::{CharTarget, CharTargetType};
@@ -13,18 +14,10 @@ const PORTS: u64 = 31;
 /// Places every drive and every virtio serial port that has no place.
 pub(super) fn place(devices: &mut Devices) {
     for disk in &mut devices.disks {
-        let Some(target) = &mut disk.target else {
-            continue;
-        };
+        let bus = targets::bus(disk);
+        let target = disk.target.get_or_insert_default();
         let dev = target.dev.clone().unwrap_or_default();
-        let floppy = disk.device == Some(DiskDevice::Floppy);
-        let bus = *target.bus.get_or_insert(match dev.get(..2) {
-            _ if floppy => DiskBus::Fdc,
-            Some("sd") => DiskBus::Scsi,
-            Some("vd") => DiskBus::Virtio,
-            Some("xv") => DiskBus::Xen,
-            _ => DiskBus::Ide,
-        });
+        target.bus = Some(bus);
         let device = *disk.device.get_or_insert(DiskDevice::Disk);
         disk.readonly |= device == DiskDevice::Cdrom;
         if let Some(address) = disk

@@ -11,6 +11,7 @@ mod devices;
 mod drives;
 mod order;
 mod pci;
+pub mod targets;
 
 use crate::check::{is_i440fx, is_q35};
 use crate::domain::cpu::{Cpu, CpuCheck, CpuFallback, CpuMatch, CpuMode, CpuModel};
@@ -45,7 +46,7 @@ const DEVICES_MAX: usize = 8192;
 
 /// The definition with what libvirt adds to it.
 pub fn complete(stated: &Domain) -> Domain {
-    let mut domain = stated.clone();
+    let mut domain = targets::with_targets(stated).into_owned();
     life(&mut domain);
     let many = stated
         .devices

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use vireo_schema::domain::devices::Devices;
+use vireo_schema::complete::targets::bus;
 use vireo_schema::domain::disk::{
-    self, DetectZeroes, Discard, DiskBus, DiskDevice, DiskType, ImageFormatName,
+    self, DetectZeroes, Discard, DiskDevice, DiskType, ImageFormatName,
 };
 
 use super::super::storage::is_plain;
@@ -14,36 +14,14 @@ use crate::object::Kind;
 use crate::resolve::domain::Disk;
 use crate::resolve::storage::ImageFormat;
 
-/// The bus of a disk: as stated, or as the target's name says, or virtio.
-pub(super) fn bus(disk: &disk::Disk) -> DiskBus {
-    let target = disk.target.as_ref();
-    let dev = target
-        .and_then(|target| target.dev.as_deref())
-        .unwrap_or("vda");
-    target
-        .and_then(|target| target.bus)
-        .unwrap_or(match dev.get(..2) {
-            Some("hd") => DiskBus::Ide,
-            Some("sd") => DiskBus::Scsi,
-            Some("fd") => DiskBus::Fdc,
-            _ => DiskBus::Virtio,
-        })
-}
-
-/// A disk, completed.
+/// A disk of that number and name in the guest, completed.
 pub(super) fn disk_at(
     at: &mut Resolving<'_>,
-    devices: &Devices,
-    number: usize,
+    (number, stated): (usize, &disk::Disk),
+    target: String,
     around: &Surroundings,
 ) -> Option<Disk> {
-    let stated = devices.disks.get(number)?;
     let path = nth("disk", number);
-    let bus = bus(stated);
-    let target = match stated.target.as_ref().and_then(|target| target.dev.clone()) {
-        Some(target) => target,
-        None => free_target(devices, bus, number),
-    };
     let (image, volume, known) = image(at, stated, &path, around)?;
     let driver = stated.driver.as_ref();
     let format = match driver.and_then(|driver| driver.kind) {
@@ -89,7 +67,7 @@ pub(super) fn disk_at(
     let device = stated.device.unwrap_or(DiskDevice::Disk);
     Some(Disk {
         target,
-        bus: bus.as_str().to_owned(),
+        bus: bus(stated).as_str().to_owned(),
         device: device.as_str().to_owned(),
         path: image,
         volume,
@@ -126,47 +104,6 @@ fn detect_zeroes(stated: &disk::Disk) -> Option<String> {
         (DetectZeroes::On | DetectZeroes::Unmap, _) => "on",
     };
     Some(word.to_owned())
-}
-
-/// The first target name of the bus that no disk states and no disk before this one gets.
-fn free_target(devices: &Devices, bus: DiskBus, number: usize) -> String {
-    let prefix = match bus {
-        DiskBus::Ide => "hd",
-        DiskBus::Fdc => "fd",
-        DiskBus::Virtio => "vd",
-        _ => "sd",
-    };
-    let taken: Vec<&str> = devices
-        .disks
-        .iter()
-        .filter_map(|disk| disk.target.as_ref()?.dev.as_deref())
-        .collect();
-    let unnamed_before = devices.disks.iter().take(number).filter(|disk| {
-        self::bus(disk) == bus
-            && disk
-                .target
-                .as_ref()
-                .and_then(|target| target.dev.as_ref())
-                .is_none()
-    });
-    let free = (0..)
-        .map(|n| target_name(prefix, n))
-        .filter(|name| !taken.contains(&name.as_str()));
-    free.into_iter()
-        .nth(unnamed_before.count())
-        .unwrap_or_else(|| target_name(prefix, number))
-}
-
-/// `vda` … `vdz`, `vdaa` …
-fn target_name(prefix: &str, number: usize) -> String {
-    let mut letters = Vec::new();
-    let mut rest = number + 1;
-    while rest > 0 {
-        rest -= 1;
-        letters.push(char::from(b'a' + u8::try_from(rest % 26).unwrap_or(0)));
-        rest /= 26;
-    }
-    format!("{prefix}{}", letters.iter().rev().collect::<String>())
 }
 
 /// What a disk's source stands for: the image's path, the volume, and the format where the volume's definition says it.
@@ -253,17 +190,4 @@ fn image(
         .map(|(name, volume)| (name.clone(), volume.format))
         .unzip();
     Some((Some(named), volume, format))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn targets_are_counted_as_the_kernel_counts_them() {
-        let names: Vec<String> = [0, 25, 26, 27, 701, 702]
-            .map(|n| target_name("vd", n))
-            .into();
-        assert_eq!(names, ["vda", "vdz", "vdaa", "vdab", "vdzz", "vdaaa"]);
-    }
 }

@@ -10,6 +10,7 @@ mod places;
 
 use std::path::PathBuf;
 
+use vireo_schema::complete::targets::{bus, targets};
 use vireo_schema::domain::Domain as Stated;
 use vireo_schema::domain::chardev::{CharTarget, CharTargetType, CharType};
 use vireo_schema::domain::devices::Devices;
@@ -25,7 +26,6 @@ use crate::resolve::domain::{Address, BalloonOptions, Chardev, Disk, Extra, Inte
 use crate::resolve::nth_device as nth;
 
 use self::address::address;
-use self::disks::bus;
 
 /// Everything that is plugged in.
 pub(super) struct Plugged {
@@ -201,8 +201,10 @@ fn guard_obstacle(devices: &Devices) -> Option<(String, String)> {
 pub(super) fn devices(at: &mut Resolving<'_>, domain: &Stated, around: &Surroundings) -> Plugged {
     let none = Devices::default();
     let devices = domain.devices.as_ref().unwrap_or(&none);
-    let mut disks: Vec<_> = (0..devices.disks.len())
-        .filter_map(|number| disks::disk_at(at, devices, number, around))
+    let stated = devices.disks.iter().enumerate();
+    let mut disks: Vec<_> = stated
+        .zip(targets(&devices.disks))
+        .filter_map(|(disk, target)| disks::disk_at(at, disk, target.into_owned(), around))
         .collect();
     limits::share(&mut disks);
     let interfaces = (0..devices.interfaces.len())

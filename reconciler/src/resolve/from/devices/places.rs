@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use vireo_schema::complete::targets::targets;
 use vireo_schema::domain::address::{Address, AddressType};
 use vireo_schema::domain::chardev::{CharTarget, CharTargetType};
 use vireo_schema::domain::controller::{Controller, ControllerModel, ControllerType};
@@ -104,9 +105,9 @@ fn on_pci(devices: &Devices) -> Result<(), (String, String)> {
         found.push(Device { path, what, place });
         Ok::<(), (String, String)>(())
     };
-    for (at, disk) in devices.disks.iter().enumerate() {
-        let target = disk.target.as_ref().and_then(|it| it.dev.as_deref());
-        let what = What::Disk(target.map_or(Some(at), places::disk_number));
+    let disks = devices.disks.iter().enumerate();
+    for ((at, disk), target) in disks.zip(targets(&devices.disks)) {
+        let what = What::Disk(places::disk_number(&target));
         add(nth("disk", at), what, disk.address.as_ref())?;
     }
     for (at, interface) in devices.interfaces.iter().enumerate() {
