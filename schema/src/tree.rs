@@ -45,6 +45,11 @@ pub struct Attribute<'a> {
     pub value_span: Span,
 }
 
+/// Whether a name is this one. (Most names differ in their first letter, which is looked at without a call.)
+fn is_named(own: &str, name: &str) -> bool {
+    own.len() == name.len() && own.bytes().next() == name.bytes().next() && own == name
+}
+
 /// Whether a text is nothing but white space.
 pub(crate) fn is_blank(text: &str) -> bool {
     let layout = text.trim_ascii_start();
@@ -66,17 +71,19 @@ impl<'a> Element<'a> {
     pub fn attribute(&self, name: &str) -> Option<&Attribute<'a>> {
         self.attributes
             .iter()
-            .find(|attribute| attribute.name == name)
+            .find(|attribute| is_named(&attribute.name, name))
     }
 
     /// The first child of that name.
-    pub fn child(&self, name: &str) -> Option<&Element<'a>> {
-        self.children.iter().find(|child| child.name == name)
+    pub fn child<'s>(&'s self, name: &'s str) -> Option<&'s Element<'a>> {
+        self.children_named(name).next()
     }
 
     /// The children of that name.
     pub fn children_named<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s Element<'a>> {
-        self.children.iter().filter(move |child| child.name == name)
+        self.children
+            .iter()
+            .filter(move |child| is_named(&child.name, name))
     }
 
     /// Adds an attribute.

@@ -288,10 +288,7 @@ impl<'a> Parser<'a> {
             self.judge_name(name, name_at)?;
             let name_span = self.span(name_at, name_at + name.len());
             let value_span = self.span(value_at, value_at + raw.len());
-            let value = match raw
-                .bytes()
-                .any(|b| matches!(b, b'\t' | b'\n' | b'\r' | b'&'))
-            {
+            let value = match holds_special(raw) {
                 true => Cow::Owned(unescape(&flatten(raw), value_span)?.into_owned()),
                 false => Cow::Borrowed(raw),
             };
@@ -518,6 +515,13 @@ impl<'a> Parser<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether an attribute's value is not what stands there: white space is made spaces, and references are resolved. (Not the first such byte is looked for but all,
+/// which takes many at a time.)
+fn holds_special(raw: &str) -> bool {
+    let special = |found, b| found | matches!(b, b'\t' | b'\n' | b'\r' | b'&');
+    raw.bytes().fold(false, special)
 }
 
 fn stated_twice(name: &str, span: Span) -> Diagnostic {

@@ -131,11 +131,11 @@ struct Checked {
 }
 
 fn check(path: PathBuf) -> Result<Checked, SourceError> {
-    let is_directory = !directory::look_up(&path)?.is_file();
-    let documents = if is_directory {
-        Directories::new(vec![path]).read()?
-    } else {
-        vec![Arc::new(directory::read_file(&path))]
+    let file = directory::file_at(&path)?;
+    let is_directory = file.is_none();
+    let documents = match file {
+        Some(document) => vec![Arc::new(document)],
+        None => Directories::new(vec![path]).read()?,
     };
     let mut problems: Vec<(Arc<Source>, Diagnostic)> = Vec::new();
     let mut definitions = 0;

@@ -56,7 +56,7 @@ impl Directories {
     pub fn read(&self) -> Result<Vec<Arc<Document>>, SourceError> {
         let mut files = BTreeMap::new();
         for root in &self.roots {
-            let metadata = look_up(root)?;
+            let metadata = fs::metadata(root).map_err(io_error(root))?;
             if metadata.is_file() {
                 files.insert(root.clone(), metadata);
             } else {
@@ -166,23 +166,34 @@ fn metadata_within(path: &Path, root: &Path) -> io::Result<Option<fs::Metadata>>
     Ok(Some(own))
 }
 
-/// What a root is.
+/// The definitions of the file at a path; none where it leads to a directory, or to something else that is no regular file.
 ///
 /// # Errors
-/// It cannot be told.
-pub fn look_up(root: &Path) -> Result<fs::Metadata, SourceError> {
-    fs::metadata(root).map_err(io_error(root))
+/// It leads to nothing.
+pub fn file_at(path: &Path) -> Result<Option<Document>, SourceError> {
+    match read_text(path) {
+        Ok(text) => Ok(text.map(|text| document(path, text))),
+        Err(error) => {
+            fs::metadata(path).map_err(io_error(path))?;
+            Ok(Some(Document::unreadable(path, &error.to_string())))
+        }
+    }
 }
 
-/// The definitions of one file.
-pub fn read_file(path: &Path) -> Document {
+fn read_file(path: &Path) -> Document {
     match read_text(path) {
-        Ok(text) => vireo_schema::read(&Arc::new(vireo_schema::Source::new(path, text))),
+        Ok(Some(text)) => document(path, text),
+        Ok(None) => Document::unreadable(path, "is not a regular file"),
         Err(error) => Document::unreadable(path, &error.to_string()),
     }
 }
 
-fn read_text(path: &Path) -> io::Result<String> {
+fn document(path: &Path, text: String) -> Document {
+    vireo_schema::read(&Arc::new(vireo_schema::Source::new(path, text)))
+}
+
+/// The text of a regular file; none of anything else.
+fn read_text(path: &Path) -> io::Result<Option<String>> {
     use rustix::fs::{Mode, OFlags, open};
     let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     // Not blocking: a FIFO in the directory must not stop the agent.
@@ -194,16 +205,16 @@ fn read_text(path: &Path) -> io::Result<String> {
     let file = fs::File::from(file);
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Err(invalid("is not a regular file".to_owned()));
+        return Ok(None);
     }
-    // One byte more than there are tells the end of the file in the same call.
-    let size = metadata.len().min(FILE_MAX);
-    let mut bytes = Vec::with_capacity(usize::try_from(size + 1).unwrap_or(0));
-    file.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_MAX {
+    let size = metadata.len();
+    if size > FILE_MAX {
         return Err(invalid(format!("is larger than {} MiB", FILE_MAX >> 20)));
     }
-    String::from_utf8(bytes).map_err(|error| {
+    // What is added from now on is a change, and read as one.
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    file.take(size).read_to_end(&mut bytes)?;
+    String::from_utf8(bytes).map(Some).map_err(|error| {
         let byte = error.utf8_error().valid_up_to() + 1;
         invalid(format!("is not UTF-8 text: byte {byte} cannot stand there"))
     })

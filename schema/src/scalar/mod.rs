@@ -313,7 +313,12 @@ impl Scalar for Number {
     fn is_written(&self, text: &str) -> bool {
         match self.hex {
             None => is_plain(text),
-            Some(_) => self.text() == text,
+            Some(digits) => {
+                let written = |b: &u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+                text.strip_prefix("0x").is_some_and(|stated| {
+                    stated.len() == usize::from(digits) && stated.as_bytes().iter().all(written)
+                })
+            }
         }
     }
 }
