@@ -11,7 +11,7 @@ use crate::domain::disk::DiskBus;
 use crate::domain::hostdev::HostdevType;
 use crate::domain::{Devices, Domain};
 use crate::rule::Rule;
-use crate::scalar::Number;
+use crate::scalar::{Hex, Number};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Arguments;
 
@@ -27,6 +27,7 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
     let mut taken: HashMap<[u64; 4], DevicePath> = HashMap::new();
     for (path, address) in places(devices) {
         range(address, format_args!("{path}/address"), r);
+        decimal(address, format_args!("{path}/address"), r);
         kind(domain, address, path, r);
         let Some(place) =
             pci_place(address).filter(|_| address.slot.is_some() && !path.is(CONSOLE))
@@ -371,6 +372,31 @@ fn range(address: &Address, path: Arguments<'_>, r: &mut Report<'_>) {
     }
 }
 
+/// Numbers of PCI, of channels and of the host's devices may be hexadecimal; those of other buses are not.
+fn decimal(address: &Address, path: Arguments<'_>, r: &mut Report<'_>) {
+    use AddressType::{Ccid, Dimm, Drive, Usb, VirtioSerial};
+    if !matches!(address.kind, Some(Drive | VirtioSerial | Ccid | Usb | Dimm)) {
+        return;
+    }
+    let numbers = [
+        ("controller", address.controller),
+        ("bus", address.bus),
+        ("target", address.target),
+        ("unit", address.unit),
+        ("slot", address.slot),
+    ];
+    for (name, number) in numbers {
+        if let Some(number) = number.filter(|number| number.is_hex()) {
+            r.add(
+                Rule::AddressRange,
+                format_args!("{path}/@{name}"),
+                format!("`{number}` is not decimal, as this bus takes it"),
+                None,
+            );
+        }
+    }
+}
+
 /// Registers of POWER's virtual bus and numbers of s390's devices are each taken once.
 fn numbers(devices: &Devices, r: &mut Report<'_>) {
     let mut taken: HashMap<(&str, [u64; 3]), DevicePath> = HashMap::new();
@@ -382,19 +408,26 @@ fn numbers(devices: &Devices, r: &mut Report<'_>) {
             [Some(a), Some(b), Some(c)] => Some([a.get(), b.get(), c.get()]),
             _ => None,
         };
-        let alone = |number: Option<Number>| number.map(|number| [number.get(), 0, 0]);
+        let alone = |number: Option<u64>| number.map(|number| [number, 0, 0]);
         let zpci = address.zpci.as_ref();
         let stated = [
             (
                 "@reg",
-                alone(address.reg).filter(|_| address.kind == Some(AddressType::SpaprVio)),
+                alone(address.reg.map(Hex::get))
+                    .filter(|_| address.kind == Some(AddressType::SpaprVio)),
             ),
             (
                 "@devno",
                 ccw.filter(|_| address.kind == Some(AddressType::Ccw)),
             ),
-            ("zpci/@uid", alone(zpci.and_then(|zpci| zpci.uid))),
-            ("zpci/@fid", alone(zpci.and_then(|zpci| zpci.fid))),
+            (
+                "zpci/@uid",
+                alone(zpci.and_then(|zpci| zpci.uid).map(Number::get)),
+            ),
+            (
+                "zpci/@fid",
+                alone(zpci.and_then(|zpci| zpci.fid).map(Number::get)),
+            ),
         ];
         for (name, number) in stated {
             let Some(number) = number else { continue };

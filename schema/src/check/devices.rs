@@ -5,7 +5,7 @@ use crate::domain::address::AddressType;
 use crate::domain::memory::ShmemModelName;
 use crate::domain::{Devices, Domain};
 use crate::rule::Rule;
-use crate::scalar::Number;
+use crate::scalar::Hex;
 use std::collections::BTreeSet;
 
 /// Every rule on devices other than disks.
@@ -70,7 +70,7 @@ fn memory(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
             .address
             .as_ref()
             .and_then(|address| address.base)
-            .map(Number::get);
+            .map(Hex::get);
         if let (Some(base), Some(size)) = (base, size(&target.size)) {
             let end = base.saturating_add(size);
             if ranges

@@ -50,7 +50,7 @@ pub(crate) fn named(domain: &Domain, r: &mut Report<'_>) {
         }
         r.add(
             Rule::DiskTarget,
-            format!("devices/disk[{}]/target", i + 1),
+            format_args!("devices/disk[{}]/target", i + 1),
             "the disk has no name in the guest",
             Some("add one that its bus has: <target dev='vda'/> for virtio, <target dev='sda' bus='sata'/> for sata"),
         );

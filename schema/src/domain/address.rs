@@ -1,6 +1,6 @@
 //! Where a device sits: buses, slots, ports.
 
-use crate::scalar::{Form, Number, OnOff, Scalar, ScalarInfo};
+use crate::scalar::{Form, Hex, Number, OnOff, Scalar, ScalarInfo};
 use std::borrow::Cow;
 use uuid::Uuid;
 
@@ -48,20 +48,20 @@ element! {
         attr "port" port: String,
         /// USB on the host: the device's number.
         attr "device" device: Number,
-        /// The register of a virtual I/O device.
-        attr "reg" reg: Number,
-        /// ISA: the first port.
-        attr "iobase" iobase: Number,
-        /// ISA: the interrupt.
-        attr "irq" irq: Number,
+        /// The register of a virtual I/O device, in hexadecimal.
+        attr "reg" reg: Hex,
+        /// ISA: the first port, in hexadecimal.
+        attr "iobase" iobase: Hex,
+        /// ISA: the interrupt, in hexadecimal.
+        attr "irq" irq: Hex,
         /// CCW: the channel subsystem.
         attr "cssid" cssid: Number,
         /// CCW: the subchannel set.
         attr "ssid" ssid: Number,
         /// CCW: the device's number.
         attr "devno" devno: Number,
-        /// Memory: the first address.
-        attr "base" base: Number,
+        /// Memory: the first address, in hexadecimal.
+        attr "base" base: Hex,
         /// Mediated devices: the identity.
         attr "uuid" uuid: Uuid,
         /// s390: numbers of a PCI function.

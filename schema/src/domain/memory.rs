@@ -1,7 +1,7 @@
 //! Memory devices, and memory shared between guests.
 
 use super::{CurrentMemory, cpu::MemAccess};
-use crate::scalar::{CpuSet, Number, OnOff, YesNo};
+use crate::scalar::{CpuSet, Hex, OnOff, YesNo};
 use uuid::Uuid;
 
 choice! {
@@ -73,7 +73,7 @@ element! {
     /// Where memory is.
     pub struct MemoryBase main "base" {
         /// Its first address.
-        attr "base" base: Number,
+        attr "base" base: Hex,
     }
 }
 

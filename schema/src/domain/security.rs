@@ -1,6 +1,6 @@
 //! How a guest is kept from others, and its memory from the host.
 
-use crate::scalar::{Number, Text, YesNo};
+use crate::scalar::{Hex, Number, Text, YesNo};
 
 choice! {
     /// How a label is chosen.
@@ -60,7 +60,7 @@ element! {
         /// Bits of addresses that are lost.
         leaf "reducedPhysBits" reduced_phys_bits: Number,
         /// What the firmware of the chip allows.
-        leaf "policy" policy: Number,
+        leaf "policy" policy: Hex,
         /// The owner's certificate.
         leaf "dhCert" dh_cert: Text,
         /// The session's data.

@@ -302,6 +302,9 @@ pub fn sized<U: DefaultUnit + Clone>(
     let unit = tree.attribute("unit");
     match Size::from_parts(text, unit.map(|unit| &*unit.value)) {
         Ok(size) => {
+            if unit.is_some_and(|unit| unit.value.is_empty()) {
+                d.looks.push(Look::bare(Place::Attribute("unit")));
+            }
             d.looks
                 .extend(Look::of(Place::Text, &size.number(), text.trim()));
             Some(size)

@@ -163,7 +163,7 @@ impl<const MOST: u64> Scalar for Bits<MOST> {
         .matching("^ *(0[xX][0-9a-fA-F]+|[0-9]+) *$");
 
     fn parse(text: &str) -> Result<Self, String> {
-        let number = crate::scalar::Number::parse(text)?;
+        let number = crate::scalar::Number::parse_without_octal(text)?;
         if number.get() > MOST {
             Err(format!("is above {MOST}"))
         } else {
@@ -256,7 +256,8 @@ impl<K: Names + Clone> Scalar for Named<K> {
         let number = match named {
             Some(number) => number,
             None => {
-                let number = crate::scalar::Number::parse(text).map_err(|_| String::new())?;
+                let number =
+                    crate::scalar::Number::parse_without_octal(text).map_err(|_| String::new())?;
                 u16::try_from(number.get())
                     .ok()
                     .filter(|n| (least..=most).contains(n))

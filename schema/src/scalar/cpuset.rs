@@ -50,15 +50,23 @@ impl Scalar for CpuSet {
             .matching("^[0-9,^ -]+$");
 
     fn parse(text: &str) -> Result<Self, String> {
-        /// The kernel's own bound for processors on one machine.
-        const MOST: u32 = 8192;
+        /// libvirt's own bound.
+        const MOST: u32 = 16384;
         let mut cpus = BTreeSet::new();
-        for piece in text.trim().split(',') {
+        let pieces = text.trim();
+        // A comma may stand behind the last piece.
+        let pieces = pieces.strip_suffix(',').unwrap_or(pieces);
+        for piece in pieces.split(',') {
             let piece = piece.trim();
             let (range, out) = piece
                 .strip_prefix('^')
                 .map_or((piece, false), |rest| (rest, true));
             let (first, last) = range.split_once('-').unwrap_or((range, range));
+            if out && !range.bytes().all(|c| c.is_ascii_digit()) {
+                return Err(format!(
+                    "takes out `{range}`, and a processor is taken out by its number"
+                ));
+            }
             let first = u32::parse(first)?;
             let last = u32::parse(last)?;
             if last < first || last >= MOST {
@@ -97,10 +105,16 @@ mod tests {
     fn a_set_of_processors_takes_out_what_is_excluded() {
         let set = CpuSet::parse("0-3,^2,8").unwrap();
         assert_eq!(set.list(), "0-1,3,8");
+        let set = CpuSet::parse(" 0 - 3 , ^2,8, ").unwrap();
+        assert_eq!(set.list(), "0-1,3,8");
         assert!(
             CpuSet::parse("3-1").is_err()
                 && CpuSet::parse("1,^1").is_err()
                 && CpuSet::parse("0-99999999").is_err()
+                && CpuSet::parse("0-3,^1-2").is_err()
+                && CpuSet::parse("0-3,^ 2").is_err()
+                && CpuSet::parse("0,,1").is_err()
+                && CpuSet::parse(",").is_err()
         );
     }
 }

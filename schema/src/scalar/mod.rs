@@ -5,10 +5,13 @@
 
 mod cpuset;
 mod mac;
+mod number;
 mod size;
+mod uuid;
 
 pub use cpuset::CpuSet;
 pub use mac::MacAddr;
+pub use number::{Hex, Number};
 pub use size::{
     ByteSize, Bytes, DefaultUnit, InBytes, InKib, InMib, KibSize, MibSize, Size, split_unit,
     unit_bytes,
@@ -18,7 +21,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
-use uuid::Uuid;
 
 /// What a scalar type accepts, for messages, hints and the JSON Schema.
 #[derive(Debug)]
@@ -185,14 +187,10 @@ impl fmt::Display for Name {
 macro_rules! integers {
     ($($type:ident $expects:literal),* $(,)?) => {$(
         impl Scalar for $type {
-            const INFO: ScalarInfo = ScalarInfo::new($expects, Form::Number).matching("^ *-?[0-9]+ *$");
+            const INFO: ScalarInfo = ScalarInfo::new($expects, Form::Number).matching("^ *[+-]?[0-9]+ *$");
 
             fn parse(text: &str) -> Result<Self, String> {
-                let text = text.trim();
-                if text.starts_with('+') {
-                    return Err(String::new());
-                }
-                text.parse().map_err(|error: std::num::ParseIntError| match error.kind() {
+                text.trim().parse().map_err(|error: std::num::ParseIntError| match error.kind() {
                     std::num::IntErrorKind::PosOverflow => format!("is above {}", $type::MAX),
                     std::num::IntErrorKind::NegOverflow => format!("is below {}", $type::MIN),
                     _ => String::new(),
@@ -233,7 +231,7 @@ impl<const LOW: i64, const HIGH: i64> Within<LOW, HIGH> {
 
 impl<const LOW: i64, const HIGH: i64> Scalar for Within<LOW, HIGH> {
     const INFO: ScalarInfo =
-        ScalarInfo::new("a whole number in range", Form::Number).matching("^ *-?[0-9]+ *$");
+        ScalarInfo::new("a whole number in range", Form::Number).matching("^ *[+-]?[0-9]+ *$");
 
     fn parse(text: &str) -> Result<Self, String> {
         let number = i64::parse(text)?;
@@ -245,90 +243,6 @@ impl<const LOW: i64, const HIGH: i64> Scalar for Within<LOW, HIGH> {
 
     fn text(&self) -> Cow<'_, str> {
         Cow::Owned(self.0.to_string())
-    }
-}
-
-/// A number that may be written in decimal or as `0x…`; equal to another by value.
-#[derive(Debug, Clone, Copy)]
-pub struct Number {
-    value: u64,
-    /// Digits after `0x`, if written so.
-    hex: Option<u8>,
-}
-
-impl Number {
-    /// A number in decimal.
-    pub fn new(value: u64) -> Self {
-        Self { value, hex: None }
-    }
-
-    /// A number in hexadecimal, with at least `digits` digits.
-    pub fn hex(value: u64, digits: u8) -> Self {
-        Self {
-            value,
-            hex: Some(digits),
-        }
-    }
-
-    /// The number.
-    pub fn get(self) -> u64 {
-        self.value
-    }
-}
-
-impl PartialEq for Number {
-    fn eq(&self, other: &Self) -> bool {
-        self.value == other.value
-    }
-}
-
-impl Eq for Number {}
-
-impl Scalar for Number {
-    const INFO: ScalarInfo = ScalarInfo::new("a number such as 7 or 0x07", Form::Number)
-        .matching("^ *(0[xX][0-9a-fA-F]+|[0-9]+) *$");
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let text = text.trim();
-        let Some(digits) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) else {
-            return Ok(Self {
-                value: u64::parse(text)?,
-                hex: None,
-            });
-        };
-        if digits.is_empty() || !digits.chars().all(|c| c.is_ascii_hexdigit()) {
-            return Err(String::new());
-        }
-        let value = u64::from_str_radix(digits, 16).map_err(|_| "is above 64 bits".to_owned())?;
-        Ok(Self {
-            value,
-            hex: Some(u8::try_from(digits.len()).unwrap_or(16)),
-        })
-    }
-
-    fn text(&self) -> Cow<'_, str> {
-        Cow::Owned(self.to_string())
-    }
-
-    fn is_written(&self, text: &str) -> bool {
-        match self.hex {
-            None => is_plain(text),
-            Some(digits) => {
-                let written = |b: &u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-                text.strip_prefix("0x").is_some_and(|stated| {
-                    stated.len() == usize::from(digits) && stated.as_bytes().iter().all(written)
-                })
-            }
-        }
-    }
-}
-
-impl fmt::Display for Number {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.hex {
-            Some(digits) => write!(f, "0x{:0width$x}", self.value, width = usize::from(digits)),
-            None => write!(f, "{}", self.value),
-        }
     }
 }
 
@@ -352,7 +266,6 @@ parsed! {
     IpAddr "an IP address such as 192.168.122.1 or 2001:db8::1" "^ *[0-9a-fA-F:.]+ *$",
     Ipv4Addr "an IPv4 address such as 192.168.122.1" "^ *[0-9.]+ *$",
     Ipv6Addr "an IPv6 address such as 2001:db8::1" "^ *[0-9a-fA-F:.]+ *$",
-    Uuid "a uuid such as 0f0806ab-531d-6134-5def-c5b4955292aa" "^ *([{]|urn:uuid:)?[0-9a-fA-F-]{32,36}[}]? *$",
 }
 
 /// A span of time, written `90s`, `5min`, `500ms` or bare seconds.
@@ -522,10 +435,90 @@ mod tests {
         }
     }
 
+    /// Which texts a type takes, and as what.
+    fn takes<T: Scalar>(texts: &[(&str, Option<&str>)]) {
+        for (text, wanted) in texts {
+            let read = T::parse(text).ok();
+            let canonical = read.as_ref().map(|value| value.text().into_owned());
+            assert_eq!(canonical.as_deref(), *wanted, "{text:?}");
+        }
+    }
+
     #[test]
-    fn numbers_keep_their_looks_and_compare_by_value() {
-        let a = Number::parse("0x07").unwrap();
-        assert_eq!((a.to_string().as_str(), a), ("0x07", Number::new(7)));
-        assert!(Number::parse("0x").is_err() && Number::parse("x7").is_err());
+    fn plain_numbers_are_decimal_also_behind_zeros_and_a_sign() {
+        takes::<u32>(&[
+            ("7", Some("7")),
+            ("007", Some("7")),
+            ("010", Some("10")),
+            ("+7", Some("7")),
+            (" 7", Some("7")),
+            ("-7", None),
+            ("+-7", None),
+            ("0x7", None),
+            ("7 8", None),
+            ("4294967296", None),
+            ("", None),
+        ]);
+        takes::<i32>(&[("-7", Some("-7")), ("- 7", None), ("-2147483649", None)]);
+    }
+
+    #[test]
+    fn numbers_of_addresses_are_read_as_c_reads_them() {
+        takes::<Number>(&[
+            ("7", Some("7")),
+            ("0", Some("0")),
+            ("0x07", Some("0x07")),
+            ("0X1f", Some("0x1f")),
+            ("010", Some("8")),
+            ("08", None),
+            ("+7", Some("7")),
+            ("-7", None),
+            ("1f", None),
+            ("0x", None),
+            ("0x-1", None),
+            ("0x10000000000000000", None),
+            ("02000000000000000000000", None),
+        ]);
+        assert_eq!(Number::parse("0x07"), Ok(Number::new(7)));
+    }
+
+    #[test]
+    fn ports_and_registers_are_hexadecimal_with_or_without_a_prefix() {
+        takes::<Hex>(&[
+            ("0x3f8", Some("0x3f8")),
+            ("3f8", Some("0x3f8")),
+            ("10", Some("0x10")),
+            ("0x00002000", Some("0x00002000")),
+            ("g", None),
+            ("", None),
+            ("0x", None),
+        ]);
+        assert_eq!(Hex::parse("10").map(Hex::get), Ok(16));
+    }
+
+    #[test]
+    fn a_uuid_has_dashes_and_spaces_between_its_bytes_or_none() {
+        let canonical = "0f0806ab-531d-6134-5def-c5b4955292aa";
+        takes::<::uuid::Uuid>(&[
+            (canonical, Some(canonical)),
+            ("0F0806AB531D61345DEFC5B4955292AA", Some(canonical)),
+            (" 0f08-06ab 531d61345def-c5b4955292aa ", Some(canonical)),
+            ("{0f0806ab-531d-6134-5def-c5b4955292aa}", None),
+            ("urn:uuid:0f0806ab-531d-6134-5def-c5b4955292aa", None),
+            ("0f0806ab-531d-6134-5def-c5b4955292a", None),
+            ("0f0806ab-531d-6134-5def-c5b4955292aa0", None),
+            ("0-f0806ab-531d-6134-5def-c5b4955292aa", None),
+        ]);
+    }
+
+    #[test]
+    fn words_are_of_one_case() {
+        takes::<YesNo>(&[
+            ("yes", Some("yes")),
+            ("Yes", None),
+            ("on", None),
+            ("1", None),
+        ]);
+        takes::<OnOff>(&[("off", Some("off")), ("OFF", None), ("no", None)]);
     }
 }

@@ -138,6 +138,8 @@ impl<U: DefaultUnit> Size<U> {
     /// What is wrong, as the end of a sentence about the value.
     pub fn from_parts(number: &str, unit: Option<&str>) -> Result<Self, String> {
         let number = u64::parse(number)?;
+        // Where nothing is in it, `unit` is as good as not stated.
+        let unit = unit.filter(|unit| !unit.is_empty());
         let factor = unit
             .map_or(Some(U::BYTES), unit_bytes)
             .ok_or_else(|| bad_unit(unit.unwrap_or_default()))?;
@@ -233,6 +235,22 @@ mod tests {
         assert_eq!(a, KibSize::parse("524288").unwrap());
         assert_eq!(a.to_string(), "512 MiB");
         assert_eq!(KibSize::parse("1KB").unwrap().bytes(), Bytes(1000));
+        for (unit, bytes) in [
+            ("b", 1),
+            ("Bytes", 1),
+            ("k", 1024),
+            ("K", 1024),
+            ("kib", 1024),
+            ("KIB", 1024),
+            ("kb", 1000),
+            ("m", 1 << 20),
+            ("MB", 1_000_000),
+            ("E", 1 << 60),
+            ("", 1024),
+        ] {
+            let size = KibSize::from_parts("1", Some(unit)).unwrap();
+            assert_eq!(size.bytes(), Bytes(bytes), "{unit}");
+        }
         assert!(
             KibSize::parse("1 XiB").is_err()
                 && KibSize::parse("-1").is_err()

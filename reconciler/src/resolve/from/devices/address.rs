@@ -13,9 +13,8 @@ pub(super) fn address(
     stated: Option<&Stated>,
 ) -> Option<Address> {
     let stated = stated?;
-    let number = |number: Option<Number>| {
-        number.map_or(0, |number| u32::try_from(number.get()).unwrap_or(u32::MAX))
-    };
+    let whole = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let number = |number: Option<Number>| number.map_or(0, |number| whole(number.get()));
     let kind = stated.kind?;
     let found = match kind {
         AddressType::Pci
@@ -46,8 +45,8 @@ pub(super) fn address(
             port: stated.port.clone(),
         },
         AddressType::Isa => Address::Isa {
-            iobase: stated.iobase.map(|iobase| number(Some(iobase))),
-            irq: stated.irq.map(|irq| number(Some(irq))),
+            iobase: stated.iobase.map(|port| whole(port.get())),
+            irq: stated.irq.map(|irq| whole(irq.get())),
         },
         other => {
             at.refuse(

@@ -17,7 +17,7 @@ use vireo_schema::domain::memory::BalloonModel;
 use vireo_schema::domain::misc::{
     InputBus, InputType, Panic, PanicModel, Watchdog, WatchdogAction, WatchdogModel,
 };
-use vireo_schema::scalar::{Number, Scalar as _};
+use vireo_schema::scalar::{Hex, Number, Scalar as _};
 
 use super::nth;
 use crate::domain::builtin::places::{self, Device, Place, What};
@@ -169,7 +169,7 @@ fn is_isa(panic: &Panic) -> bool {
 }
 
 fn on_isa(devices: &Devices) -> Option<(String, String)> {
-    let is = |address: &Address, wanted: &[(Option<Number>, u64)]| {
+    let is = |address: &Address, wanted: &[(Option<Hex>, u64)]| {
         address.kind == Some(AddressType::Isa)
             && wanted
                 .iter()
