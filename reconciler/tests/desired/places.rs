@@ -113,6 +113,25 @@ fn only_a_policy_that_says_builtin_says_that_qemus_program_and_machine_are_not_m
 }
 
 #[test]
+fn only_a_policy_that_says_builtin_says_that_another_way_than_threads_to_an_image_is_not_meant() {
+    let disk = |io: &str| {
+        format!(
+            "<disk type='file'><driver name='qemu' type='raw' cache='none' io='{io}'/><source file='/images/a.raw'/><target dev='vda' bus='virtio'/></disk>"
+        )
+    };
+    let why = "it can do all that the definition asks".to_owned();
+    assert_eq!(with("", &disk("threads"), ""), Ok((Driver::Builtin, why)));
+    for io in ["native", "io_uring"] {
+        let why = format!("it asks for <driver io='{io}'>, which builtin does not have");
+        assert_eq!(with("", &disk(io), ""), Ok((Driver::Qemu, why)));
+        let why = format!(
+            "the policy says so; without what is QEMU's and nothing here uses: io {io} of disk vda"
+        );
+        assert_eq!(with("", &disk(io), PINNED), Ok((Driver::Builtin, why)));
+    }
+}
+
+#[test]
 fn sound_that_somebody_is_to_hear_is_refused() {
     let refused = with("", "<audio id='1' type='pulseaudio'/>", "").unwrap_err();
     assert!(

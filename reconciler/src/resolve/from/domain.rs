@@ -149,6 +149,9 @@ fn builtin_obstacle(
     if let Some((path, why)) = emulator_obstacle(at, domain).or_else(|| power_obstacle(domain)) {
         return obstacle(path, &why);
     }
+    if let Some((path, why)) = io_obstacle(at, domain) {
+        return obstacle(&path, &why);
+    }
     if let Some((path, why)) = boot_obstacle(domain) {
         return Some(Obstacle { path, why });
     }
@@ -203,6 +206,17 @@ fn emulator_obstacle(
     let devices = domain.devices.as_ref()?;
     let is_meant = devices.emulator.is_some() && !is_pinned(at);
     is_meant.then(|| ("devices/emulator", lacks("emulator")))
+}
+
+/// The same of the ways other than threads by which QEMU reaches an image.
+fn io_obstacle(at: &Resolving<'_>, domain: &stated::Domain) -> Option<(String, String)> {
+    let mut ways = devices::ways_of_qemu(domain.devices.as_ref()?);
+    let (number, way, _) = ways.next().filter(|_| !is_pinned(at))?;
+    let path = crate::resolve::nth_device("disk", number);
+    Some((
+        format!("{path}/driver/@io"),
+        lacks(&format!("driver io='{way}'")),
+    ))
 }
 
 /// VMware's port and states of sleep may be stated as what is not there.

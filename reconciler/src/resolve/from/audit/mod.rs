@@ -223,6 +223,7 @@ const AS_BUILTIN_IS: &[&str] = &[
     // Only where it says what is so anyway.
     "devices/serial/address/**",
     // What a policy that says builtin leaves without meaning.
+    "devices/disk/driver/@io",
     "os/type/@machine",
     "devices/emulator",
 ];

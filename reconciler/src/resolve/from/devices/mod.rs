@@ -14,7 +14,7 @@ use vireo_schema::complete::targets::{bus, targets};
 use vireo_schema::domain::Domain as Stated;
 use vireo_schema::domain::chardev::{CharTarget, CharTargetType, CharType};
 use vireo_schema::domain::devices::Devices;
-use vireo_schema::domain::disk::{CacheMode, DiskBus, DiskDevice};
+use vireo_schema::domain::disk::{CacheMode, DiskBus, DiskDevice, DiskIo};
 use vireo_schema::domain::graphics::AudioType;
 use vireo_schema::domain::interface::InterfaceType;
 use vireo_schema::domain::memory::{BalloonModel, MemBalloon};
@@ -127,7 +127,19 @@ pub(super) fn builtin_obstacle(devices: &Devices) -> Option<(String, String)> {
 
 /// What the definition states and a builtin guest does without, since nothing of it uses that, in words.
 pub(super) fn left_out(devices: &Devices) -> Vec<String> {
-    places::left_out(devices)
+    let mut all = places::left_out(devices);
+    all.extend(ways_of_qemu(devices).map(|(_, way, target)| format!("io {way} of disk {target}")));
+    all
+}
+
+/// The disks whose images are to be reached in another way than by threads: their places, the ways and the targets.
+pub(super) fn ways_of_qemu(devices: &Devices) -> impl Iterator<Item = (usize, &str, &str)> {
+    let disks = devices.disks.iter().enumerate();
+    disks.filter_map(|(number, disk)| {
+        let io = disk.driver.as_ref()?.io?;
+        let target = disk.target.as_ref().and_then(|it| it.dev.as_deref());
+        (io != DiskIo::Threads).then(|| (number, io.as_str(), target.unwrap_or("without a name")))
+    })
 }
 
 /// The first virtio console or channel that the builtin driver does not have.
