@@ -89,7 +89,7 @@ async fn a_life(domain: Domain) {
     guests().start(&launch).await.unwrap();
 
     guests().pause(guest, driver).await.unwrap();
-    assert_eq!(look().await.state, GuestState::Paused { pid });
+    assert_eq!(look().await.state, GuestState::Paused { pid, why: None });
     guests().resume(guest, driver).await.unwrap();
     assert_eq!(look().await.state, GuestState::Running { pid });
     guests()

@@ -89,7 +89,7 @@ impl Place {
 
     async fn pid(&self, guest: Uuid) -> u32 {
         match self.state(guest).await {
-            GuestState::Running { pid } | GuestState::Paused { pid } => pid,
+            GuestState::Running { pid } | GuestState::Paused { pid, .. } => pid,
             GuestState::Preserved { reason, .. } | GuestState::Ended { reason } => {
                 panic!("ended: {reason}")
             }
@@ -124,7 +124,10 @@ async fn a_guest_is_found_asked_and_stopped_by_an_agent_that_did_not_start_it() 
     }
 
     place.guests().pause(guest, Driver::Qemu).await.unwrap();
-    assert_eq!(place.state(guest).await, GuestState::Paused { pid });
+    assert_eq!(
+        place.state(guest).await,
+        GuestState::Paused { pid, why: None }
+    );
     place.guests().resume(guest, Driver::Qemu).await.unwrap();
     assert_eq!(place.state(guest).await, GuestState::Running { pid });
     // The firmware has no driver for the balloon: QEMU takes the wish all the same.
@@ -169,6 +172,49 @@ async fn a_guest_is_found_asked_and_stopped_by_an_agent_that_did_not_start_it() 
     );
     place.clear(guest).await;
     assert!(place.guests().observe().await.unwrap().is_empty());
+}
+
+/// A machine whose firmware boots from a disk that can never be read, and that is paused for it.
+fn domain_on_a_bad_disk() -> Domain {
+    let image = serde_json::json!({
+        "node-name": "disk-vda", "driver": "raw", "file": {
+            "driver": "blkdebug", "inject-error": [{"event": "read_aio", "errno": 5}],
+            "image": {"driver": "null-co", "size": 1 << 20},
+        },
+    });
+    let disk = serde_json::json!({"driver": "virtio-blk-pci", "drive": "disk-vda", "rerror": "stop", "bootindex": 1});
+    let mut domain = domain("bad disk");
+    domain.qemu_arguments = [
+        "-blockdev",
+        &image.to_string(),
+        "-device",
+        &disk.to_string(),
+    ]
+    .map(str::to_owned)
+    .into();
+    domain
+}
+
+#[tokio::test]
+async fn a_guest_that_was_paused_for_its_disk_is_seen_so_with_the_reason_each_time_it_is_resumed() {
+    let Some(place) = Place::new() else { return };
+    let launch = launch(domain_on_a_bad_disk());
+    let guest = launch.domain.uuid;
+    place.guests().start(&launch).await.unwrap();
+    for _ in 0..2 {
+        let end = Instant::now() + Duration::from_secs(60);
+        let why = loop {
+            match place.state(guest).await {
+                GuestState::Paused { why, .. } => break why,
+                state => assert!(Instant::now() < end, "{state:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        let wanted = "disk vda could not read: Input/output error";
+        assert_eq!(why.as_deref(), Some(wanted));
+        place.guests().resume(guest, Driver::Qemu).await.unwrap();
+    }
+    place.clear(guest).await;
 }
 
 #[tokio::test]

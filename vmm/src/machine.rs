@@ -429,6 +429,11 @@ impl Machine {
         self.devices.plugged.disks().stats()
     }
 
+    /// How the host failed a disk so that the guest has to wait, if it did.
+    pub fn disk_failure(&self) -> Option<String> {
+        self.devices.plugged.disks().failure()
+    }
+
     /// How the ports of the virtio console are.
     pub fn ports(&self) -> Vec<PortState> {
         self.devices.plugged.ports()

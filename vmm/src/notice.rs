@@ -1,4 +1,4 @@
-//! What the machine tells its owner: the guest powered off, asks for a reset, crashed, or cannot go on, or set its clock.
+//! What the machine tells its owner: the guest powered off, asks for a reset, crashed, or cannot go on, or set its clock, or waits for a disk.
 //!
 //! Devices and vcpus send; the one thread that owns the machine's life receives, woken through an eventfd that it can wait for among others.
 
@@ -21,6 +21,8 @@ pub enum Notice {
     Watchdog,
     /// The guest set its battery-backed clock.
     Clock,
+    /// The host failed a request of a disk for which the guest is to be paused; the text says which and how. Disks do not send it: the owner finds it when it is woken.
+    Disk(String),
     /// The guest broke down; the text says how.
     Crash(String),
     /// The monitor or the host cannot run the guest any further; the text says why.
@@ -32,7 +34,7 @@ impl Notice {
     fn ends_the_guest(&self) -> bool {
         match self {
             Self::PowerOff | Self::Reset | Self::Crash(_) | Self::Failed(_) => true,
-            Self::Watchdog | Self::Clock => false,
+            Self::Watchdog | Self::Clock | Self::Disk(_) => false,
         }
     }
 }
@@ -44,6 +46,7 @@ impl fmt::Display for Notice {
             Self::Reset => f.write_str("the guest asked for a reset"),
             Self::Watchdog => f.write_str("the guest did not feed its watchdog in time"),
             Self::Clock => f.write_str("the guest set its clock"),
+            Self::Disk(how) => f.write_str(how),
             Self::Crash(how) => write!(f, "the guest crashed: {how}"),
             Self::Failed(why) => write!(f, "the guest cannot go on: {why}"),
         }
@@ -70,6 +73,11 @@ impl Notifier {
         if self.sender.try_send(notice).is_err() && ends {
             self.ended.store(false, Ordering::Release);
         }
+        self.wake();
+    }
+
+    /// Has the owner look at what is not sent but can be seen, such as a disk that waits. It is never lost.
+    pub fn wake(&self) {
         let _ = self.wake.write(1);
     }
 
@@ -146,6 +154,7 @@ mod tests {
             (Notice::Failed("x".into()), true),
             (Notice::Watchdog, false),
             (Notice::Clock, false),
+            (Notice::Disk("x".into()), false),
         ] {
             notifier.send(notice.clone());
             assert_eq!(notifier.guest_has_ended(), ends, "{notice}");

@@ -152,7 +152,11 @@ fn facts(look: &Look, wanted: &Wanted) -> BTreeMap<&'static str, String> {
         Resolved::Domain(domain) => {
             let state = match inventory.guests.get(&domain.uuid).map(|guest| &guest.state) {
                 Some(GuestState::Running { pid }) => format!("running (pid {pid})"),
-                Some(GuestState::Paused { pid }) => format!("paused (pid {pid})"),
+                Some(GuestState::Paused { pid, why: None }) => format!("paused (pid {pid})"),
+                Some(GuestState::Paused {
+                    pid,
+                    why: Some(why),
+                }) => format!("paused (pid {pid}): {why}"),
                 Some(GuestState::Preserved { pid, reason }) => {
                     format!("preserved after {reason} (pid {pid})")
                 }

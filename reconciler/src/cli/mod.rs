@@ -17,6 +17,7 @@ mod object;
 mod output;
 mod plan;
 mod restart;
+mod resume;
 mod run;
 mod schema;
 mod status;
@@ -165,6 +166,8 @@ enum Command {
     Why(why::Why),
     /// Stop a guest and start it again as it is defined now
     Restart(restart::Restart),
+    /// Let a guest go on that was paused because the host failed its disk, or by its watchdog
+    Resume(resume::Resume),
     /// Give a guest a non-maskable interrupt: one that hangs tells where, or dumps itself
     Nmi(nmi::Nmi),
     /// Attach to a guest's serial console (leave with Ctrl-])
@@ -229,6 +232,7 @@ fn dispatch(common: &Common, command: Command) -> miette::Result<u8> {
         Command::Status(command) => block_on(command.run(common)),
         Command::Why(command) => block_on(command.run(common)),
         Command::Restart(command) => block_on(command.run(common)),
+        Command::Resume(command) => block_on(command.run(common)),
         Command::Nmi(command) => block_on(command.run(common)),
         Command::Console(command) => block_on(command.run(common)),
         Command::Doctor(command) => block_on(command.run(common)),

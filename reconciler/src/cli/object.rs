@@ -9,22 +9,26 @@ use super::complaint::plain;
 use crate::controller::Look;
 use crate::host::Host as _;
 use crate::host::real::RealHost;
-use crate::inventory::{GuestState, Interest};
+use crate::inventory::{Guest, GuestState, Interest};
 use crate::object::{Kind, ObjectId};
 use crate::resolve::Driver;
 
 /// The guest of this name or UUID that runs, paused or not, and who runs it.
 pub(super) async fn running(host: &RealHost, said: &str) -> miette::Result<(Uuid, Driver)> {
+    let (uuid, guest) = guest(host, said).await?;
+    Ok((uuid, guest.launch.domain.driver))
+}
+
+/// The guest of this name or UUID that runs, paused or not.
+pub(super) async fn guest(host: &RealHost, said: &str) -> miette::Result<(Uuid, Guest)> {
     let inventory = host.observe(&Interest::default()).await;
     let inventory = inventory.map_err(|error| plain(&error))?;
     let found = inventory
         .guests
-        .iter()
+        .into_iter()
         .find(|(uuid, guest)| said == guest.launch.domain.name || said == uuid.to_string());
     match found {
-        Some((uuid, guest)) if !matches!(guest.state, GuestState::Ended { .. }) => {
-            Ok((*uuid, guest.launch.domain.driver))
-        }
+        Some(found) if !matches!(found.1.state, GuestState::Ended { .. }) => Ok(found),
         Some(_) => bail!(
             help = format!("`vireo why {said}` tells more"),
             "guest {said} does not run"

@@ -339,6 +339,21 @@ impl Guests {
         self.ask("resume", guest, driver, Request::Resume).await
     }
 
+    /// Why a guest is paused although nobody asked for it, if it is.
+    ///
+    /// # Errors
+    /// The monitor does not answer.
+    pub async fn why_paused(
+        &self,
+        guest: Uuid,
+        driver: resolve::Driver,
+    ) -> Result<Option<String>, EffectError> {
+        let dir = self.dir(guest);
+        let vitals = with_driver!(driver, driver => driver.vitals(&dir).await);
+        let vitals = vitals.map_err(|error| refusal("look at", &self.name(guest), &error))?;
+        Ok(vitals.stopped)
+    }
+
     /// Gives a guest's processors a non-maskable interrupt.
     ///
     /// # Errors
@@ -452,15 +467,20 @@ async fn look(dir: &GuestDir, launch: Launch) -> Guest {
     let vitals = with_driver!(driver, driver => driver.vitals(dir).await);
     let Vitals {
         paused,
+        stopped,
         preserved,
         balloon,
         disks,
         memory,
     } = vitals.unwrap_or_else(|error| {
         tracing::warn!(guest = %launch.domain.name, error = %with_causes(&error), "a guest's monitor does not answer");
-        let LastWords { paused, .. } = with_driver!(driver, driver => driver.last_words(dir));
+        let words = with_driver!(driver, driver => driver.last_words(dir));
+        let LastWords {
+            paused, stopped, ..
+        } = words;
         Vitals {
             paused,
+            stopped,
             ..Vitals::default()
         }
     });
@@ -468,7 +488,7 @@ async fn look(dir: &GuestDir, launch: Launch) -> Guest {
         launch: Box::new(launch),
         state: match (preserved, paused) {
             (Some(reason), _) => GuestState::Preserved { pid, reason },
-            (None, true) => GuestState::Paused { pid },
+            (None, true) => GuestState::Paused { pid, why: stopped },
             (None, false) => GuestState::Running { pid },
         },
         balloon,
@@ -505,8 +525,8 @@ async fn await_answer(
     }
 }
 
-/// Presses the power button until the guest is gone, at most so long. Returns whether it is. A paused guest is let run: it could not hear. One that has
-/// ended already, and is kept for a look, does not hear either.
+/// Presses the power button until the guest is gone, at most so long. Returns whether it is. A paused guest is let run, also one whose disk the host fails again and again: it
+/// could not hear. One that has ended already, and is kept for a look, does not hear either.
 async fn press_until(
     dir: &GuestDir,
     driver: resolve::Driver,
@@ -514,15 +534,15 @@ async fn press_until(
     timeout: Duration,
 ) -> io::Result<bool> {
     let deadline = Instant::now() + timeout;
-    let vitals = with_driver!(driver, driver => driver.vitals(dir).await);
-    let vitals = vitals.unwrap_or_default();
-    if vitals.preserved.is_some() {
-        return Ok(false);
-    }
-    if vitals.paused {
-        let _ = with_driver!(driver, driver => driver.ask(dir, Request::Resume).await);
-    }
     loop {
+        let vitals = with_driver!(driver, driver => driver.vitals(dir).await);
+        let vitals = vitals.unwrap_or_default();
+        if vitals.preserved.is_some() {
+            return Ok(false);
+        }
+        if vitals.paused {
+            let _ = with_driver!(driver, driver => driver.ask(dir, Request::Resume).await);
+        }
         if let Err(error) =
             with_driver!(driver, driver => driver.ask(dir, Request::PowerButton).await)
         {

@@ -92,6 +92,8 @@ pub struct Invocation {
 pub struct Vitals {
     /// Its processors are halted.
     pub paused: bool,
+    /// Why they are, if nobody asked for it: a disk's error, or its watchdog.
+    pub stopped: Option<String>,
     /// How it ended, if it has and its process is kept for a look.
     pub preserved: Option<String>,
     /// What the guest has been asked to keep of its memory, where the monitor tells.
@@ -147,6 +149,8 @@ impl Request {
 pub struct LastWords {
     /// The processors are halted.
     pub paused: bool,
+    /// Why they are, if nobody asked for it.
+    pub stopped: Option<String>,
     /// How it ended: `power-off`, `reset`, `crash`, `quit`, `error`. `None` if it did not say.
     pub reason: Option<String>,
     /// What it had to say about that.

@@ -77,7 +77,7 @@ impl Targets {
     pub fn of(inventory: &Inventory, interest: &Interest, cgroups: &Cgroups) -> Self {
         let guests = inventory.guests.values().filter_map(|g| match g.state {
             GuestState::Running { pid }
-            | GuestState::Paused { pid }
+            | GuestState::Paused { pid, .. }
             | GuestState::Preserved { pid, .. } => Some(pid),
             GuestState::Ended { .. } => None,
         });

@@ -24,7 +24,7 @@ pub fn watch_list(inventory: &Inventory) -> BTreeMap<Uuid, u32> {
     let running = inventory.guests.iter().filter_map(|(&uuid, guest)| {
         let pid = match guest.state {
             GuestState::Running { pid }
-            | GuestState::Paused { pid }
+            | GuestState::Paused { pid, .. }
             | GuestState::Preserved { pid, .. } => pid,
             GuestState::Ended { .. } => return None,
         };

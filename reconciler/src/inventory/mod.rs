@@ -223,6 +223,9 @@ pub enum GuestState {
     Paused {
         /// Process.
         pid: u32,
+        /// Why, if nobody asked for it: the host failed a disk whose policy stops the guest then, or its watchdog was not fed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
     },
     /// The guest has ended, and its process is kept for a look, as `on_crash` or `on_poweroff` says.
     Preserved {

@@ -186,6 +186,12 @@ pub struct Disk {
     /// `<driver queue_size>`: requests that each queue holds.
     #[serde(default)]
     pub queue_size: Option<u32>,
+    /// `<driver error_policy>`: report, stop or ignore; `None` is enospace, as in QEMU.
+    #[serde(default)]
+    pub error_policy: Option<String>,
+    /// `<driver rerror_policy>`, or else what is said of all errors: stop or ignore; `None` is report, as in QEMU.
+    #[serde(default)]
+    pub rerror_policy: Option<String>,
     /// `<iotune>`. Applied live.
     #[serde(default)]
     pub limits: Limits,

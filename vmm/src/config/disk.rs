@@ -51,6 +51,12 @@ pub struct Disk {
     /// What its requests may come to; a request `limits` changes it later.
     #[serde(default, skip_serializing_if = "Limits::is_default")]
     pub limits: Limits,
+    /// What follows when the host fails a request that is no read: a write, a flush, a discard, writing zeroes.
+    #[serde(default, skip_serializing_if = "ErrorPolicy::is_default")]
+    pub error_policy: ErrorPolicy,
+    /// What follows when the host fails a read.
+    #[serde(default, skip_serializing_if = "ReadErrorPolicy::is_default")]
+    pub rerror_policy: ReadErrorPolicy,
     /// PCI slot of bus 0, or `BUS:SLOT.FUNCTION` as `lspci` shows it; the first free slot if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<Place>,
@@ -117,6 +123,46 @@ pub enum DetectZeroes {
 }
 
 impl DetectZeroes {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What follows when the host fails a request that is no read. Source: libvirt's domain format, "Hard drives, floppy disks, CDROMs"; the default is QEMU's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorPolicy {
+    /// Like `stop` where the host has no space left (`ENOSPC`), and like `report` where it is anything else.
+    #[default]
+    Enospace,
+    /// The guest is told of the error.
+    Report,
+    /// The guest is paused, and the request is kept: it is tried again when the guest is resumed.
+    Stop,
+    /// The guest is told that all went well. What it wrote may be lost.
+    Ignore,
+}
+
+impl ErrorPolicy {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What follows when the host fails a read, for which space cannot be wanting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReadErrorPolicy {
+    /// The guest is told of the error.
+    #[default]
+    Report,
+    /// The guest is paused, and the request is kept: it is tried again when the guest is resumed.
+    Stop,
+    /// The guest is told that all went well, and finds zeroes.
+    Ignore,
+}
+
+impl ReadErrorPolicy {
     fn is_default(&self) -> bool {
         *self == Self::default()
     }

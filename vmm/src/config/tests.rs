@@ -119,6 +119,8 @@ fn more_devices_than_slots_are_refused() {
         detect_zeroes: DetectZeroes::Off,
         queues: None,
         queue_size: None,
+        error_policy: ErrorPolicy::Stop,
+        rerror_policy: ReadErrorPolicy::Ignore,
         limits: Limits::default(),
         serial: None,
         cache: Cache::default(),

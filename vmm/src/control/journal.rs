@@ -103,13 +103,13 @@ impl Journal {
         self.line("starting", None, None);
     }
 
-    /// Writes the guest's state.
-    pub fn state(&mut self, life: Life) {
+    /// Writes the guest's state, and why it is paused if nobody asked for that.
+    pub fn state(&mut self, life: Life, stopped: Option<&str>) {
         let reason = match life {
             Life::Preserved(reason) => Some(reason),
             Life::Running | Life::Paused => None,
         };
-        self.line(life.word(), reason, None);
+        self.line(life.word(), reason, stopped);
     }
 
     /// Writes the last words.
@@ -172,7 +172,7 @@ mod tests {
         let mut journal = Journal::open(&path).unwrap();
         journal.starting();
         journal.event(EventKind::Started, None);
-        journal.state(Life::Running);
+        journal.state(Life::Running, None);
         journal.ended(Reason::PowerOff, "the guest powered off");
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<Value> = text
@@ -194,7 +194,7 @@ mod tests {
         let mut journal = Journal::open(&path).unwrap();
         for _ in 0..5000 {
             journal.event(EventKind::Reset, None);
-            journal.state(Life::Running);
+            journal.state(Life::Running, None);
         }
         assert!(std::fs::metadata(&path).unwrap().len() <= FILE_LIMIT + 1024);
         assert_eq!(journal.after(0).count(), KEPT);

@@ -3,7 +3,7 @@
 //! Pure: in come the state, and a request or a notice; out goes what to do, or a refusal that reads as a sentence.
 //!
 //! ```text
-//!             pause                    power-off, reset, crash: as configured
+//!       pause, bad disk                power-off, reset, crash: as configured
 //!   Running ─────────► Paused          ├─ destroy   the monitor ends
 //!      ▲  ◄───────────   │             ├─ restart   reset, and run
 //!      │     resume      │             └─ preserve ─► Preserved
@@ -21,7 +21,7 @@ use crate::notice::Notice;
 pub enum Life {
     /// Its vcpus run.
     Running,
-    /// Its vcpus rest because somebody said so.
+    /// Its vcpus rest because somebody said so, or because the host failed a disk or the watchdog was not fed.
     Paused,
     /// It ended and is kept as it was.
     Preserved(Reason),
@@ -156,6 +156,9 @@ impl Life {
         let (reason, then) = match notice {
             Notice::Watchdog => return self.after_watchdog(policy),
             Notice::Clock => return Action::Tell,
+            // One that is paused tries the request again when it is resumed, and then this comes again.
+            Notice::Disk(_) if self == Self::Paused => return Action::Nothing,
+            Notice::Disk(_) => return Action::Pause,
             Notice::PowerOff => (Reason::PowerOff, policy.poweroff),
             Notice::Reset => (Reason::Reset, policy.reboot),
             Notice::Crash(_) => (Reason::Crash, policy.crash),
@@ -266,6 +269,7 @@ mod tests {
             Notice::Reset,
             Notice::Watchdog,
             Notice::Clock,
+            Notice::Disk("x".into()),
             Notice::Crash("x".into()),
             Notice::Failed("x".into()),
         ])
@@ -336,6 +340,11 @@ mod tests {
             let then = match notice {
                 Notice::Clock => {
                     prop_assert_eq!(Life::Running.after(&notice, policy), Action::Tell);
+                    return Ok(());
+                }
+                Notice::Disk(_) => {
+                    prop_assert_eq!(Life::Running.after(&notice, policy), Action::Pause);
+                    prop_assert_eq!(Life::Paused.after(&notice, policy), Action::Nothing);
                     return Ok(());
                 }
                 Notice::PowerOff => policy.poweroff,

@@ -80,6 +80,8 @@ pub struct Owner<'a> {
     clients: BTreeMap<u32, Client>,
     next_client: u32,
     life: Life,
+    /// Why the guest was paused although nobody asked for it.
+    stopped: Option<String>,
     began: Instant,
     resets: u64,
     typing_held: bool,
@@ -140,6 +142,7 @@ impl<'a> Owner<'a> {
             clients: BTreeMap::new(),
             next_client: 0,
             life: Life::Paused,
+            stopped: None,
             began: Instant::now(),
             resets: 0,
             typing_held: false,
@@ -255,7 +258,9 @@ impl<'a> Owner<'a> {
     // --- the machine ---
 
     fn notices(&mut self) -> Option<End> {
-        for notice in self.notices.drain() {
+        let mut notices = self.notices.drain();
+        notices.extend(self.machine.disk_failure().map(Notice::Disk));
+        for notice in notices {
             if notice == Notice::Clock {
                 self.follow_clock();
                 continue;
@@ -271,10 +276,14 @@ impl<'a> Owner<'a> {
                 Notice::Reset => EventKind::Reset,
                 Notice::Watchdog => EventKind::Watchdog,
                 Notice::Clock => EventKind::RtcChange,
+                Notice::Disk(_) => EventKind::IoError,
                 Notice::Crash(_) => EventKind::Crash,
                 Notice::Failed(_) => EventKind::Error,
             };
             self.event(kind, Some(message.clone()));
+            if action == Action::Pause {
+                self.stopped = Some(message.clone());
+            }
             if matches!(notice, Notice::Crash(_) | Notice::Failed(_)) {
                 self.dump();
             }
@@ -370,6 +379,7 @@ impl<'a> Owner<'a> {
         self.clock.restarted(self.machine.clock_ahead());
         self.resets += 1;
         self.began = Instant::now();
+        self.stopped = None;
         if run {
             self.machine.run();
         }
@@ -378,8 +388,11 @@ impl<'a> Owner<'a> {
     }
 
     fn enter(&mut self, life: Life) {
+        if life != Life::Paused {
+            self.stopped = None;
+        }
         self.life = life;
-        self.journal.state(life);
+        self.journal.state(life, self.stopped.as_deref());
     }
 
     fn event(&mut self, kind: EventKind, message: Option<String>) {

@@ -99,6 +99,7 @@ impl Owner<'_> {
                 Life::Preserved(reason) => Some(reason),
                 Life::Running | Life::Paused => None,
             },
+            stopped: self.stopped.clone(),
             console: self.console.pty().map(Into::into),
             ports: self.machine.ports().into_iter().map(port_status).collect(),
             vcpus: self.guest.vcpus.count,

@@ -221,6 +221,9 @@ pub struct Status {
     /// How a preserved guest ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+    /// Why a guest is paused although nobody asked for it: the host failed a disk, or the watchdog was not fed. `resume` lets it go on, and a disk try again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
     /// The console's pseudo-terminal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub console: Option<PathBuf>,
@@ -287,6 +290,9 @@ pub struct DiskStats {
     /// Why it could not be made larger when that was last tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// How the host failed a request that waits for `resume`, which tries it again; the disk does nothing else meanwhile. A reset forgets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 /// The balloon's state.
@@ -342,6 +348,8 @@ pub enum EventKind {
     Reset,
     /// It did not feed its watchdog in time.
     Watchdog,
+    /// The host failed a request of a disk for which the guest is to be paused; the message says which and how. `paused` follows.
+    IoError,
     /// It broke down.
     Crash,
     /// The monitor or the host cannot go on with it.

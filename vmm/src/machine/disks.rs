@@ -75,6 +75,17 @@ impl Disks {
         DiskControl::limit(disks, limits);
     }
 
+    /// The first that the host failed so that the guest has to wait, and how.
+    pub fn failure(&self) -> Option<String> {
+        let mut disks = self.0.iter();
+        disks.find_map(|(id, disk)| Some(format!("disk {id} {}", disk.failure()?)))
+    }
+
+    /// Tries again what the host failed.
+    pub fn retry(&self) {
+        self.0.iter().for_each(|(_, disk)| disk.retry());
+    }
+
     /// How they are.
     pub fn stats(&self) -> Vec<DiskStats> {
         let disks = self.0.iter();
@@ -84,6 +95,7 @@ impl Disks {
                 capacity: Bytes(disk.capacity()),
                 limits: disk.limits(),
                 problem: disk.problem(),
+                failure: disk.failure(),
             })
             .collect()
     }

@@ -174,6 +174,7 @@ pub(super) fn plug(
         if guest.boot.disk.as_ref() == Some(&disk.id) {
             boot_disk = Some(device.contents());
         }
+        device.tell(buses.notifier.clone());
         disks.insert(&disk.id, device.control());
         plugger.insert(&name, disk.slot, Box::new(device))?;
     }
@@ -281,6 +282,8 @@ fn open_disk(disk: &config::Disk, worker: Arc<Worker>) -> Result<Block, PlugErro
         detect_zeroes: disk.detect_zeroes,
         queues: vec![disk.queue_size.unwrap_or(256); disk.queues.unwrap_or(1).into()],
         limits: disk.limits.clone(),
+        error_policy: disk.error_policy,
+        rerror_policy: disk.rerror_policy,
     };
     Block::new(&spec, worker).map_err(|source| PlugError::Disk {
         id: disk.id.clone(),
@@ -462,8 +465,9 @@ impl Plugged {
         self.watchdog.iter().for_each(WatchdogControl::hold);
     }
 
-    /// The guest runs again, and so does what counts time for it.
+    /// The guest runs again, and so does what counts time for it; what the host failed is tried again.
     pub fn release(&self) {
+        self.disks.retry();
         self.watchdog.iter().for_each(WatchdogControl::release);
     }
 

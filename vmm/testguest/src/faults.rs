@@ -46,6 +46,26 @@ pub fn fill() -> Verdict {
     need(disk.device.status() & crate::NEEDS_RESET == 0, "broken by a full disk")
 }
 
+/// Writes the whole disk and flushes it: all of it is taken, and is there.
+pub fn pack() -> Verdict {
+    let mut disk = Disk::open()?;
+    disk.device.go();
+    let end = board::read::<u64>(disk.device.config) / SECTORS;
+    let marks = [disk.data, disk.data + u64::from(BLOCK) - 8];
+    say!("packing");
+    for block in 0..end {
+        marks.iter().for_each(|at| write(*at, !block));
+        need(disk.request(1, block * SECTORS, BLOCK)? == 0, "a block was not taken")?;
+    }
+    need(disk.request(4, 0, 0)? == 0, "it cannot be flushed")?;
+    for block in 0..end {
+        need(disk.request(0, block * SECTORS, BLOCK)? == 0, "a block cannot be read")?;
+        let there = marks.iter().all(|at| board::read::<u64>(*at) == !block);
+        need(there, "a block is not what was written")?;
+    }
+    Ok(())
+}
+
 /// Reads sector 5 until it is not what it was, and says what it is; then writes it.
 pub fn shrink() -> Verdict {
     let mut disk = Disk::open()?;

@@ -20,7 +20,7 @@ use virtio::{Device, NEEDS_RESET, Queue, VERSION_1, pages};
 type Verdict = Result<(), &'static str>;
 
 /// The tests by name.
-const TESTS: [(&str, fn() -> Verdict); 22] = [
+const TESTS: [(&str, fn() -> Verdict); 23] = [
     ("boot", || Ok(())),
     ("processor", processor),
     ("clock", clock),
@@ -36,6 +36,7 @@ const TESTS: [(&str, fn() -> Verdict); 22] = [
     ("honest", honest),
     ("attack", attacks),
     ("fill", faults::fill),
+    ("pack", faults::pack),
     ("probe", faults::probe),
     ("shrink", faults::shrink),
     ("wreck", faults::wreck),

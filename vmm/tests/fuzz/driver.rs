@@ -6,7 +6,7 @@ use fastrand::Rng;
 use vireo_vmm::layout;
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::machine::{HIGH, Kind, LOW, Machine, SLOT};
+use crate::machine::{BAD, HIGH, Kind, LOW, Machine, SLOT};
 
 /// The device's register, where the guest puts it.
 const BAR: u64 = layout::PCI_MMIO32.start + SLOT * layout::PCI_BAR_STRIDE;
@@ -16,6 +16,8 @@ const LEN: u64 = 0x8000;
 /// Entries of every queue of the honest driver, and most that the random one writes.
 const SIZE: u64 = 16;
 
+/// Feature: a device of version 1.
+const VERSION_1: u64 = 1 << 32;
 /// Feature: notifications by index, which this guest does not keep.
 const EVENT_INDEX: u64 = 1 << 29;
 
@@ -52,6 +54,7 @@ impl Guest {
             7 => self.set_up(),
             8..=12 => self.scribble(),
             13 => self.machine.reset(),
+            14 => self.machine.resume(),
             _ => self.notify(),
         }
     }
@@ -280,9 +283,9 @@ impl Guest {
         self.register(0x14, [15]);
     }
 
-    /// Offers one chain of buffers in a queue, as its first, and waits for the answer.
-    fn ask(&mut self, queue: u64, buffers: &[(u64, u32, bool)]) -> bool {
-        let [descriptors, available, used] = rings(queue);
+    /// Offers one chain of buffers in a queue, as its first.
+    fn offer(&mut self, queue: u64, buffers: &[(u64, u32, bool)]) {
+        let [descriptors, available, _] = rings(queue);
         for (n, &(address, len, writable)) in (0_u16..).zip(buffers) {
             let last = usize::from(n) + 1 == buffers.len();
             let flags = u16::from(!last) | u16::from(writable) << 1;
@@ -297,6 +300,12 @@ impl Guest {
         self.machine
             .mmio
             .write(NOTIFY + queue * 4, &(queue as u16).to_le_bytes());
+    }
+
+    /// Offers one chain of buffers in a queue, as its first, and waits for the answer.
+    fn ask(&mut self, queue: u64, buffers: &[(u64, u32, bool)]) -> bool {
+        self.offer(queue, buffers);
+        let [_, _, used] = rings(queue);
         let end = Instant::now() + Duration::from_secs(10);
         while Instant::now() < end {
             let index = self.machine.memory.read_obj::<u16>(GuestAddress(used + 2));
@@ -342,12 +351,40 @@ impl Guest {
         Err("it does not tell".into())
     }
 
+    /// Has the host fail a request of a bad disk, which then waits, also when it was tried again, until the machine is reset.
+    pub fn has_a_request_fail(&mut self) {
+        for queue in 0..4 {
+            self.put(rings(queue)[0], &[0; 0x1000]);
+        }
+        self.enable(VERSION_1, 0);
+        let data = 0x4_0000;
+        self.put(data, &[0; 8]);
+        self.put(data + 8, &BAD.to_le_bytes());
+        self.offer(
+            0,
+            &[
+                (data, 16, false),
+                (data + 512, 512, true),
+                (data + 1024, 1, true),
+            ],
+        );
+        for _ in 0..2 {
+            let end = Instant::now() + Duration::from_secs(10);
+            while self.machine.failure().is_none() {
+                assert!(Instant::now() < end, "no request waits");
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            self.machine.resume();
+        }
+        self.machine.reset();
+        assert_eq!(self.machine.failure(), None);
+    }
+
     /// Uses the device as a driver would, from a reset on.
     pub fn honest(&mut self, kind: Kind) -> Result<(), String> {
         if matches!(kind, Kind::Watchdog | Kind::Panic) {
             return self.honest_guard(kind);
         }
-        const VERSION_1: u64 = 1 << 32;
         for queue in 0..4 {
             self.put(rings(queue)[0], &[0; 0x1000]);
         }
@@ -365,7 +402,7 @@ impl Guest {
                 self.put(data, &0x50_u32.to_le_bytes());
                 self.ask(0, &[(data, 4, false)])
             }
-            Kind::Block | Kind::SlowBlock => {
+            Kind::Block | Kind::SlowBlock | Kind::BadBlock => {
                 self.put(data, &[0; 16]);
                 self.ask(
                     0,

@@ -2,13 +2,19 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use imago::qcow2::Qcow2;
+use imago::{FormatCreateBuilder, Storage, StorageOpenOptions};
+use tempfile::NamedTempFile;
 use vireo_vmm::bus::{Bus, lock};
 use vireo_vmm::clock::Origin;
 use vireo_vmm::config::{
-    Bytes, Cache, DetectZeroes, Discard, DiskFormat, Limit, Limits, LinkState, Port,
+    Bytes, Cache, DetectZeroes, Discard, DiskFormat, ErrorPolicy, Limit, Limits, LinkState, Port,
+    ReadErrorPolicy,
 };
 use vireo_vmm::devices::i8042::I8042;
 use vireo_vmm::devices::pm::{self, PowerManagement};
@@ -16,7 +22,7 @@ use vireo_vmm::devices::pvpanic::PvpanicPci;
 use vireo_vmm::devices::rtc::Rtc;
 use vireo_vmm::devices::virtio::VirtioDevice;
 use vireo_vmm::devices::virtio::balloon::{self, Balloon};
-use vireo_vmm::devices::virtio::block::{self, Block};
+use vireo_vmm::devices::virtio::block::{self, Block, DiskControl};
 use vireo_vmm::devices::virtio::console::Console;
 use vireo_vmm::devices::virtio::net::{self, Net, Offload, Port as Cable};
 use vireo_vmm::devices::virtio::pci::VirtioPci;
@@ -44,6 +50,7 @@ pub enum Kind {
     Balloon,
     Block,
     SlowBlock,
+    BadBlock,
     Net,
     ManyNet,
     Console,
@@ -90,12 +97,44 @@ impl Cable for Echo {
     }
 }
 
+/// The first sector of a bad disk that its host fails: what the second entry of the image's first table is for.
+pub const BAD: u64 = 64;
+
+/// A disk's image of 1 MiB. Of a bad one, a table that its first table leads to has entries that lead into the middle of clusters.
+fn image(kind: Kind) -> NamedTempFile {
+    const LEN: u64 = 1 << 20;
+    const SECOND: u64 = 16 << 20;
+    let file = NamedTempFile::new().unwrap();
+    if kind != Kind::BadBlock {
+        file.as_file().set_len(LEN).unwrap();
+        return file;
+    }
+    let options = StorageOpenOptions::new().filename(file.path());
+    let created = imago::file::File::open(options.write(true)).unwrap();
+    let builder = Qcow2::<imago::file::File>::create_builder(created);
+    builder.size(LEN).cluster_size(512).create().unwrap();
+    let disk = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(file.path())
+        .unwrap();
+    let mut table = [0; 8];
+    disk.read_exact_at(&mut table, 40).unwrap();
+    let entry = |offset: u64| (1 << 63 | offset).to_be_bytes();
+    disk.write_all_at(&entry(SECOND).repeat(31), u64::from_be_bytes(table) + 8)
+        .unwrap();
+    disk.write_all_at(&entry(0x100).repeat(64), SECOND).unwrap();
+    file
+}
+
 pub struct Machine {
     pub memory: GuestMemoryMmap,
     pub ports: Arc<Bus>,
     pub mmio: Arc<Bus>,
     pci: Arc<Mutex<PciBus>>,
-    _disk: tempfile::NamedTempFile,
+    _disk: NamedTempFile,
+    /// The device's handle, if it is a disk.
+    control: Option<DiskControl>,
     pub notices: notice::Notices,
     /// Held by whoever serves the device.
     _worker: Arc<Worker>,
@@ -111,14 +150,22 @@ impl Machine {
         let (ports, mmio) = (Arc::new(Bus::new()), Arc::new(Bus::new()));
         let pci = Arc::new(Mutex::new(PciBus::new(Arc::clone(&mmio))));
         let (notifier, notices) = notice::channel().unwrap();
-        let disk = tempfile::NamedTempFile::new().unwrap();
-        disk.as_file().set_len(1 << 20).unwrap();
+        let disk = image(kind);
+        let mut control = None;
 
         let worker = Worker::spawn("fuzz", || Ok(())).unwrap();
         let function: Arc<Mutex<dyn PciFunction>> = match function(kind, &worker, &notifier) {
             Some(function) => function,
             None => {
-                let device = device(kind, disk.path(), Arc::clone(&worker));
+                let device: Box<dyn VirtioDevice> = match kind {
+                    Kind::Block | Kind::SlowBlock | Kind::BadBlock => {
+                        let block = block(kind, disk.path(), Arc::clone(&worker));
+                        block.tell(notifier.clone());
+                        control = Some(block.control());
+                        Box::new(block)
+                    }
+                    _ => device(kind, disk.path(), Arc::clone(&worker)),
+                };
                 let function = VirtioPci::new(device, memory.clone(), Arc::new(Nobody), None);
                 Arc::new(Mutex::new(function.unwrap()))
             }
@@ -153,9 +200,20 @@ impl Machine {
             mmio,
             pci,
             _disk: disk,
+            control,
             notices,
             _worker: worker,
         }
+    }
+
+    /// What the machine's resumption does to devices.
+    pub fn resume(&self) {
+        self.control.iter().for_each(DiskControl::retry);
+    }
+
+    /// How the host failed the request that waits to be tried again.
+    pub fn failure(&self) -> Option<String> {
+        self.control.as_ref().and_then(DiskControl::failure)
     }
 
     /// What the machine's reset does to devices.
@@ -199,7 +257,7 @@ fn limits(kind: Kind) -> Limits {
         })
     };
     match kind {
-        Kind::SlowBlock => Limits {
+        Kind::SlowBlock | Kind::BadBlock => Limits {
             total_bytes: limit(1 << 24),
             read_requests: limit(1000),
             write_requests: limit(500),
@@ -210,9 +268,35 @@ fn limits(kind: Kind) -> Limits {
     }
 }
 
-fn device(kind: Kind, disk: &std::path::Path, worker: Arc<Worker>) -> Box<dyn VirtioDevice> {
+fn block(kind: Kind, disk: &Path, worker: Arc<Worker>) -> Block {
+    let spec = block::Spec {
+        path: disk.to_owned(),
+        format: match kind {
+            Kind::BadBlock => DiskFormat::Qcow2,
+            _ => DiskFormat::Raw,
+        },
+        readonly: false,
+        shareable: false,
+        discard: Discard::Unmap,
+        serial: Some("fuzz".into()),
+        cache: Cache::Writeback,
+        detect_zeroes: DetectZeroes::Unmap,
+        queues: if kind == Kind::Block {
+            vec![256]
+        } else {
+            vec![16, 256, 2]
+        },
+        limits: limits(kind),
+        error_policy: ErrorPolicy::Stop,
+        rerror_policy: ReadErrorPolicy::Stop,
+    };
+    Block::new(&spec, worker).unwrap()
+}
+
+fn device(kind: Kind, disk: &Path, worker: Arc<Worker>) -> Box<dyn VirtioDevice> {
     match kind {
         Kind::Watchdog | Kind::Panic => unreachable!("it is not virtio"),
+        Kind::Block | Kind::SlowBlock | Kind::BadBlock => unreachable!("it is made elsewhere"),
         Kind::Rng => Box::new(Rng::new(&rng::Spec::default(), worker).unwrap()),
         Kind::Balloon => {
             let spec = balloon::Spec {
@@ -223,25 +307,6 @@ fn device(kind: Kind, disk: &std::path::Path, worker: Arc<Worker>) -> Box<dyn Vi
                 free_page_reporting: true,
             };
             Box::new(Balloon::new(&spec, worker).unwrap())
-        }
-        Kind::Block | Kind::SlowBlock => {
-            let spec = block::Spec {
-                path: disk.to_owned(),
-                format: DiskFormat::Raw,
-                readonly: false,
-                shareable: false,
-                discard: Discard::Unmap,
-                serial: Some("fuzz".into()),
-                cache: Cache::Writeback,
-                detect_zeroes: DetectZeroes::Unmap,
-                queues: if kind == Kind::Block {
-                    vec![256]
-                } else {
-                    vec![16, 256, 2]
-                },
-                limits: limits(kind),
-            };
-            Box::new(Block::new(&spec, worker).unwrap())
         }
         Kind::Console => {
             let port = |id: &str, console: bool| Port {

@@ -71,8 +71,12 @@ fn fuzz(kind: Kind) {
             );
         }
         guest.machine.reset();
+        if kind == Kind::BadBlock {
+            guest.has_a_request_fail();
+        }
         if let Err(why) = guest.honest(kind) {
-            panic!("{kind:?} seed {seed}: after a reset {why}");
+            let failure = guest.machine.failure();
+            panic!("{kind:?} seed {seed}: after a reset {why} {failure:?}");
         }
         drop(guest);
         assert!(!PANICKED.load(Ordering::SeqCst), "{kind:?} seed {seed}");
@@ -103,6 +107,11 @@ fn a_raw_disk_survives_any_guest() {
 #[test]
 fn a_disk_under_limits_survives_any_guest() {
     fuzz(Kind::SlowBlock);
+}
+
+#[test]
+fn a_disk_that_its_host_fails_survives_any_guest() {
+    fuzz(Kind::BadBlock);
 }
 
 #[test]

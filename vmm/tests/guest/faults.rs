@@ -2,7 +2,9 @@
 //! the monitor goes on.
 
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -29,6 +31,16 @@ fn hear(monitor: &mut Monitor, words: &str) {
         assert!(ended.is_none() && Instant::now() < end, "{words}: {said:?}");
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Asks the monitor for something, and gives its answer.
+fn ask(monitor: &Monitor, what: &str) -> String {
+    let mut stream = UnixStream::connect(monitor.dir.path().join("control")).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    writeln!(stream, "{{\"id\":1,\"do\":\"{what}\"}}").unwrap();
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).unwrap();
+    answer
 }
 
 /// A file system of one megabyte, which only those see who enter it.
@@ -59,7 +71,7 @@ impl SmallFilesystem {
             .unwrap();
         let mut said = String::new();
         let out = keeper.stdout.take().unwrap();
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut said).unwrap();
+        BufReader::new(out).read_line(&mut said).unwrap();
         let made = Self { place, keeper };
         if said != "made\n" {
             eprintln!("skipped: {make} failed");
@@ -73,6 +85,20 @@ impl SmallFilesystem {
         // Leaked: a few bytes in a test.
         let target = self.keeper.id().to_string().leak();
         vec!["nsenter", "--mount", "--target", target]
+    }
+
+    /// Runs a command that sees it.
+    fn run(&self, words: &[&str]) -> std::process::Output {
+        let prefix = self.prefix();
+        let mut command = Command::new(prefix[0]);
+        command.args(&prefix[1..]).args(words).output().unwrap()
+    }
+
+    /// Gives it so much room, as `mount` is told.
+    fn resize(&self, size: &str) {
+        let path = self.place.path().display().to_string();
+        let done = self.run(&["mount", "-o", &format!("remount,size={size}"), &path]);
+        assert!(done.status.success(), "{done:?}");
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -96,7 +122,8 @@ fn a_full_host_disk_is_an_error_to_the_guest_and_loses_nothing_that_was_taken() 
         return;
     };
     for cache in ["writeback", "writethrough"] {
-        let more = disk(&small.path("disk"), "raw", &format!(", cache: {cache}"));
+        let more = format!(", cache: {cache}, error-policy: report");
+        let more = disk(&small.path("disk"), "raw", &more);
         let ran = Monitor::start("test=fill,fill", &more, &small.prefix()).wait();
         ran.assert_ok(&["fill", "fill"]);
         assert!(
@@ -115,7 +142,7 @@ fn a_full_host_disk_under_a_qcow2_image_leaves_it_whole() {
     let Some(small) = SmallFilesystem::new("qemu-img create -f qcow2 disk 8M") else {
         return;
     };
-    let more = disk(&small.path("disk"), "qcow2", "");
+    let more = disk(&small.path("disk"), "qcow2", ", error-policy: report");
     let ran = Monitor::start("test=fill", &more, &small.prefix()).wait();
     ran.assert_ok(&["fill"]);
     assert!(
@@ -123,14 +150,121 @@ fn a_full_host_disk_under_a_qcow2_image_leaves_it_whole() {
         "{}",
         ran.errors
     );
-    let [nsenter, rest @ ..] = &small.prefix()[..] else {
-        unreachable!()
-    };
-    let mut check = Command::new(nsenter);
-    check.args(rest).args(["qemu-img", "check", "-f", "qcow2"]);
-    let checked = check.arg(small.path("disk")).output().unwrap();
-    // Space that nobody uses may be left over (3); no cluster is used twice, and none that is used is free.
+    assert_whole(&small);
+}
+
+/// The image is whole, but that space that nobody uses may be left over (3): no cluster is used twice, and none that is used is free.
+fn assert_whole(small: &SmallFilesystem) {
+    let path = small.path("disk").display().to_string();
+    let checked = small.run(&["qemu-img", "check", "-f", "qcow2", &path]);
     assert!(matches!(checked.status.code(), Some(0 | 3)), "{checked:?}");
+}
+
+/// Waits until the guest is paused for its disk, which says this.
+fn wait_for_stop(monitor: &mut Monitor, wanted: &str) {
+    let end = Instant::now() + PATIENCE;
+    let is_paused = |state: &str| {
+        let last = state.lines().last();
+        last.is_some_and(|line| line.contains("\"paused\"") && line.contains(wanted))
+    };
+    while !is_paused(&monitor.read("state")) {
+        let ended = monitor.child.try_wait().unwrap();
+        let said = ["log", "errors", "state"].map(|file| monitor.read(file));
+        assert!(ended.is_none() && Instant::now() < end, "{said:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let status = ask(monitor, "status");
+    assert!(status.contains(wanted), "{status}");
+}
+
+/// What a full disk says.
+const FULL: &str = "disk vda could not write: No space left on device";
+
+#[test]
+fn a_guest_on_a_full_host_disk_is_paused_and_goes_on_where_it_was_once_there_is_space() {
+    let policies = ["", ", error-policy: enospace", ", error-policy: stop"];
+    for (policy, format) in policies.into_iter().zip(["raw", "qcow2", "raw"]) {
+        if !kvm() {
+            return;
+        }
+        let make = match format {
+            "raw" => "truncate -s 8M disk",
+            _ => "qemu-img create -f qcow2 disk 8M",
+        };
+        let Some(small) = SmallFilesystem::new(make) else {
+            return;
+        };
+        let more = disk(&small.path("disk"), format, policy);
+        let mut monitor = Monitor::start("test=pack", &more, &small.prefix());
+        let wanted = "No space left on device";
+        wait_for_stop(&mut monitor, wanted);
+        let stats = ask(&monitor, "stats");
+        assert!(stats.contains("\"failure\":\"could not"), "{stats}");
+        let refused = ask(&monitor, "power-button");
+        assert!(refused.contains("resume it first"), "{refused}");
+        // Nothing has changed, and so the same follows; with some more room it comes further.
+        let pauses = |monitor: &Monitor| monitor.read("state").matches("\"paused\"").count();
+        for (times, room) in [(2, "1m"), (3, "2m")] {
+            small.resize(room);
+            ask(&monitor, "resume");
+            let end = Instant::now() + PATIENCE;
+            while pauses(&monitor) < times && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            wait_for_stop(&mut monitor, wanted);
+        }
+        small.resize("32m");
+        ask(&monitor, "resume");
+        let ran = monitor.wait();
+        ran.assert_ok(&["pack"]);
+        if format == "qcow2" {
+            assert_whole(&small);
+        }
+    }
+}
+
+#[test]
+fn a_guest_whose_disks_errors_are_ignored_is_told_of_none() {
+    if !kvm() {
+        return;
+    }
+    if let Some(small) = SmallFilesystem::new("truncate -s 8M disk") {
+        let more = disk(&small.path("disk"), "raw", ", error-policy: ignore");
+        let ran = Monitor::start("test=fill", &more, &small.prefix()).wait();
+        // What that test takes for a disk that has room for everything.
+        let lie = ran.console.contains("FAIL fill all was taken");
+        assert!(lie, "{} {}", ran.console, ran.errors);
+    }
+}
+
+#[test]
+fn a_guest_that_was_paused_for_its_disk_is_reset_or_ended_like_any_other() {
+    if !kvm() {
+        return;
+    }
+    let Some(small) = SmallFilesystem::new("truncate -s 8M disk") else {
+        return;
+    };
+    let more = disk(&small.path("disk"), "raw", "");
+    let mut monitor = Monitor::start("test=pack", &more, &small.prefix());
+    wait_for_stop(&mut monitor, FULL);
+    let quit = ask(&monitor, "quit");
+    assert!(quit.contains("\"ok\""), "{quit}");
+    let ran = monitor.wait();
+    assert!(ran.last_words.contains("\"quit\""), "{}", ran.last_words);
+
+    let mut monitor = Monitor::start("test=pack", &more, &small.prefix());
+    wait_for_stop(&mut monitor, FULL);
+    ask(&monitor, "reset");
+    let (status, stats) = (ask(&monitor, "status"), ask(&monitor, "stats"));
+    assert!(status.contains("\"paused\""), "{status}");
+    assert!(!status.contains("\"stopped\""), "{status}");
+    assert!(!stats.contains("\"failure\""), "{stats}");
+    small.resize("32m");
+    ask(&monitor, "resume");
+    let ran = monitor.wait();
+    ran.assert_ok(&["pack"]);
+    assert_eq!(ran.console.matches("packing").count(), 2, "it began anew");
 }
 
 #[test]
@@ -291,22 +425,9 @@ fn a_tap_that_is_deleted_is_a_dead_cable_and_costs_no_time() {
     let spent = busy(monitor.child.id()) - before;
     assert!(spent < 30, "{spent} hundredths of a second at rest");
     // Booted again, it has an interface that does not work, and all else.
-    let control = monitor.dir.path().join("control");
-    let asked = |what: &str| {
-        let mut stream = std::os::unix::net::UnixStream::connect(&control).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        std::io::Write::write_all(
-            &mut stream,
-            format!("{{\"id\":1,\"do\":\"{what}\"}}\n").as_bytes(),
-        )
-        .unwrap();
-        let mut answer = String::new();
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(stream), &mut answer).unwrap();
-        assert!(answer.contains("\"ok\""), "{answer}");
-    };
-    asked("reset");
+    ask(&monitor, "reset");
     hear(&mut monitor, "FAIL pour");
-    asked("quit");
+    ask(&monitor, "quit");
     assert!(monitor.child.wait().unwrap().success());
 }
 

@@ -120,6 +120,10 @@ struct DiskConfig {
     queue_size: Option<u32>,
     #[serde(skip_serializing_if = "Limits::is_default")]
     limits: Limits,
+    #[serde(rename = "error-policy", skip_serializing_if = "Option::is_none")]
+    error_policy: Option<String>,
+    #[serde(rename = "rerror-policy", skip_serializing_if = "Option::is_none")]
+    rerror_policy: Option<String>,
     slot: Slot,
 }
 
@@ -332,6 +336,8 @@ fn disk(disk: &Disk, slot: Slot) -> Result<DiskConfig, DriverError> {
         queues: disk.queues,
         queue_size: disk.queue_size,
         limits: disk.limits.clone(),
+        error_policy: disk.error_policy.clone(),
+        rerror_policy: disk.rerror_policy.clone(),
         slot,
     })
 }

@@ -77,6 +77,7 @@ impl Driver for Builtin {
         let reason = status.get("reason").and_then(Value::as_str);
         Ok(Vitals {
             paused: state == Some("paused"),
+            stopped: text(&status, "stopped"),
             preserved: (state == Some("preserved")).then(|| reason.unwrap_or("its end").to_owned()),
             balloon: stats
                 .pointer("/balloon/target")
@@ -263,6 +264,10 @@ fn disks(stats: &Value) -> BTreeMap<String, GuestDisk> {
 /// How often it is looked whether a disk is larger by now, and how many times.
 const LOOKS: (Duration, u32) = (Duration::from_millis(20), 100);
 
+fn text(object: &Value, key: &str) -> Option<String> {
+    object.get(key).and_then(Value::as_str).map(str::to_owned)
+}
+
 /// What the lines of `state` come to.
 fn understand(state: &str) -> LastWords {
     let mut words = LastWords::default();
@@ -270,12 +275,13 @@ fn understand(state: &str) -> LastWords {
         let Ok(line) = serde_json::from_str::<Value>(line) else {
             continue;
         };
-        let text = |key: &str| line.get(key).and_then(Value::as_str).map(str::to_owned);
-        let state = text("state");
+        let state = text(&line, "state");
         words.paused = state.as_deref() == Some("paused");
         let ended = state.as_deref() == Some("ended");
-        words.reason = ended.then(|| text("reason")).flatten();
-        words.message = ended.then(|| text("message")).flatten();
+        let message = text(&line, "message");
+        words.stopped = message.clone().filter(|_| words.paused);
+        words.reason = text(&line, "reason").filter(|_| ended);
+        words.message = message.filter(|_| ended);
     }
     words
 }
@@ -308,6 +314,14 @@ mod tests {
         );
         assert!(understand(lines).paused);
         assert_eq!(understand(lines).reason, None);
+        assert_eq!(understand(lines).stopped, None);
+        let stopped = format!(
+            "{lines}{}\n",
+            r#"{"state":"paused","message":"disk vda could not write: x","seq":3}"#
+        );
+        let why = understand(&stopped).stopped;
+        assert_eq!(why.as_deref(), Some("disk vda could not write: x"));
+        assert_eq!(understand(&format!("{stopped}{lines}")).stopped, None);
         let ended = format!(
             "{lines}{}\n{{\"sta",
             r#"{"state":"ended","reason":"power-off","seq":3}"#

@@ -409,8 +409,16 @@ fn boot_orders(domain: &Domain) -> BootOrders {
 
 /// The name of the block node that a disk's guest sees.
 pub fn node_name(target: &str) -> String {
-    format!("disk-{target}")
+    format!("{NODE}{target}")
 }
+
+/// The disk whose node has this name.
+pub fn target_of(node: &str) -> Option<&str> {
+    node.strip_prefix(NODE)
+}
+
+/// What the names of disks' nodes begin with.
+const NODE: &str = "disk-";
 
 /// A disk: its image as a block node, and the device that shows it.
 fn disk(
@@ -433,6 +441,11 @@ fn disk(
     };
     if disk.device == "floppy" && disk.serial.is_some() {
         return Err(unsupported(format!("the serial number of floppy {target}")));
+    }
+    if disk.device == "floppy" && (disk.error_policy.is_some() || disk.rerror_policy.is_some()) {
+        return Err(unsupported(format!(
+            "the error policies of floppy {target}"
+        )));
     }
     if disk.io.as_deref() == Some("native") && !direct {
         return Err(unsupported(format!(
@@ -480,6 +493,8 @@ fn disk(
         }
         put("num-queues", json!(disk.queues));
         put("queue-size", json!(disk.queue_size));
+        put("werror", json!(disk.error_policy));
+        put("rerror", json!(disk.rerror_policy));
         if disk.shareable {
             put("share-rw", true.into());
         }

@@ -5,10 +5,14 @@
 
 use serde_json::Value;
 
+use super::command;
 use crate::domain::LastWords;
 
 /// What is on the input of the monitor that writes events.
 pub const INPUT: &[u8] = b"{\"execute\":\"qmp_capabilities\"}\n";
+
+/// Why a guest is paused whose watchdog says so.
+pub const WATCHDOG: &str = "the guest did not feed its watchdog in time";
 
 /// What the events come to.
 pub fn understand(events: &str) -> LastWords {
@@ -19,19 +23,39 @@ pub fn understand(events: &str) -> LastWords {
             continue;
         };
         match line.get("event").and_then(Value::as_str) {
+            Some("BLOCK_IO_ERROR") => words.stopped = failure(&line).or(words.stopped),
+            Some("WATCHDOG") if data(&line, "action") == Some("pause") => {
+                words.stopped = Some(WATCHDOG.to_owned());
+            }
             Some("STOP") => words.paused = true,
-            Some("RESUME") => words.paused = false,
+            Some("RESUME") => {
+                words.paused = false;
+                words.stopped = None;
+            }
             Some("RESET") => panicked = false,
             Some("GUEST_PANICKED") => panicked = true,
             Some("SHUTDOWN") => {
                 let reason = line.pointer("/data/reason").and_then(Value::as_str);
                 words.reason = Some(if panicked { "crash" } else { reason_of(reason) }.to_owned());
                 words.paused = false;
+                words.stopped = None;
             }
             _ => {}
         }
     }
     words
+}
+
+fn data<'e>(event: &'e Value, key: &str) -> Option<&'e str> {
+    event.get("data")?.get(key)?.as_str()
+}
+
+/// How the host failed a disk, if the guest is paused for it. The first failure counts: others may follow before the guest rests.
+fn failure(event: &Value) -> Option<String> {
+    let disk = command::target_of(data(event, "node-name")?)?;
+    let (what, reason) = (data(event, "operation")?, data(event, "reason")?);
+    let stops = data(event, "action") == Some("stop");
+    stops.then(|| format!("disk {disk} could not {what}: {reason}"))
 }
 
 /// QEMU's reason in the words of the house. Source: QEMU's QMP reference, "ShutdownCause".
@@ -59,6 +83,19 @@ mod tests {
             "{\"QMP\": {}}\n{\"return\": {}}\n".to_owned() + &event("\"event\": \"RESUME\"");
         assert_eq!(understand(&running), LastWords::default());
         assert!(understand(&(running.clone() + &event("\"event\": \"STOP\""))).paused);
+        let failed = |action: &str| {
+            let data = format!(
+                "\"node-name\": \"disk-vda\", \"operation\": \"write\", \"reason\": \"No space\", \"action\": \"{action}\""
+            );
+            event(&format!(
+                "\"event\": \"BLOCK_IO_ERROR\", \"data\": {{{data}}}"
+            ))
+        };
+        let stopped = running.clone() + &failed("stop") + &event("\"event\": \"STOP\"");
+        let why = understand(&stopped).stopped;
+        assert_eq!(why.as_deref(), Some("disk vda could not write: No space"));
+        let resumed = stopped + &event("\"event\": \"RESUME\"") + &failed("report");
+        assert_eq!(understand(&resumed).stopped, None);
         let off = event(
             "\"event\": \"SHUTDOWN\", \"data\": {\"guest\": true, \"reason\": \"guest-shutdown\"}",
         );

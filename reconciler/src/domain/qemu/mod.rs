@@ -83,11 +83,18 @@ impl Driver for Qemu {
             Some("shutdown") => Some("power-off"),
             _ => None,
         };
+        let stopped = match status {
+            Some("io-error") => {
+                let said = self.last_words(dir).stopped;
+                Some(said.unwrap_or_else(|| "the host failed a disk".to_owned()))
+            }
+            Some("watchdog") => Some(events::WATCHDOG.to_owned()),
+            _ => None,
+        };
         Ok(Vitals {
-            paused: matches!(
-                status,
-                Some("paused" | "prelaunch" | "suspended" | "io-error")
-            ),
+            paused: stopped.is_some()
+                || matches!(status, Some("paused" | "prelaunch" | "suspended")),
+            stopped,
             preserved: preserved.map(str::to_owned),
             balloon: None,
             disks: BTreeMap::new(),

@@ -128,7 +128,7 @@ impl World {
             Effect::StartGuest(launch) => return self.start(launch),
             Effect::ShutdownGuest { guest, .. } => self.end(*guest, "power-off"),
             Effect::PauseGuest { guest, .. } => {
-                return self.set_state(*guest, |pid| GuestState::Paused { pid });
+                return self.set_state(*guest, |pid| GuestState::Paused { pid, why: None });
             }
             Effect::ResumeGuest { guest, .. } => {
                 return self.set_state(*guest, |pid| GuestState::Running { pid });
@@ -431,7 +431,7 @@ impl World {
 
     fn set_state(&mut self, guest: Uuid, state: impl FnOnce(u32) -> GuestState) -> Done {
         let guest = self.running(guest)?;
-        if let GuestState::Running { pid } | GuestState::Paused { pid } = guest.state {
+        if let GuestState::Running { pid } | GuestState::Paused { pid, .. } = guest.state {
             guest.state = state(pid);
         }
         Ok(())

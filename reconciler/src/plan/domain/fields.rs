@@ -183,6 +183,8 @@ const DISK: &[Row] = &[
     restart("/detect_zeroes", "driver/@detect_zeroes", BUILT_IN),
     restart("/queues", "driver/@queues", BUILT_IN),
     restart("/queue_size", "driver/@queue_size", BUILT_IN),
+    restart("/error_policy", "driver/@error_policy", BUILT_IN),
+    restart("/rerror_policy", "driver/@rerror_policy", BUILT_IN),
     live(
         "/limits",
         "iotune",

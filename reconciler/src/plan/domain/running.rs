@@ -65,10 +65,26 @@ pub(super) fn plan(
     }
     let pending = (!heavy.is_empty()).then(|| wait(wanted, &heavy));
     Found {
+        held: stopped(wanted, &guest.state, domain).into_iter().collect(),
         step: step(context, wanted, domain, page, work, live, pending.is_some()),
         pending,
         ..Found::default()
     }
+}
+
+/// A guest that is to run and was paused although nobody asked for it. As under libvirt, it goes on when somebody says that it may: what is wrong on the host is still
+/// wrong until then, and a guest that a watchdog stopped is there to be looked at.
+fn stopped(wanted: &Wanted, state: &GuestState, domain: &Domain) -> Option<Held> {
+    let GuestState::Paused { why: Some(why), .. } = state else {
+        return None;
+    };
+    (domain.lifecycle.wanted == WantedState::Running).then(|| Held {
+        object: wanted.id.clone(),
+        why: format!(
+            "it was paused: {why}; `vireo resume {}` lets it go on",
+            domain.name
+        ),
+    })
 }
 
 /// A guest that has ended and whose process is kept for a look stays as it was, changed definition or not: its surroundings alone are kept in order.
@@ -219,7 +235,7 @@ fn adjust(
                 driver: target.driver,
             },
         ),
-        (GuestState::Paused { .. }, WantedState::Running) => work.act(
+        (GuestState::Paused { why: None, .. }, WantedState::Running) => work.act(
             "it is paused, and its policy wants it running",
             Effect::ResumeGuest {
                 guest: target.uuid,

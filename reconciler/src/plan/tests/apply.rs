@@ -159,7 +159,7 @@ fn one(effect: &Effect, host: &mut Inventory, ledger: &mut Ledger) {
             },
         ),
         Effect::PauseGuest { guest, .. } => {
-            set_state(host, guest, GuestState::Paused { pid: 2 });
+            set_state(host, guest, GuestState::Paused { pid: 2, why: None });
         }
         Effect::ResumeGuest { guest, .. } => {
             set_state(host, guest, GuestState::Running { pid: 2 });

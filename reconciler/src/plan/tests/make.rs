@@ -99,6 +99,8 @@ pub fn disk(target: &str, path: &str, volume: Option<&str>) -> Disk {
         detect_zeroes: None,
         queues: None,
         queue_size: None,
+        error_policy: None,
+        rerror_policy: None,
         limits: Limits::default(),
         boot_order: None,
         address: None,

@@ -99,6 +99,42 @@ fn what_is_wanted_stopped_suspended_or_undefined_is_not_restarted() {
 }
 
 #[test]
+fn a_guest_that_was_paused_for_a_disks_error_is_told_of_and_stays_so_until_somebody_lets_it_go_on()
+{
+    let mut case = Case::made(make::small());
+    let state = |case: &mut Case, why: Option<&str>| {
+        case.host.guests.get_mut(&web().uuid).unwrap().state = GuestState::Paused {
+            pid: 2,
+            why: why.map(str::to_owned),
+        };
+    };
+    state(
+        &mut case,
+        Some("disk vda could not write: No space left on device"),
+    );
+    let plan = case.plan();
+    assert!(plan.steps.is_empty(), "{}", case.text());
+    assert_eq!(
+        plan.held[0].why,
+        "it was paused: disk vda could not write: No space left on device; `vireo resume web` lets it go on"
+    );
+    // All else of it is kept as it is wanted.
+    case.edit_guest(|guest| guest.tuning.shares = Some(2048));
+    let plan = case.plan();
+    assert_eq!((plan.steps.len(), plan.held.len()), (1, 1));
+    assert_eq!(case.restart().unwrap().steps[0].verb, Verb::Restart);
+    case.edit_guest(|guest| guest.lifecycle.wanted = WantedState::Paused);
+    assert_eq!(case.plan().held, []);
+    case.edit_guest(|guest| guest.lifecycle.wanted = WantedState::Running);
+    case.settle();
+    state(&mut case, None);
+    assert_eq!(
+        case.plan().steps[0].why,
+        "it is paused, and its policy wants it running"
+    );
+}
+
+#[test]
 fn a_guest_whose_process_is_kept_for_a_look_is_told_of_and_left_alone_until_its_restart_is_asked_for()
  {
     let mut case = Case::made(make::small());

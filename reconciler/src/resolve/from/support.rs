@@ -125,6 +125,8 @@ pub(super) const DOMAIN: &[&str] = &[
     "devices/disk/driver/@detect_zeroes",
     "devices/disk/driver/@queues",
     "devices/disk/driver/@queue_size",
+    "devices/disk/driver/@error_policy",
+    "devices/disk/driver/@rerror_policy",
     "devices/disk/source",
     "devices/disk/source/@file",
     "devices/disk/source/@dev",

@@ -1,8 +1,9 @@
 //! Virtio block device (virtio 1.2, section 5.2): queues of requests on a disk image.
 //!
 //! In come the guest's requests (read, write, flush, discard, write zeroes, identify), out go accesses of an [`Image`], directly between
-//! guest memory and the file. The worker does one request after the other. Whatever is wrong with a request, or with the image,
-//! is an error status in the answer, never more; only a chain that has no room for a status breaks the ring.
+//! guest memory and the file. The worker does one request after the other. Whatever is wrong with a request is an error status in the answer, never more; only a chain
+//! that has no room for a status breaks the ring. What is wrong with the image is an error status too, or what the disk's policies say ([`policy`]): the request may be kept
+//! until the guest is resumed.
 
 use std::io;
 use std::sync::{Arc, Mutex, Weak};
@@ -15,17 +16,22 @@ use super::worker::{Timer, Watch, Worker};
 use super::{ActivateError, Activation, DeviceType, VirtioDevice, read_config_bytes};
 use crate::boot::disk::DiskBytes;
 use crate::bus::lock;
-use crate::config::{Cache, DetectZeroes, Discard, DiskFormat, Limits};
+use crate::config::{
+    Cache, DetectZeroes, Discard, DiskFormat, ErrorPolicy, Limits, ReadErrorPolicy,
+};
+use crate::notice::Notifier;
 
 mod control;
 mod engine;
 mod image;
 mod lock;
+mod policy;
 mod throttle;
 
 pub use control::{DiskControl, GrowError};
 use engine::{Engine, Lane, Line};
 pub use image::{Image, OpenError};
+use policy::Policies;
 
 /// Bytes of a sector, the unit of every position and length.
 const SECTOR: u64 = 512;
@@ -93,6 +99,12 @@ pub struct Spec {
     /// What its requests may come to.
     #[serde(default)]
     pub limits: Limits,
+    /// What follows when the host fails anything but a read.
+    #[serde(default)]
+    pub error_policy: ErrorPolicy,
+    /// What follows when the host fails a read.
+    #[serde(default)]
+    pub rerror_policy: ReadErrorPolicy,
 }
 
 /// The block device.
@@ -167,6 +179,12 @@ impl Block {
             timer: Arc::clone(&timer),
             reads: Line::default(),
             writes: Line::default(),
+            policies: Policies {
+                reads: spec.rerror_policy,
+                others: spec.error_policy,
+            },
+            held: None,
+            notifier: None,
         }));
         let watch = |source| worker.watch(source, EventSet::IN, engine.clone(), 0);
         let watches = [watch(timer), watch(control.wake())];
@@ -187,6 +205,11 @@ impl Block {
     /// The handle by which the machine changes the disk.
     pub fn control(&self) -> DiskControl {
         self.control.clone()
+    }
+
+    /// Has the disk wake the machine's owner when a request has to wait for the guest's resumption, as [`DiskControl::failure`] then says.
+    pub fn tell(&self, notifier: Notifier) {
+        lock(&self.engine).notifier = Some(notifier);
     }
 
     /// What is on the disk, through the same image that the guest sees.

@@ -24,6 +24,8 @@ fn spec(path: PathBuf, format: DiskFormat) -> Spec {
         detect_zeroes: DetectZeroes::Off,
         queues: vec![256],
         limits: Limits::default(),
+        error_policy: ErrorPolicy::default(),
+        rerror_policy: ReadErrorPolicy::default(),
     }
 }
 
@@ -561,3 +563,6 @@ proptest! {
 
 #[path = "block_changes_tests.rs"]
 mod changes;
+
+#[path = "block_failure_tests.rs"]
+mod failures;

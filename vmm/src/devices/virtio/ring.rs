@@ -98,6 +98,13 @@ impl Buffers {
         Buffers(taken)
     }
 
+    /// Puts back in front what [`Buffers::take`] took.
+    pub fn put_back(&mut self, taken: Buffers) {
+        for buffer in taken.0.into_iter().rev() {
+            self.0.push_front(buffer);
+        }
+    }
+
     /// Copies the first bytes of the buffers into `data`; returns how many there were.
     pub fn read(&self, memory: &GuestMemoryMmap, data: &mut [u8]) -> usize {
         let mut done = 0;
@@ -144,6 +151,21 @@ impl Buffers {
             done += part;
         }
         done
+    }
+
+    /// Makes all bytes zero.
+    pub fn clear(&self, memory: &GuestMemoryMmap) {
+        let page = [0; 4096];
+        for buffer in &self.0 {
+            let (mut at, mut left) = (buffer.addr, buffer.len as usize);
+            while left > 0 {
+                let part = left.min(page.len());
+                // Each run was checked when the chain was taken.
+                let _ = memory.write_slice(&page[..part], at);
+                left -= part;
+                at.0 += part as u64;
+            }
+        }
     }
 
     /// The runs as slices of the mapped memory, for scattered input and output without copies.

@@ -133,6 +133,29 @@ fn a_disk_reaches_the_monitor_with_its_queues_or_is_refused_with_what_is_possibl
 }
 
 #[test]
+fn what_follows_a_disks_errors_reaches_the_monitor() {
+    use vireo_vmm::config::{ErrorPolicy as E, ReadErrorPolicy as R};
+    let dir = GuestDir::new(std::path::Path::new("/run/vireo/guests"), uuid::Uuid::nil());
+    let mut domain = testing::domain();
+    for (words, policies) in [
+        ([None, None], (E::Enospace, R::Report)),
+        ([Some("report"), None], (E::Report, R::Report)),
+        ([Some("stop"), Some("ignore")], (E::Stop, R::Ignore)),
+        ([Some("ignore"), Some("stop")], (E::Ignore, R::Stop)),
+    ] {
+        let disk = &mut domain.disks[0];
+        [disk.error_policy, disk.rerror_policy] = words.map(|word| word.map(str::to_owned));
+        let text = serde_json::to_string(&translate(&domain, &dir).unwrap()).unwrap();
+        let disk = &vireo_vmm::config::Guest::parse(&text).unwrap().disks[0];
+        assert_eq!(
+            (disk.error_policy, disk.rerror_policy),
+            policies,
+            "{words:?}"
+        );
+    }
+}
+
+#[test]
 fn what_an_interface_leaves_to_neither_side_reaches_the_monitor() {
     use vireo_vmm::config::Offload as O;
     let dir = GuestDir::new(std::path::Path::new("/run/vireo/guests"), uuid::Uuid::nil());

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use vireo_schema::complete::targets::bus;
 use vireo_schema::domain::disk::{
-    self, DetectZeroes, Discard, DiskDevice, DiskType, ImageFormatName,
+    self, DetectZeroes, Discard, DiskDevice, DiskDriver, DiskType, ErrorPolicy, ImageFormatName,
+    ReadErrorPolicy,
 };
 
 use super::super::storage::is_plain;
@@ -89,6 +90,13 @@ pub(super) fn disk_at(
         detect_zeroes: detect_zeroes(stated),
         queues: driver.and_then(|driver| driver.queues),
         queue_size: driver.and_then(|driver| driver.queue_size),
+        error_policy: driver
+            .and_then(|driver| driver.error_policy)
+            .filter(|policy| *policy != ErrorPolicy::Enospace)
+            .map(|policy| policy.as_str().to_owned()),
+        rerror_policy: driver
+            .and_then(read_error_policy)
+            .map(|policy| policy.as_str().to_owned()),
         limits: limits::limits(at, stated.iotune.as_ref(), &path),
         boot_order: stated.boot.as_ref().and_then(|boot| boot.order),
         address: address(at, &path, stated.address.as_ref()),
@@ -104,6 +112,18 @@ fn detect_zeroes(stated: &disk::Disk) -> Option<String> {
         (DetectZeroes::On | DetectZeroes::Unmap, _) => "on",
     };
     Some(word.to_owned())
+}
+
+/// What follows when the host fails a read, where it is not the default. Source: libvirt's domain format, "Hard drives, floppy disks, CDROMs": what is said of all errors
+/// holds for reads too, but for enospace.
+fn read_error_policy(driver: &DiskDriver) -> Option<ReadErrorPolicy> {
+    let of_all = match driver.error_policy {
+        Some(ErrorPolicy::Stop) => Some(ReadErrorPolicy::Stop),
+        Some(ErrorPolicy::Ignore) => Some(ReadErrorPolicy::Ignore),
+        Some(ErrorPolicy::Report | ErrorPolicy::Enospace) | None => None,
+    };
+    let policy = driver.rerror_policy.or(of_all);
+    policy.filter(|policy| *policy != ReadErrorPolicy::Report)
 }
 
 /// What a disk's source stands for: the image's path, the volume, and the format where the volume's definition says it.
@@ -190,4 +210,31 @@ fn image(
         .map(|(name, volume)| (name.clone(), volume.format))
         .unzip();
     Some((Some(named), volume, format))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_follow_what_is_said_of_all_errors_unless_something_is_said_of_them() {
+        use ReadErrorPolicy as R;
+        for (all, reads, wanted) in [
+            (None, None, None),
+            (Some(ErrorPolicy::Report), None, None),
+            (Some(ErrorPolicy::Enospace), None, None),
+            (Some(ErrorPolicy::Stop), None, Some(R::Stop)),
+            (Some(ErrorPolicy::Ignore), None, Some(R::Ignore)),
+            (Some(ErrorPolicy::Stop), Some(R::Report), None),
+            (Some(ErrorPolicy::Ignore), Some(R::Stop), Some(R::Stop)),
+            (None, Some(R::Ignore), Some(R::Ignore)),
+        ] {
+            let driver = DiskDriver {
+                error_policy: all,
+                rerror_policy: reads,
+                ..DiskDriver::default()
+            };
+            assert_eq!(read_error_policy(&driver), wanted, "{all:?} {reads:?}");
+        }
+    }
 }

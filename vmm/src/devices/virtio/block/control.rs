@@ -30,6 +30,10 @@ pub(super) struct Shared {
     wanted: AtomicU64,
     /// Why it could not be made larger when that was last tried.
     problem: Mutex<Option<String>>,
+    /// How the host failed the request that waits.
+    failure: Mutex<Option<String>>,
+    /// The request that waits is to be tried again.
+    retry: AtomicBool,
 }
 
 impl Shared {
@@ -42,6 +46,16 @@ impl Shared {
     /// Whether the limits were changed since the last call.
     pub(super) fn has_changed(&self) -> bool {
         self.changed.swap(false, Ordering::AcqRel)
+    }
+
+    /// A request waits because the host failed it, and how; or none does.
+    pub(super) fn failed(&self, how: Option<String>) {
+        *lock(&self.failure) = how;
+    }
+
+    /// Whether the request that waits is to be tried again, once for each time that it was said.
+    pub(super) fn is_to_retry(&self) -> bool {
+        self.retry.swap(false, Ordering::AcqRel)
     }
 
     /// How large the disk is to be in bytes, once for each time that it was said.
@@ -93,6 +107,8 @@ impl DiskControl {
             capacity: AtomicU64::new(sectors * SECTOR),
             wanted: AtomicU64::new(0),
             problem: Mutex::new(None),
+            failure: Mutex::new(None),
+            retry: AtomicBool::new(false),
         })))
     }
 
@@ -112,6 +128,22 @@ impl DiskControl {
     /// Why it could not be made larger when that was last tried.
     pub fn problem(&self) -> Option<String> {
         lock(&self.0.problem).clone()
+    }
+
+    /// How the host failed the request that waits for the guest's resumption, if one does.
+    pub fn failure(&self) -> Option<String> {
+        lock(&self.0.failure).clone()
+    }
+
+    /// Has its worker try the request again that waits, if one does. If the host fails it again, it waits again.
+    pub fn retry(&self) {
+        if lock(&self.0.failure).take().is_none() {
+            return;
+        }
+        self.0.retry.store(true, Ordering::Release);
+        if let Err(error) = self.0.wake.write(1) {
+            tracing::error!(%error, "a disk does not hear that it is to try again");
+        }
     }
 
     /// Asks its worker to make the disk `capacity` bytes long, if it is not. What comes of it shows in [`DiskControl::capacity`] and

@@ -2,6 +2,9 @@
 //!
 //! In come kicks, the timer of those that wait, and changes from outside; out go accesses of the image and answers. A request that may not go yet waits here, reads
 //! apart from writes; a guest that offers more than its queue holds is left with the rest until some are answered.
+//!
+//! Where the host fails a request and the disk's policy has the guest paused for it, the request is held as far as it came, and the disk does nothing else until it is told to
+//! try again. What is held was never answered: whoever ends or resets the guest meanwhile loses no more than by pulling the plug.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,12 +16,14 @@ use super::super::VirtioInterrupt;
 use super::super::ring::{Buffers, Chain, Ring};
 use super::super::worker::{Handler, Timer};
 use super::control::Shared;
+use super::policy::{Access, Policies, Verdict};
 use super::throttle::Direction;
 use super::{
     ID, Image, MOST_DISCARD, MOST_RANGES, MOST_ZEROES, PIECE, SECTOR, T_DISCARD, T_FLUSH, T_GET_ID,
     T_IN, T_OUT, T_WRITE_ZEROES, UNMAP,
 };
 use crate::config::DetectZeroes;
+use crate::notice::Notifier;
 
 /// Longest that the timer is set to: it is looked at again then.
 const FAR: Duration = Duration::from_secs(3600);
@@ -29,6 +34,14 @@ enum Status {
     Ok = 0,
     IoError = 1,
     Unsupported = 2,
+}
+
+/// Why a request does not go on.
+enum Halt {
+    /// It has ended so.
+    Ended(Status),
+    /// The host failed it, and it waits until it is tried again.
+    Waits(String),
 }
 
 /// What the worker works on.
@@ -53,6 +66,11 @@ pub(super) struct Engine {
     pub timer: Arc<Timer>,
     pub reads: Line,
     pub writes: Line,
+    pub policies: Policies,
+    /// The request that the host failed, if it waits to be tried again.
+    pub held: Option<Request>,
+    /// Who is woken when one is held.
+    pub notifier: Option<Notifier>,
 }
 
 /// A queue, and how many of its answers the guest has not been interrupted about.
@@ -121,28 +139,43 @@ impl Header {
 }
 
 /// A request whose header has been read: what the guest writes there later is of no account.
-struct Request {
+pub(super) struct Request {
     /// The place of its queue among those that the guest set up.
     lane: usize,
+    /// What it is given back by.
+    head: u16,
+    /// What is to be done next; its sector moves on with what has been done.
     header: Option<Header>,
-    /// What follows the header, and room for the answer.
-    chain: Chain,
+    /// What follows the header and has not been done yet.
+    from: Buffers,
+    /// Room for the data of the answer that has not been filled yet.
+    to: Buffers,
+    /// Room for the status: a byte, or none where the guest left none.
+    status: Buffers,
+    /// Bytes of data that are in the answer.
+    answered: u64,
 }
 
 impl Request {
     fn take(lane: usize, memory: &GuestMemoryMmap, mut chain: Chain) -> Self {
+        let header = Header::take(memory, &mut chain.readable);
+        let room = chain.writable.len().saturating_sub(1);
         Self {
             lane,
-            header: Header::take(memory, &mut chain.readable),
-            chain,
+            head: chain.head,
+            header,
+            from: chain.readable,
+            to: chain.writable.take(room),
+            status: chain.writable,
+            answered: 0,
         }
     }
 
     /// Which limits it is under, and how many bytes it moves; `None` for what moves no data.
     fn weight(&self) -> Option<(Direction, u64)> {
         match self.header?.kind {
-            T_IN => Some((Direction::Read, self.chain.writable.len().saturating_sub(1))),
-            T_OUT => Some((Direction::Write, self.chain.readable.len())),
+            T_IN => Some((Direction::Read, self.to.len())),
+            T_OUT => Some((Direction::Write, self.from.len())),
             // How much is written is known when the ranges have been read.
             T_DISCARD | T_WRITE_ZEROES => Some((Direction::Write, 0)),
             _ => None,
@@ -161,6 +194,11 @@ impl Handler for Engine {
             self.grow(bytes);
         }
         let mut lanes = std::mem::take(&mut self.lanes);
+        if self.shared.is_to_retry()
+            && let Some(request) = self.held.take()
+        {
+            self.finish(&mut lanes, request);
+        }
         self.release(&mut lanes, Direction::Read);
         self.release(&mut lanes, Direction::Write);
         // Queues take turns. A guest that adds requests as fast as they are served keeps only its own disk's worker busy.
@@ -180,6 +218,8 @@ impl Engine {
     /// Forgets the queues and what waits.
     pub(super) fn stop(&mut self) {
         self.lanes.clear();
+        self.held = None;
+        self.shared.failed(None);
         self.interrupt = None;
         self.reads = Line::default();
         self.writes = Line::default();
@@ -222,7 +262,7 @@ impl Engine {
             return false;
         };
         for _ in 0..turn {
-            if self.waits() >= most {
+            if self.held.is_some() || self.waits() >= most {
                 return false;
             }
             let Some(ring) = lanes.get_mut(at).map(|lane| &mut lane.ring) else {
@@ -256,7 +296,7 @@ impl Engine {
 
     /// Lets those go whose time has come.
     fn release(&mut self, lanes: &mut [Lane], direction: Direction) {
-        loop {
+        while self.held.is_none() {
             let line = self.line(direction);
             let Some((_, bytes)) = line.requests.front().and_then(Request::weight) else {
                 return;
@@ -288,10 +328,8 @@ impl Engine {
 
     /// Sets the timer to the first of those that wait.
     fn arm(&self) {
-        let due = [self.reads.due, self.writes.due]
-            .into_iter()
-            .flatten()
-            .min();
+        let due = [self.reads.due, self.writes.due].into_iter().flatten();
+        let due = due.min().filter(|_| self.held.is_none());
         let set = match due {
             // A timer that is set to nothing does not run.
             Some(due) => {
@@ -305,167 +343,223 @@ impl Engine {
         }
     }
 
-    /// Does one request, and gives it back to the guest.
-    fn finish(&mut self, lanes: &mut [Lane], request: Request) {
-        let (at, head) = (request.lane, request.chain.head);
-        if let Some(lane) = lanes.get_mut(at) {
-            let done = self.answer(lane.ring.memory(), request);
-            lane.give_back(head, done);
+    /// Does a request, or what is left of it, and gives it back to the guest, unless it has to wait.
+    fn finish(&mut self, lanes: &mut [Lane], mut request: Request) {
+        let Some(lane) = lanes.get_mut(request.lane) else {
+            return;
+        };
+        if request.status.is_empty() {
+            return lane.give_back(request.head, Err("has no room for the status of a request"));
+        }
+        let memory = lane.ring.memory();
+        let status = match self.perform(memory, &mut request) {
+            Ok(()) => Status::Ok,
+            Err(Halt::Ended(status)) => status,
+            Err(Halt::Waits(how)) => return self.hold(request, how),
+        };
+        request.status.write(memory, &[status as u8]);
+        // A chain has less than 4 GiB, so the number fits.
+        let written = u32::try_from(request.answered + 1).unwrap_or(u32::MAX);
+        lane.give_back(request.head, Ok(written));
+    }
+
+    /// Keeps a request until it is tried again, and tells why.
+    fn hold(&mut self, request: Request, how: String) {
+        self.held = Some(request);
+        self.shared.failed(Some(how));
+        if let Some(notifier) = &self.notifier {
+            notifier.wake();
         }
     }
 
-    /// Does one request and writes its status; returns how many bytes of answer there are.
-    fn answer(&mut self, memory: &GuestMemoryMmap, request: Request) -> Result<u32, &'static str> {
-        let Request {
-            header, mut chain, ..
-        } = request;
-        let room = chain
-            .writable
-            .len()
-            .checked_sub(1)
-            .ok_or("has no room for the status of a request")?;
-        let mut data = chain.writable.take(room);
-        let (status, written) = match header {
-            Some(header) => self.perform(memory, &header, &mut chain.readable, &mut data),
-            None => (Status::IoError, 0),
+    fn perform(&mut self, memory: &GuestMemoryMmap, request: &mut Request) -> Result<(), Halt> {
+        let Some(header) = &mut request.header else {
+            return Err(Halt::Ended(Status::IoError));
         };
-        chain.writable.write(memory, &[status as u8]);
-        // A chain has less than 4 GiB, so the number fits.
-        Ok(u32::try_from(written + 1).unwrap_or(u32::MAX))
-    }
-
-    fn perform(
-        &mut self,
-        memory: &GuestMemoryMmap,
-        header: &Header,
-        from: &mut Buffers,
-        to: &mut Buffers,
-    ) -> (Status, u64) {
         match header.kind {
-            T_IN => self.read(memory, header.sector, to),
-            T_OUT => (self.write(memory, header.sector, from), 0),
-            T_FLUSH => (self.done("flush", |engine| engine.image.flush()), 0),
-            T_GET_ID => (Status::Ok, to.write(memory, &self.id) as u64),
+            T_IN => self.read(memory, header, &mut request.to, &mut request.answered),
+            T_OUT => self.write(memory, header, &mut request.from),
+            T_FLUSH => self.flush(),
+            T_GET_ID => {
+                request.answered = request.to.write(memory, &self.id) as u64;
+                Ok(())
+            }
             // It was not offered, and a driver that asks all the same is told so.
-            T_DISCARD if !self.unmap => (Status::Unsupported, 0),
-            T_DISCARD | T_WRITE_ZEROES => (self.change_ranges(memory, header.kind, from), 0),
-            _ => (Status::Unsupported, 0),
+            T_DISCARD if !self.unmap => Err(Halt::Ended(Status::Unsupported)),
+            T_DISCARD | T_WRITE_ZEROES => {
+                self.change_ranges(memory, header.kind, &mut request.from)
+            }
+            _ => Err(Halt::Ended(Status::Unsupported)),
         }
     }
 
     /// The byte at which `len` bytes from `sector` begin, if all of them are on the disk and whole sectors.
-    fn place(&self, sector: u64, len: u64) -> Option<u64> {
+    fn place(&self, sector: u64, len: u64) -> Result<u64, Halt> {
         // The guest chooses both numbers: neither their sum nor the position in bytes may wrap around to inside the disk.
-        let end = sector.checked_add(len / SECTOR)?;
-        (len.is_multiple_of(SECTOR) && end <= self.capacity).then(|| sector * SECTOR)
+        let end = sector.checked_add(len / SECTOR);
+        let fits = len.is_multiple_of(SECTOR) && end.is_some_and(|end| end <= self.capacity);
+        fits.then(|| sector * SECTOR)
+            .ok_or(Halt::Ended(Status::IoError))
     }
 
-    fn read(&mut self, memory: &GuestMemoryMmap, sector: u64, to: &mut Buffers) -> (Status, u64) {
-        let Some(mut at) = self.place(sector, to.len()) else {
-            return (Status::IoError, 0);
-        };
-        let mut done = 0;
+    fn read(
+        &mut self,
+        memory: &GuestMemoryMmap,
+        header: &mut Header,
+        to: &mut Buffers,
+        answered: &mut u64,
+    ) -> Result<(), Halt> {
+        let mut at = self.place(header.sector, to.len())?;
         while !to.is_empty() {
             let piece = to.take(PIECE);
-            let status = self.done("read", |engine| {
+            let done = self.attempt(Access::Read, |engine| {
                 engine.image.read(at, &piece.slices(memory))
             });
-            if status != Status::Ok {
-                return (status, done);
+            match done {
+                Ok(true) => {}
+                Ok(false) => piece.clear(memory),
+                Err(halt) => {
+                    to.put_back(piece);
+                    return Err(halt);
+                }
             }
             at += piece.len();
-            done += piece.len();
+            header.sector += piece.len() / SECTOR;
+            *answered += piece.len();
         }
-        (Status::Ok, done)
+        Ok(())
     }
 
-    fn write(&mut self, memory: &GuestMemoryMmap, sector: u64, from: &mut Buffers) -> Status {
-        let Some(mut at) = self.place(sector, from.len()).filter(|_| !self.readonly) else {
-            return Status::IoError;
-        };
+    fn write(
+        &mut self,
+        memory: &GuestMemoryMmap,
+        header: &mut Header,
+        from: &mut Buffers,
+    ) -> Result<(), Halt> {
+        if self.readonly {
+            return Err(Halt::Ended(Status::IoError));
+        }
+        let mut at = self.place(header.sector, from.len())?;
         while !from.is_empty() {
             let piece = from.take(PIECE);
-            let status = if self.detect_zeroes != DetectZeroes::Off && piece.is_zero(memory) {
-                self.done("write zeroes", |engine| {
+            let done = if self.detect_zeroes != DetectZeroes::Off && piece.is_zero(memory) {
+                self.attempt(Access::WriteZeroes, |engine| {
                     let unmap = engine.unmap && engine.detect_zeroes == DetectZeroes::Unmap;
                     engine.image.write_zeroes(at, piece.len(), unmap)
                 })
             } else {
-                self.done("write", |engine| {
+                self.attempt(Access::Write, |engine| {
                     engine.image.write(at, &piece.slices(memory))
                 })
             };
-            if status != Status::Ok {
-                return status;
+            if let Err(halt) = done {
+                from.put_back(piece);
+                return Err(halt);
             }
             at += piece.len();
+            header.sector += piece.len() / SECTOR;
         }
         self.settle()
     }
 
     /// Discards or zeroes each range that the request lists.
-    fn change_ranges(&mut self, memory: &GuestMemoryMmap, kind: u32, from: &mut Buffers) -> Status {
+    fn change_ranges(
+        &mut self,
+        memory: &GuestMemoryMmap,
+        kind: u32,
+        from: &mut Buffers,
+    ) -> Result<(), Halt> {
         let whole = from.len().is_multiple_of(16)
             && !from.is_empty()
             && from.len() / 16 <= MOST_RANGES.into();
         if self.readonly || !whole {
-            return Status::IoError;
+            return Err(Halt::Ended(Status::IoError));
         }
+        while !from.is_empty() {
+            let range = from.take(16);
+            let mut done = self.change_range(memory, kind, &range);
+            if from.is_empty() {
+                done = done.and_then(|()| self.settle());
+            }
+            if let Err(halt) = done {
+                from.put_back(range);
+                return Err(halt);
+            }
+        }
+        Ok(())
+    }
+
+    /// Discards or zeroes a range. The guest may change what it says of it until it is done.
+    fn change_range(
+        &mut self,
+        memory: &GuestMemoryMmap,
+        kind: u32,
+        range: &Buffers,
+    ) -> Result<(), Halt> {
         let (most, known) = if kind == T_DISCARD {
             (MOST_DISCARD, 0)
         } else {
             (MOST_ZEROES, UNMAP)
         };
-        while !from.is_empty() {
-            let mut bytes = [0; 16];
-            from.take(16).read(memory, &mut bytes);
-            let [s0, s1, s2, s3, s4, s5, s6, s7, n0, n1, n2, n3, flags @ ..] = bytes;
-            let sector = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
-            let sectors = u32::from_le_bytes([n0, n1, n2, n3]);
-            let flags = u32::from_le_bytes(flags);
-            if flags & !known != 0 {
-                return Status::Unsupported;
-            }
-            let len = u64::from(sectors) * SECTOR;
-            let Some(at) = self.place(sector, len).filter(|_| sectors <= most) else {
-                return Status::IoError;
-            };
-            let status = match kind {
-                T_DISCARD => self.done("discard", |engine| engine.image.discard(at, len)),
-                _ => {
-                    // What is given back moves no data, zeroes may have to be written.
-                    let now = Instant::now();
-                    self.shared
-                        .throttle(|throttle| throttle.charge(now, Direction::Write, len));
-                    self.done("write zeroes", |engine| {
-                        let unmap = engine.unmap && flags & UNMAP != 0;
-                        engine.image.write_zeroes(at, len, unmap)
-                    })
-                }
-            };
-            if status != Status::Ok {
-                return status;
-            }
+        let mut bytes = [0; 16];
+        range.read(memory, &mut bytes);
+        let [s0, s1, s2, s3, s4, s5, s6, s7, n0, n1, n2, n3, flags @ ..] = bytes;
+        let sector = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
+        let sectors = u32::from_le_bytes([n0, n1, n2, n3]);
+        let flags = u32::from_le_bytes(flags);
+        if flags & !known != 0 {
+            return Err(Halt::Ended(Status::Unsupported));
         }
-        self.settle()
+        let len = u64::from(sectors) * SECTOR;
+        let at = self.place(sector, len)?;
+        if sectors > most {
+            return Err(Halt::Ended(Status::IoError));
+        }
+        let done = if kind == T_DISCARD {
+            self.attempt(Access::Discard, |engine| engine.image.discard(at, len))
+        } else {
+            // What is given back moves no data, zeroes may have to be written.
+            let now = Instant::now();
+            self.shared
+                .throttle(|throttle| throttle.charge(now, Direction::Write, len));
+            self.attempt(Access::WriteZeroes, |engine| {
+                let unmap = engine.unmap && flags & UNMAP != 0;
+                engine.image.write_zeroes(at, len, unmap)
+            })
+        };
+        done.map(drop)
     }
 
     /// Puts what was written on the disk, if every write is to be.
-    fn settle(&mut self) -> Status {
+    fn settle(&mut self) -> Result<(), Halt> {
         if self.writethrough {
-            self.done("flush", |engine| engine.image.flush())
+            self.flush()
         } else {
-            Status::Ok
+            Ok(())
         }
     }
 
-    fn done(&mut self, what: &str, act: impl FnOnce(&mut Self) -> std::io::Result<()>) -> Status {
-        match act(self) {
-            Ok(()) => Status::Ok,
-            Err(error) => {
-                tracing::warn!(what, %error, "a disk's image failed; the guest gets an error");
-                Status::IoError
-            }
+    fn flush(&mut self) -> Result<(), Halt> {
+        self.attempt(Access::Flush, |engine| engine.image.flush())
+            .map(drop)
+    }
+
+    /// Has the image do something; says whether it did it. Where not, that is to be ignored.
+    fn attempt(
+        &mut self,
+        access: Access,
+        act: impl FnOnce(&mut Self) -> std::io::Result<()>,
+    ) -> Result<bool, Halt> {
+        let Err(error) = act(self) else {
+            return Ok(true);
+        };
+        let verdict = self.policies.judge(access, &error);
+        let what = access.words();
+        tracing::warn!(what, %error, ?verdict, "the host failed a disk");
+        match verdict {
+            Verdict::Report => Err(Halt::Ended(Status::IoError)),
+            Verdict::Wait => Err(Halt::Waits(format!("could not {what}: {error}"))),
+            Verdict::Ignore => Ok(false),
         }
     }
 }
