@@ -355,7 +355,7 @@ fn range(address: &Address, path: Arguments<'_>, r: &mut Report<'_>) {
         return;
     }
     let numbers = [
-        ("domain", address.domain, 0xffff),
+        ("domain", address.domain, 0xffff_ffff),
         ("bus", address.bus, 0xff),
         ("slot", address.slot, 0x1f),
         ("function", address.function, 7),

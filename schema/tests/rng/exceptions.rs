@@ -55,7 +55,7 @@ pub const EXCEPTIONS: &[Exception] = &[
         "it is one port, where the grammar allows a path of ports",
     ),
     except(
-        "…/channel/source/@mode",
+        "…/source/@mode",
         "`text`",
         "the words are those of all other character devices",
     ),
@@ -168,3 +168,10 @@ pub const EXCEPTIONS: &[Exception] = &[
         "it is a number of seconds, where the grammar allows any text",
     ),
 ];
+
+/// What only comes of several things that a grammar allows each for itself.
+pub const TOGETHER: &[Exception] = &[except(
+    "…",
+    "is above 16 EiB",
+    "a size is a number of 64 bits, its unit counted in",
+)];

@@ -3,20 +3,35 @@
 //! In: the RELAX NG grammars of the corpus (see `corpus.rs` for where it lies; without it these tests say so and pass). For every element that can be reached from a
 //! document's root a document is made that holds little else, with each of its attributes, with each of their words and a few samples of their types; it must be read without a complaint
 //! about that place. What may stand several times is stated twice, and what a type says must be stated must be so in the grammar. Where libvirt's parser is stricter than
-//! its grammar, we follow the parser: [`exceptions`] lists these with the reason.
+//! its grammar, we follow the parser: [`exceptions`] lists these with the reason. Documents made at random of a grammar ([`random`]) are then read whole.
 
 mod exceptions;
 mod grammar;
+mod random;
 mod samples;
 
-use exceptions::EXCEPTIONS;
+use exceptions::{EXCEPTIONS, TOGETHER};
 use grammar::{Element, Grammar, Pattern};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vireo_schema::element::{ElementInfo, Shape};
-use vireo_schema::{Kind, Source, read, xml};
+use vireo_schema::{Kind, Rule, Source, read, xml};
+
+/// Each kind's grammar.
+const GRAMMARS: [(Kind, &str); 10] = [
+    (Kind::Domain, "domain.rng"),
+    (Kind::Network, "network.rng"),
+    (Kind::Pool, "storagepool.rng"),
+    (Kind::Volume, "storagevol.rng"),
+    (Kind::NwFilter, "nwfilter.rng"),
+    (Kind::Secret, "secret.rng"),
+    (Kind::DomainSnapshot, "domainsnapshot.rng"),
+    (Kind::DomainCheckpoint, "domaincheckpoint.rng"),
+    (Kind::NetworkPort, "networkport.rng"),
+    (Kind::NwFilterBinding, "nwfilterbinding.rng"),
+];
 
 fn schemas() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -178,6 +193,19 @@ fn escape(text: &str) -> String {
         .replace('\'', "&apos;")
 }
 
+/// Whether the rule is on what a grammar says.
+fn is_of_shape(rule: Rule) -> bool {
+    matches!(
+        rule,
+        Rule::UnknownElement
+            | Rule::UnknownAttribute
+            | Rule::BadValue
+            | Rule::EmptyValue
+            | Rule::UnexpectedText
+            | Rule::DuplicateElement
+    )
+}
+
 /// A diagnostic's path without numbers.
 fn plain(path: &str) -> String {
     let mut out = String::new();
@@ -215,17 +243,7 @@ impl<'g> Walk<'g> {
         document
             .problems
             .iter()
-            .find(|problem| {
-                matches!(
-                    problem.rule,
-                    vireo_schema::Rule::UnknownElement
-                        | vireo_schema::Rule::UnknownAttribute
-                        | vireo_schema::Rule::BadValue
-                        | vireo_schema::Rule::EmptyValue
-                        | vireo_schema::Rule::UnexpectedText
-                        | vireo_schema::Rule::DuplicateElement
-                ) && plain(&problem.path) == place
-            })
+            .find(|problem| is_of_shape(problem.rule) && plain(&problem.path) == place)
             .map(|problem| problem.message.clone())
     }
 
@@ -320,18 +338,7 @@ fn everything_that_libvirts_grammars_allow_is_read() {
     let Some(schemas) = schemas() else { return };
     let mut gaps = String::new();
     let mut used = BTreeSet::new();
-    for (kind, file) in [
-        (Kind::Domain, "domain.rng"),
-        (Kind::Network, "network.rng"),
-        (Kind::Pool, "storagepool.rng"),
-        (Kind::Volume, "storagevol.rng"),
-        (Kind::NwFilter, "nwfilter.rng"),
-        (Kind::Secret, "secret.rng"),
-        (Kind::DomainSnapshot, "domainsnapshot.rng"),
-        (Kind::DomainCheckpoint, "domaincheckpoint.rng"),
-        (Kind::NetworkPort, "networkport.rng"),
-        (Kind::NwFilterBinding, "nwfilterbinding.rng"),
-    ] {
+    for (kind, file) in GRAMMARS {
         let grammar = Grammar::read(&schemas.join(file)).expect("the grammar is one we can read");
         let start = grammar.start();
         let mut roots = Content::default();
@@ -362,4 +369,124 @@ fn everything_that_libvirts_grammars_allow_is_read() {
     assert!(idle.is_empty(), "exceptions without use: {idle:?}");
     let bare = |exception: &&exceptions::Exception| exception.why.is_empty();
     assert!(!EXCEPTIONS.iter().any(|exception| bare(&exception)));
+}
+
+/// What came of random documents of one kind.
+#[derive(Default)]
+struct Tally {
+    made: usize,
+    accepted: usize,
+    /// By rule and place, how many were refused, and one complaint.
+    refused: BTreeMap<String, (usize, String)>,
+}
+
+/// Whether two documents say the same: only white space around texts, the order of attributes, that of children of different names, and declarations of prefixes may differ.
+fn same(first: &str, second: &str) -> bool {
+    let strict = |text: &str| {
+        let mut tree = xml::read(text, 0).ok()?;
+        let declares = |name: &str| name.starts_with("xmlns:");
+        tree.attributes.retain(|it| !declares(&it.name));
+        Some(tree.to_owned())
+    };
+    match (strict(first), strict(second)) {
+        (Some(first), Some(second)) => first == second,
+        _ => false,
+    }
+}
+
+/// Reads a random document: a complaint about its shape must be an exception's, and what is accepted comes back equal through XML and through YAML.
+fn try_random(text: &str, seed: u64, tally: &mut Tally, wrong: &mut Vec<String>) {
+    let source = Arc::new(Source::new("random.xml", text));
+    let document = read(&source);
+    tally.made += 1;
+    for problem in &document.problems {
+        let place = plain(&problem.path);
+        let about = || problem.render(&source);
+        let entry = tally.refused.entry(format!("{} {place}", problem.rule));
+        entry.or_insert_with(|| (0, about())).0 += 1;
+        if is_of_shape(problem.rule)
+            && !EXCEPTIONS
+                .iter()
+                .chain(TOGETHER)
+                .any(|it| it.covers(&place, &problem.message))
+        {
+            wrong.push(format!("seed {seed}: {}", about()));
+        }
+    }
+    let [only] = document.definitions.as_slice() else {
+        return;
+    };
+    tally.accepted += 1;
+    let written = vireo_schema::to_xml(&only.definition, &only.policy);
+    if !same(text, &written) {
+        wrong.push(format!("seed {seed}: XML:\n{text}\n{written}"));
+    }
+    let yaml = vireo_schema::to_yaml(&only.definition, &only.policy);
+    let back = read(&Arc::new(Source::new("random.yaml", yaml.as_str())));
+    let again = back.definitions.first();
+    let again = again.map(|one| vireo_schema::to_xml(&one.definition, &one.policy));
+    if !again.is_some_and(|again| same(&written, &again)) {
+        let why = back
+            .problems
+            .first()
+            .map(|problem| problem.render(&back.source));
+        wrong.push(format!("seed {seed}: YAML: {why:?}\n{written}\n{yaml}"));
+    }
+}
+
+/// The elements of that name inside of others; all where it is empty.
+fn within<'g>(grammar: &'g Grammar, elements: &[&'g Element], name: &str) -> Vec<&'g Element> {
+    let mut content = Content::default();
+    for element in elements {
+        collect(grammar, &element.content, false, &mut content).expect("its names are defined");
+    }
+    let named = content
+        .children
+        .into_iter()
+        .filter(|(own, _)| name.is_empty() || *own == name);
+    named.flat_map(|(_, elements)| elements).collect()
+}
+
+/// `VIREO_RANDOM_DOCUMENTS` makes that many of each kind, of other seeds, and prints why which were refused.
+#[test]
+fn random_documents_of_the_grammars_are_read_and_come_back_equal() {
+    let Some(schemas) = schemas() else { return };
+    let asked = std::env::var("VIREO_RANDOM_DOCUMENTS");
+    let asked: Option<u64> = asked.ok().and_then(|asked| asked.parse().ok());
+    let mut wrong = Vec::new();
+    for (kind, file) in GRAMMARS {
+        let grammar = Grammar::read(&schemas.join(file)).expect("the grammar is one we can read");
+        let start = grammar.start();
+        let mut roots = Content::default();
+        collect(&grammar, &start, false, &mut roots).expect("its names are defined");
+        let root = roots.children.get(kind.root()).expect("the kind's root");
+        let devices = match kind {
+            Kind::Domain => within(&grammar, &within(&grammar, root, "devices"), ""),
+            _ => Vec::new(),
+        };
+        let mut tally = Tally::default();
+        let first = if asked.is_some() { 1 << 32 } else { 0 };
+        for seed in first..first + asked.unwrap_or(150) {
+            let mut maker = random::Maker::new(&grammar, seed);
+            let device = devices
+                .get(usize::try_from(seed).unwrap_or(0) % (devices.len() + devices.len() / 8 + 1));
+            let made = match device {
+                Some(device) => maker.guest_with(device),
+                None => maker.document(root[0]),
+            };
+            if let Some(text) = made {
+                try_random(&text, seed, &mut tally, &mut wrong);
+            }
+        }
+        println!("{kind}: {} accepted of {}", tally.accepted, tally.made);
+        assert!(tally.made > 0, "{kind}: none was made");
+        let mut refused: Vec<_> = tally.refused.into_iter().collect();
+        refused.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
+        if asked.is_some() {
+            for (what, (count, one)) in refused {
+                println!("  {count} {what}\n{one}");
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
