@@ -367,6 +367,27 @@ rules! {
     PoolSource = "pool-source": "A pool's source lacks what its type needs.", "<pool type='netfs'><name>a</name><source><host name='h'/></source><target><path>/a</path></target></pool>";
     VolumeCapacity = "volume-capacity": "A volume has no capacity.", "<volume><name>a</name></volume>";
     SecretUsage = "secret-usage": "A secret does not say what it is used for.", "<secret><usage type='volume'/></secret>";
+    // What only the plan for a host can tell.
+    Unsupported = "unsupported": "What is asked for is not something that the driver, the network or the pool can do.", "";
+    Contradiction = "contradiction": "Two parts of a definition cannot both hold on a host.", "";
+    BadName = "bad-name": "A name cannot be one on a host, or not one of its kind.", "";
+    BadPath = "bad-path": "A path is not absolute, or has `..` in it.", "";
+    Range = "range": "A number or a size is outside of what a host takes.", "";
+    InUse = "in-use": "Something that is to be removed is used by what stays.", "";
+    Orphan = "orphan": "A guest on the host is marked as vireo's, and nothing says what is wanted of it.", "";
+    Blocked = "blocked": "What an object needs is refused.", "";
+    DependencyCycle = "dependency-cycle": "Objects need each other in a circle.", "";
+    NetworkRules = "network-rules": "No packet filter rules can be made of a network.", "";
+    Dnsmasq = "dnsmasq": "No configuration of dnsmasq can be made of a network.", "";
+    NwFilter = "nwfilter": "No packet filter rules can be made of a guest's filter.", "";
+    ImageInUse = "image-in-use": "Two guests would write to one image.", "";
+    DataLoss = "data-loss": "A volume that was made is gone: its data is lost, and an empty one is not put in its place.", "";
+    Exists = "exists": "Something that vireo did not make stands where an object is wanted.", "";
+    MissingBridge = "missing-bridge": "A link of the host's own that is to be used is not there, or is no bridge.", "";
+    MissingFile = "missing-file": "A file of the host's own, such as an image, a kernel or the emulator, is not there.", "";
+    NotOurs = "not-ours": "A link on the host has the name that one of vireo's is to have, and is not vireo's.", "";
+    WouldMove = "would-move": "A volume is wanted at another place than where its data is.", "";
+    WouldShrink = "would-shrink": "A volume is wanted smaller than it is.", "";
 }
 
 #[cfg(test)]

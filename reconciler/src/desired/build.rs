@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use vireo_schema::Rule;
 use vireo_schema::{Definition, Diagnostic, Document, Located, Source};
 
 use super::{Departed, Desired, Fields, Policy, Resolved, Wanted, references};
@@ -379,7 +380,7 @@ impl Build<'_> {
             }
             Definition::Secret(_) => {
                 at.refuse(
-                    "unsupported",
+                    Rule::Unsupported,
                     "usage",
                     "a secret is not something vireo can use",
                     "take it out; no pool, volume or disk that vireo makes needs one",
@@ -391,7 +392,7 @@ impl Build<'_> {
             | Definition::NetworkPort(_)
             | Definition::NwFilterBinding(_) => {
                 if let Some((message, help)) = vireo_schema::not_kept(located.kind()) {
-                    at.refuse("not-kept", "", message, help);
+                    at.refuse(Rule::NotKept, "", message, help);
                 }
                 return Err(at.finish(None::<()>).err().unwrap_or_default());
             }
@@ -441,7 +442,7 @@ impl Build<'_> {
                         None => ("is not defined", super::nearest(&need.name, known)),
                     };
                     at.refuse(
-                        "unknown-reference",
+                        Rule::UnknownReference,
                         "",
                         format!("it depends on {need}, which {what}"),
                         help,

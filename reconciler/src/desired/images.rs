@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use vireo_schema::Rule;
 
 use super::{Resolved, Wanted};
 use crate::object::ObjectId;
@@ -151,6 +152,6 @@ fn refusal(path: &Path, one: &Use<'_>, other: &Use<'_>) -> Refusal {
         help: Some(
             "give each guest its own image, or say <readonly/> in both, or <shareable/> where the guests' file system is made for it".to_owned(),
         ),
-        rule: "image-in-use".to_owned(),
+        rule: Rule::ImageInUse.to_string(),
     }
 }

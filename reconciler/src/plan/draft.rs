@@ -4,6 +4,7 @@ use crate::desired::{Resolved, Wanted};
 use crate::execute::effect::Effect;
 use crate::ledger::{Entry, Holds, Ledger};
 use crate::object::ObjectId;
+use vireo_schema::Rule;
 
 use super::step::{Difference, Disruption, Held, Pending, Refusal, Step, Verb};
 
@@ -42,13 +43,13 @@ impl Found {
 }
 
 /// A refusal of a wanted object, at the place where it is stated.
-pub(super) fn refusal(wanted: &Wanted, rule: &str, message: String, help: &str) -> Refusal {
+pub(super) fn refusal(wanted: &Wanted, rule: Rule, message: String, help: &str) -> Refusal {
     Refusal {
         object: Some(wanted.id.clone()),
         location: Some(wanted.location.clone()),
         message,
         help: (!help.is_empty()).then(|| help.to_owned()),
-        rule: rule.to_owned(),
+        rule: rule.to_string(),
     }
 }
 

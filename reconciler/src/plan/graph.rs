@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use vireo_schema::Rule;
 
 use crate::object::ObjectId;
 
@@ -59,7 +60,7 @@ pub(super) fn block(plan: &mut Plan, context: &Context<'_>) {
                     .map(|wanted| wanted.location.clone()),
                 message: format!("{object} needs {need}, which is refused"),
                 help: None,
-                rule: "blocked".to_owned(),
+                rule: Rule::Blocked.to_string(),
                 object: Some(object.clone()),
             });
             refused.insert(object, ());
@@ -110,7 +111,7 @@ fn order(plan: &mut Plan) {
             location: None,
             message: format!("{} needs itself by way of others", step.object),
             help: Some("break the circle of dependsOn".to_owned()),
-            rule: "dependency-cycle".to_owned(),
+            rule: Rule::DependencyCycle.to_string(),
         });
     }
 }

@@ -30,6 +30,7 @@ mod tables;
 mod tests;
 
 use uuid::Uuid;
+use vireo_schema::Rule;
 
 use crate::desired::{Desired, Resolved};
 use crate::inventory::Inventory;
@@ -121,7 +122,7 @@ fn orphans(desired: &Desired, inventory: &Inventory) -> Vec<Refusal> {
             location: None,
             message: format!("{id} is on the host and marked as vireo's, and no definition and no ledger entry knows it"),
             help: Some(format!("state its definition (uuid {}) to have it kept, or to have it removed afterwards", id.uuid)),
-            rule: "orphan".to_owned(),
+            rule: Rule::Orphan.to_string(),
             object: Some(id),
         })
         .collect()

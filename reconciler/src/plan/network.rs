@@ -5,6 +5,7 @@
 //! connected; until then the network is kept as it was last applied.
 
 use std::collections::BTreeSet;
+use vireo_schema::Rule;
 
 use ipnet::IpNet;
 use uuid::Uuid;
@@ -190,7 +191,7 @@ fn existing_bridge(
             };
             Err(Box::new(Found::refused(refusal(
                 wanted,
-                "missing-bridge",
+                Rule::MissingBridge,
                 format!(
                     "network {} is over link {name} of the host, which {what}",
                     network.name
@@ -204,7 +205,7 @@ fn existing_bridge(
 fn not_ours(context: &Context<'_>, wanted: &Wanted, name: &str, link: &Link) -> Box<Found> {
     Box::new(Found::refused(refusal(
         wanted,
-        "not-ours",
+        Rule::NotOurs,
         format!(
             "link {name} exists and is {}",
             context.owner_in_words(link.owner)

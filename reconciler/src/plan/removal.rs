@@ -7,6 +7,7 @@ use crate::desired::Departed;
 use crate::execute::effect::Effect;
 use crate::inventory::GuestState;
 use crate::object::{Kind, ObjectId};
+use vireo_schema::Rule;
 
 use super::context::{Context, list};
 use super::domain;
@@ -158,7 +159,7 @@ fn volume(context: &Context<'_>, object: &ObjectId, departed: &Departed) -> Foun
                 path.display()
             ),
             help: Some("take the disk out of the guest first, or put the volume back".to_owned()),
-            rule: "in-use".to_owned(),
+            rule: Rule::InUse.to_string(),
         });
     }
     let needs = context

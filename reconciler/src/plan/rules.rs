@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use vireo_schema::Rule;
 
 use uuid::Uuid;
 
@@ -24,7 +25,7 @@ use super::tables::{self, Rules};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RulesError {
     /// The refusal's rule.
-    pub rule: &'static str,
+    pub rule: Rule,
     /// What is wrong.
     pub message: String,
 }
@@ -99,7 +100,7 @@ pub(super) fn network_ops(
     keys: &BTreeSet<IfName>,
 ) -> Result<Vec<NftOp>, RulesError> {
     let compiled = network_rules::compile(network).map_err(|error| RulesError {
-        rule: "network-rules",
+        rule: Rule::NetworkRules,
         message: error.to_string(),
     })?;
     let want = Rules {
@@ -127,7 +128,7 @@ pub(super) fn dnsmasq(
     let leases = directory.join("leases");
     let files = dnsmasq_files::compile(network, dnsmasq, &directory, &leases);
     let files = files.map_err(|error| RulesError {
-        rule: "dnsmasq",
+        rule: Rule::Dnsmasq,
         message: error.to_string(),
     })?;
     Ok(Some((files.files, files.digest.as_str().to_owned())))
@@ -240,7 +241,7 @@ fn with_tap(domain: &Domain) -> impl Iterator<Item = &Interface> {
 
 fn tap(interface: &Interface) -> Result<IfName, RulesError> {
     IfName::new(&interface.tap).map_err(|error| RulesError {
-        rule: "link-name",
+        rule: Rule::LinkName,
         message: error.to_string(),
     })
 }
@@ -270,7 +271,7 @@ fn interface_rules(
     };
     let compiled =
         filter::compile(&context.filters, &binding, features).map_err(|error| RulesError {
-            rule: "nwfilter",
+            rule: Rule::NwFilter,
             message: format!("interface {}: {error}", interface.index),
         })?;
     let waits = compiled.waits.map(|learn| {

@@ -159,7 +159,7 @@ pub struct Refusal {
     pub message: String,
     /// What would be accepted.
     pub help: Option<String>,
-    /// Short name of the rule, for documentation and tests: `unknown-reference`.
+    /// Name of the rule, one of [`vireo_schema::Rule`]: `unknown-reference`.
     pub rule: String,
 }
 

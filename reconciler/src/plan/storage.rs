@@ -10,6 +10,7 @@ use crate::object::{Kind, ObjectId};
 use crate::resolve::WantedState;
 use crate::resolve::domain::Disk;
 use crate::resolve::storage::{ImageFormat, Permissions, Pool, Volume};
+use vireo_schema::Rule;
 
 use super::context::{Context, list};
 use super::draft::{Found, Page, Says, Work, finish, refusal};
@@ -100,7 +101,7 @@ fn says(wanted: &Wanted, volume: &Volume, page: &Page<'_>) -> Says {
 fn exists(wanted: &Wanted, volume: &Volume) -> Found {
     Found::refused(refusal(
         wanted,
-        "exists",
+        Rule::Exists,
         format!(
             "{} exists already and is not one of vireo's volumes: it is left as it is",
             volume.path.display()
@@ -112,7 +113,7 @@ fn exists(wanted: &Wanted, volume: &Volume) -> Found {
 fn moved(wanted: &Wanted, volume: &Volume, old: &std::path::Path) -> Found {
     Found::refused(refusal(
         wanted,
-        "would-move",
+        Rule::WouldMove,
         format!(
             "volume {} would be {} and is {}: vireo does not move data",
             wanted.id.name,
@@ -126,7 +127,7 @@ fn moved(wanted: &Wanted, volume: &Volume, old: &std::path::Path) -> Found {
 fn lost(wanted: &Wanted, volume: &Volume) -> Found {
     Found::refused(refusal(
         wanted,
-        "data-loss",
+        Rule::DataLoss,
         format!(
             "{} was made once and is gone: its data is lost, and an empty volume is not put in its place",
             volume.path.display()
@@ -236,7 +237,7 @@ fn growth(wanted: &Wanted, volume: &Volume, file: &File) -> Growth {
     if capacity < there {
         return Growth::Smaller(Box::new(refusal(
             wanted,
-            "would-shrink",
+            Rule::WouldShrink,
             format!(
                 "volume {} has {there} and is stated with {capacity}: making it smaller would cut off data",
                 wanted.id.name

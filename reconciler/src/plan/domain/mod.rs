@@ -10,6 +10,7 @@ mod running;
 mod surroundings;
 
 use std::borrow::Cow;
+use vireo_schema::Rule;
 
 use uuid::Uuid;
 
@@ -197,7 +198,7 @@ fn obstacles(context: &Context<'_>, wanted: &Wanted, domain: &Domain) -> Vec<Ref
         if !files.contains_key(path) && !context.is_volume(path) {
             refusals.push(refusal(
                 wanted,
-                "missing-file",
+                Rule::MissingFile,
                 format!("{what} {} does not exist", path.display()),
                 "put the file there, or state a volume to have it made",
             ));
@@ -232,7 +233,7 @@ fn obstacles(context: &Context<'_>, wanted: &Wanted, domain: &Domain) -> Vec<Ref
     {
         refusals.push(refusal(
             wanted,
-            "missing-file",
+            Rule::MissingFile,
             format!("emulator {} does not exist", emulator.display()),
             "install it there, or leave <emulator> out to take the one in PATH",
         ));
@@ -254,7 +255,7 @@ fn link_obstacles<'w>(
         {
             return Some(refusal(
                 wanted,
-                "missing-bridge",
+                Rule::MissingBridge,
                 format!(
                     "bridge {bridge} of interface {} does not exist",
                     interface.index
@@ -266,7 +267,7 @@ fn link_obstacles<'w>(
         (link.owner != Some(domain.uuid) && interface.source != InterfaceSource::User).then(|| {
             refusal(
                 wanted,
-                "not-ours",
+                Rule::NotOurs,
                 format!(
                     "link {} exists and is {}",
                     interface.tap,

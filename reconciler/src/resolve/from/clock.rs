@@ -2,6 +2,7 @@
 //!
 //! Source: libvirt's domain format, "Time keeping".
 
+use vireo_schema::Rule;
 use vireo_schema::domain as stated;
 use vireo_schema::domain::os::{
     Adjustment, ClockBasis as Basis, ClockOffset, TickPolicy, Timer, TimerName, TimerTrack, TscMode,
@@ -43,7 +44,7 @@ pub(super) fn clock(
             offset.as_str()
         );
         at.refuse(
-            "unsupported",
+            Rule::Unsupported,
             "clock/@offset",
             message,
             "utc and localtime are; driver builtin can do the others",
@@ -67,7 +68,7 @@ fn refuse_strangers(at: &mut Resolving<'_>, clock: &stated::os::Clock, offset: C
         if stated && !of.contains(&offset) {
             let words: Vec<_> = of.iter().map(|offset| offset.as_str()).collect();
             at.refuse(
-                "contradiction",
+                Rule::Contradiction,
                 &format!("clock/@{name}"),
                 format!("a clock with offset '{}' has no {name}", offset.as_str()),
                 format!("take it out, or say offset='{}'", words.join("', '")),
@@ -96,7 +97,7 @@ fn start(at: &mut Resolving<'_>, clock: &stated::os::Clock) -> Option<u64> {
 
 fn refuse_far(at: &mut Resolving<'_>, path: &str, what: &str) {
     at.refuse(
-        "range",
+        Rule::Range,
         path,
         format!("a clock so many seconds {what} shows no year of four digits"),
         format!("at most {} seconds are possible", Clock::FARTHEST),
@@ -116,7 +117,7 @@ fn zone(at: &mut Resolving<'_>, clock: &stated::os::Clock) -> Option<String> {
     let found = (name.len() <= 255 && name.split('/').all(sound)).then(|| name.clone());
     if found.is_none() {
         at.refuse(
-            "bad-value",
+            Rule::BadValue,
             "clock/@timezone",
             "a clock with offset 'timezone' wants the name of a zone",
             "such as timezone='Europe/Berlin', a file under /usr/share/zoneinfo",

@@ -1,5 +1,6 @@
 //! Domains: the driver, the machine, and its tuning. Devices are in [`super::devices`].
 
+use vireo_schema::Rule;
 use vireo_schema::domain::cpu::CpuMode;
 use vireo_schema::domain::os::BootDevice;
 use vireo_schema::domain::{self as stated, DomainType, LifecycleAction, Placement};
@@ -34,7 +35,7 @@ pub(crate) fn domain(
     if let Some(domain) = &found {
         for objection in crate::domain::objections(domain) {
             at.refuse(
-                "unsupported",
+                Rule::Unsupported,
                 &objection.path,
                 objection.what,
                 "take it out; nothing that is asked for is ignored",
@@ -59,7 +60,7 @@ fn choose_driver(
                 other.as_str()
             );
             at.refuse(
-                "unsupported",
+                Rule::Unsupported,
                 "@type",
                 message,
                 "type='kvm' and type='qemu' are",
@@ -72,7 +73,7 @@ fn choose_driver(
     match (pinned, emulated, obstacle) {
         (Some(vireo_schema::Driver::Builtin), true, _) => {
             at.refuse(
-                "contradiction",
+                Rule::Contradiction,
                 "@type",
                 "driver builtin cannot emulate a processor",
                 "use type='kvm', or take driver out of the policy",
@@ -81,7 +82,7 @@ fn choose_driver(
         }
         (Some(vireo_schema::Driver::Builtin), false, Some(obstacle)) => {
             at.refuse(
-                "unsupported",
+                Rule::Unsupported,
                 &obstacle.path,
                 format!(
                     "driver builtin, which the policy pins, cannot do this: {}",
@@ -345,7 +346,7 @@ fn complete(
     let boot = named.or_else(|| disk_boot(at, domain, &devices.disks))?;
     if memory.current < memory.maximum && !devices.balloon {
         at.refuse(
-            "contradiction",
+            Rule::Contradiction,
             "currentMemory",
             "a guest without a balloon cannot be left less than its memory",
             "make it equal to <memory>, or let the guest have <memballoon model='virtio'/>",
@@ -405,7 +406,7 @@ fn events(at: &mut Resolving<'_>, domain: &stated::Domain) -> Option<Events> {
         }
         Some(other) => {
             at.refuse(
-                "unsupported",
+                Rule::Unsupported,
                 path,
                 format!(
                     "'{}' is not something vireo can do when a guest ends",
@@ -437,7 +438,7 @@ fn tuning(
         let periods = cpu.period.zip(cpu.global_period);
         if cpu.quota.zip(cpu.global_quota).is_some() || periods.is_some_and(|(a, b)| a != b) {
             at.refuse(
-                "contradiction",
+                Rule::Contradiction,
                 "cputune",
                 "one control group holds the whole guest: it has one limit, for all processors or for each",
                 "state <global_period> and <global_quota>, or <period> and <quota>",
@@ -483,7 +484,7 @@ fn check_placement(at: &mut Resolving<'_>, domain: &stated::Domain) {
     let placement = domain.vcpu.as_ref().and_then(|vcpu| vcpu.placement);
     if placement.is_some_and(|placement| placement != Placement::Static) {
         at.refuse(
-            "unsupported",
+            Rule::Unsupported,
             "vcpu/@placement",
             "choosing processors by measurement is not something vireo can do",
             "placement='static' is, with a cpuset",
@@ -501,7 +502,7 @@ fn check_labels(at: &mut Resolving<'_>, _: &stated::Domain) {
         .collect();
     for path in labelled {
         at.refuse(
-            "unsupported",
+            Rule::Unsupported,
             &path,
             "security labels are not something vireo can do",
             "<seclabel type='none'/> is accepted",
@@ -517,7 +518,7 @@ fn check_arch(at: &mut Resolving<'_>, domain: &stated::Domain) {
         .filter(|word| *word != "hvm")
     {
         at.refuse(
-            "unsupported",
+            Rule::Unsupported,
             "os/type",
             format!("guests of type {word} are not something vireo can run"),
             "hvm is",
@@ -526,7 +527,7 @@ fn check_arch(at: &mut Resolving<'_>, domain: &stated::Domain) {
     let arch = kind.and_then(|kind| kind.arch.as_deref());
     if let Some(arch) = arch.filter(|arch| *arch != "x86_64") {
         at.refuse(
-            "unsupported",
+            Rule::Unsupported,
             "os/type/@arch",
             format!("guests of architecture {arch} are not something vireo can run"),
             "x86_64 is",

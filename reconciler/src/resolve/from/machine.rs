@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use vireo_schema::Rule;
 use vireo_schema::domain as stated;
 use vireo_schema::domain::cpu::{CpuCheck, CpuMatch};
 use vireo_schema::domain::os::{Firmware, LoaderType, SmbiosMode, SysInfoType};
@@ -17,7 +18,7 @@ pub(super) fn vcpus(at: &mut Resolving<'_>, domain: &stated::Domain) -> Option<V
     let current = stated.and_then(|vcpu| vcpu.current).unwrap_or(maximum);
     if maximum == 0 || current == 0 || current > maximum {
         at.refuse(
-            "range",
+            Rule::Range,
             "vcpu",
             format!("{current} of {maximum} processors cannot be"),
             "at least one, and current at most the maximum",
@@ -54,7 +55,7 @@ pub(super) fn cpu(at: &mut Resolving<'_>, domain: &stated::Domain) -> Cpu {
         .is_some_and(|matches| matches != CpuMatch::Exact)
     {
         at.refuse(
-            "unsupported",
+            Rule::Unsupported,
             "cpu/@match",
             "a processor that is only measured against the host's is not something vireo can make",
             "match='exact' is",
@@ -64,7 +65,7 @@ pub(super) fn cpu(at: &mut Resolving<'_>, domain: &stated::Domain) -> Cpu {
     let mode = cpu.mode.map(|mode| mode.as_str().to_owned());
     if let (Some(mode), Some(_)) = (mode.as_ref().filter(|mode| *mode != "custom"), &model) {
         at.refuse(
-            "contradiction",
+            Rule::Contradiction,
             "cpu/model",
             format!("a processor of mode '{mode}' has the host's model, not a named one"),
             "take the model out, or say mode='custom'",
@@ -75,7 +76,7 @@ pub(super) fn cpu(at: &mut Resolving<'_>, domain: &stated::Domain) -> Cpu {
         let policy = feature.policy.map_or("require", |policy| policy.as_str());
         if policy == "forbid" {
             at.refuse(
-                "unsupported",
+                Rule::Unsupported,
                 "cpu/feature/@policy",
                 "refusing a host for what its processor has is not something vireo can do",
                 "policy='disable' keeps it from the guest",
@@ -123,7 +124,7 @@ fn sysinfo(at: &mut Resolving<'_>, domain: &stated::Domain) -> BTreeMap<String, 
     let mut found = BTreeMap::new();
     if mode == Some(SmbiosMode::Host) {
         at.refuse(
-            "unsupported",
+            Rule::Unsupported,
             "os/smbios/@mode",
             "showing the host's own tables is not something vireo can do",
             "mode='sysinfo' is, with a <sysinfo>",
@@ -137,7 +138,7 @@ fn sysinfo(at: &mut Resolving<'_>, domain: &stated::Domain) -> BTreeMap<String, 
         if info.kind != Some(SysInfoType::Smbios) {
             let help = "type='smbios' is";
             at.refuse(
-                "unsupported",
+                Rule::Unsupported,
                 &path,
                 "entries of that kind are not something vireo can do",
                 help,
@@ -146,7 +147,7 @@ fn sysinfo(at: &mut Resolving<'_>, domain: &stated::Domain) -> BTreeMap<String, 
         if info.base_boards.len() > 1 {
             let path = format!("{path}/baseBoard[2]");
             at.refuse(
-                "unsupported",
+                Rule::Unsupported,
                 &path,
                 "several boards are not something vireo can do",
                 "one is",
@@ -193,7 +194,7 @@ pub(super) fn boot(at: &mut Resolving<'_>, domain: &stated::Domain) -> Option<Bo
             .filter(|file| !super::storage::is_plain(file.as_ref()))
         {
             at.refuse(
-                "bad-path",
+                Rule::BadPath,
                 path,
                 format!("`{file}` is not an absolute path without '..'"),
                 "such as /var/lib/vireo/boot/vmlinuz",
@@ -203,7 +204,7 @@ pub(super) fn boot(at: &mut Resolving<'_>, domain: &stated::Domain) -> Option<Bo
     }
     if os.kernel.is_some() && (os.loader.is_some() || os.nvram.is_some() || os.firmware.is_some()) {
         at.refuse(
-            "contradiction",
+            Rule::Contradiction,
             "os",
             "firmware and a kernel of the host's at once are not something vireo can boot",
             "take out <kernel>, or the firmware",
@@ -228,7 +229,7 @@ pub(super) fn boot(at: &mut Resolving<'_>, domain: &stated::Domain) -> Option<Bo
             "os/cmdline"
         };
         at.refuse(
-            "contradiction",
+            Rule::Contradiction,
             path,
             "there is no <kernel> that it could belong to",
             "add <kernel>, or take it out",
@@ -247,7 +248,7 @@ pub(super) fn disk_boot(
     let os = domain.os.as_ref();
     if os.is_some_and(|os| os.initrd.is_some()) {
         at.refuse(
-            "contradiction",
+            Rule::Contradiction,
             "os/initrd",
             "there is no <kernel> that it could belong to",
             "add <kernel>, or take it out: a disk's own boot configuration names its own",
@@ -271,7 +272,7 @@ fn firmware(at: &mut Resolving<'_>, os: &stated::os::Os) -> Option<Boot> {
         // Flash that the guest may write would be one for all guests.
         if flash && loader.readonly == Some(YesNo::No) {
             at.refuse(
-                "unsupported",
+                Rule::Unsupported,
                 "os/loader/@readonly",
                 "a loader that the guest writes is not something vireo can do",
                 "readonly='yes' is; variables are in <nvram>",
@@ -279,7 +280,7 @@ fn firmware(at: &mut Resolving<'_>, os: &stated::os::Os) -> Option<Boot> {
         }
         if loader.secure == Some(YesNo::Yes) {
             at.refuse(
-                "unsupported",
+                Rule::Unsupported,
                 "os/loader/@secure",
                 "memory that only firmware may write is not something vireo can do",
                 "secure='no' is",
@@ -305,7 +306,7 @@ fn firmware(at: &mut Resolving<'_>, os: &stated::os::Os) -> Option<Boot> {
         if let Some(path) = path.as_ref().filter(|path| !super::storage::is_plain(path)) {
             let message = format!("`{}` is not an absolute path without '..'", path.display());
             at.refuse(
-                "bad-path",
+                Rule::BadPath,
                 element,
                 message,
                 "such as /usr/share/OVMF/OVMF_CODE.fd",

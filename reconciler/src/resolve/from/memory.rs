@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use vireo_schema::Rule;
 use vireo_schema::domain as stated;
 use vireo_schema::domain::Placement;
 use vireo_schema::domain::cpu::{MemAccess, NumaCell};
@@ -100,7 +101,7 @@ fn amount(at: &mut Resolving<'_>, domain: &stated::Domain, cells: &[Cell]) -> Op
     match (stated, sum) {
         (None, None) => {
             at.refuse(
-                "missing",
+                Rule::Missing,
                 "memory",
                 "the guest has no memory",
                 "add <memory unit='MiB'>…</memory>, or `memory: 512 MiB`",
@@ -109,7 +110,7 @@ fn amount(at: &mut Resolving<'_>, domain: &stated::Domain, cells: &[Cell]) -> Op
         }
         (Some(stated), Some(sum)) if stated != sum => {
             at.refuse(
-                "contradiction",
+                Rule::Contradiction,
                 "memory",
                 format!("the guest has {stated} of memory, and its NUMA cells have {sum} together"),
                 format!(
@@ -189,7 +190,7 @@ fn check_cells(at: &mut Resolving<'_>, cells: &[Cell]) {
         .position(|cell| !cell.size.0.is_multiple_of(4096));
     if let Some((number, cell)) = odd.and_then(|number| Some((number, cells.get(number)?))) {
         at.refuse(
-            "range",
+            Rule::Range,
             "cpu/numa",
             format!("cell {number} has {}, which is not whole pages", cell.size),
             "a multiple of 4 KiB is",
@@ -203,7 +204,7 @@ fn hugepages(at: &mut Resolving<'_>, domain: &stated::Domain) -> Option<Option<B
     let stated = stated.and_then(|backing| backing.hugepages.as_ref())?;
     if stated.pages.len() > 1 {
         at.refuse(
-            "unsupported",
+            Rule::Unsupported,
             "memoryBacking/hugepages/page[2]",
             "pages of several sizes are for guests with several NUMA cells",
             "name one size",
@@ -245,7 +246,7 @@ fn check_source(at: &mut Resolving<'_>, domain: &stated::Domain) {
     let source = backing.and_then(|backing| backing.source.as_ref()?.kind);
     if source == Some(MemorySourceType::File) {
         at.refuse(
-            "unsupported",
+            Rule::Unsupported,
             "memoryBacking/source/@type",
             "memory in a file of the host's is not something vireo can do",
             "type='memfd' is: a file that has no name",
@@ -261,7 +262,7 @@ fn check_placement(at: &mut Resolving<'_>, domain: &stated::Domain) {
         .and_then(|tune| tune.memory.as_ref());
     if memory.and_then(|memory| memory.placement) == Some(Placement::Auto) {
         at.refuse(
-            "unsupported",
+            Rule::Unsupported,
             "numatune/memory/@placement",
             "choosing nodes by measurement is not something vireo can do",
             "placement='static' is, with a nodeset",
@@ -326,7 +327,7 @@ fn check_nodes(at: &mut Resolving<'_>, domain: &stated::Domain, around: &Surroun
         };
         let list: Vec<_> = known.iter().map(u32::to_string).collect();
         at.refuse(
-            "range",
+            Rule::Range,
             &format!("numatune/{name}/@nodeset"),
             format!("this host has no node {strange} with memory"),
             format!(

@@ -16,6 +16,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use vireo_schema::Rule;
 use vireo_schema::{Located, Source, Stated};
 
 use crate::compile::filter::ir::Filter;
@@ -93,7 +94,7 @@ impl<'a> Resolving<'a> {
     /// Refuses something about the element or attribute at this path.
     pub fn refuse(
         &mut self,
-        rule: &str,
+        rule: Rule,
         path: &str,
         message: impl Into<String>,
         help: impl Into<String>,
@@ -108,7 +109,7 @@ impl<'a> Resolving<'a> {
 
     fn refuse_at(
         &mut self,
-        rule: &str,
+        rule: Rule,
         start: usize,
         message: impl Into<String>,
         help: impl Into<String>,
@@ -118,7 +119,7 @@ impl<'a> Resolving<'a> {
             location: Some(place(&self.located.source, start)),
             message: message.into(),
             help: Some(help.into()).filter(|help: &String| !help.is_empty()),
-            rule: rule.to_owned(),
+            rule: rule.to_string(),
         });
     }
 
@@ -138,7 +139,7 @@ impl<'a> Resolving<'a> {
             refused = Some(&one.path);
             let message = format!("{} is not something {who} can do", in_words(&one.path));
             self.refuse_at(
-                "unsupported",
+                Rule::Unsupported,
                 one.span.start,
                 message,
                 "take it out; nothing that is asked for is ignored",

@@ -1,6 +1,7 @@
 //! Networks.
 
 use ipnet::IpNet;
+use vireo_schema::Rule;
 use vireo_schema::network as stated;
 use vireo_schema::network::{ForwardMode, LeaseUnit};
 
@@ -42,7 +43,7 @@ fn complete(at: &mut Resolving<'_>, network: &stated::Network) -> Option<Network
         {
             Some(address) => addresses.push(address),
             None => at.refuse(
-                "missing",
+                Rule::Missing,
                 &path,
                 "an <ip> has no address",
                 "state address and netmask or prefix",
@@ -65,7 +66,7 @@ fn complete(at: &mut Resolving<'_>, network: &stated::Network) -> Option<Network
                 metric,
             }),
             _ => at.refuse(
-                "missing",
+                Rule::Missing,
                 &format!("route[{}]", number + 1),
                 "a <route> lacks its address, gateway or a metric that fits",
                 "state address, prefix and gateway",
@@ -74,7 +75,7 @@ fn complete(at: &mut Resolving<'_>, network: &stated::Network) -> Option<Network
     }
     if forward == Forward::Bridge && !(addresses.is_empty() && routes.is_empty()) {
         at.refuse(
-            "contradiction",
+            Rule::Contradiction,
             "ip",
             "a network on an existing bridge has no addresses of its own",
             "take out <ip> and <route>",
@@ -122,7 +123,7 @@ fn forward(at: &mut Resolving<'_>, forward: Option<&stated::Forward>) -> Option<
         ForwardMode::Route => Some(Forward::Route { dev }),
         ForwardMode::Open if dev.is_some() => {
             at.refuse(
-                "contradiction",
+                Rule::Contradiction,
                 "forward/@dev",
                 "an open network cannot be tied to a link: it has no rules",
                 "take out dev, or use mode='route'",
@@ -132,7 +133,7 @@ fn forward(at: &mut Resolving<'_>, forward: Option<&stated::Forward>) -> Option<
         ForwardMode::Open => Some(Forward::Open),
         ForwardMode::Bridge if forward.dev.is_some() || !forward.interfaces.is_empty() => {
             at.refuse(
-                "unsupported",
+                Rule::Unsupported,
                 "forward",
                 "a macvtap network (mode='bridge' with a link) is not something vireo can do",
                 "make a bridge on the host, and name it in <bridge>",
@@ -146,7 +147,7 @@ fn forward(at: &mut Resolving<'_>, forward: Option<&stated::Forward>) -> Option<
                 other.as_str()
             );
             at.refuse(
-                "unsupported",
+                Rule::Unsupported,
                 "forward/@mode",
                 message,
                 "known are nat, route, open and bridge; without <forward> the network is isolated",
@@ -163,7 +164,7 @@ fn bridge(at: &mut Resolving<'_>, network: &stated::Network, forward: &Forward) 
         (Some(name), _) => name,
         (None, Forward::Bridge) => {
             at.refuse(
-                "missing",
+                Rule::Missing,
                 "forward",
                 "a network on an existing bridge does not say which",
                 "add <bridge name='…'/>",
@@ -174,7 +175,7 @@ fn bridge(at: &mut Resolving<'_>, network: &stated::Network, forward: &Forward) 
     };
     if !is_link_name(&name) {
         at.refuse(
-            "bad-name",
+            Rule::BadName,
             "bridge/@name",
             format!("`{name}` cannot be the name of a link"),
             "1 to 15 bytes without '/' and white space",

@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use vireo_schema::Rule;
 use vireo_schema::pool::{self as stated, PoolType};
 use vireo_schema::{Kind, Retain};
 
@@ -22,7 +23,7 @@ pub(crate) fn pool(mut at: Resolving<'_>, pool: &stated::Pool) -> Result<Pool, V
             kind.as_str()
         );
         at.refuse(
-            "unsupported",
+            Rule::Unsupported,
             "@type",
             message,
             "a directory is: type='dir'; mount the storage on the host and name the directory",
@@ -49,7 +50,7 @@ pub(crate) fn pool(mut at: Resolving<'_>, pool: &stated::Pool) -> Result<Pool, V
         Some(path) => {
             let message = format!("`{}` is not an absolute path without '..'", path.display());
             at.refuse(
-                "bad-path",
+                Rule::BadPath,
                 "target/path",
                 message,
                 "such as /var/lib/vireo/images",
@@ -58,7 +59,7 @@ pub(crate) fn pool(mut at: Resolving<'_>, pool: &stated::Pool) -> Result<Pool, V
         }
         None => {
             at.refuse(
-                "missing",
+                Rule::Missing,
                 "target",
                 "the pool does not say which directory it is",
                 "add <target><path>…</path></target>",
@@ -96,17 +97,17 @@ fn complete(
         .map(ToString::to_string);
     let name = volume.name.as_ref().map(ToString::to_string)?;
     let Some(pool) = pool else {
-        at.refuse("missing", "name", format!("volume {name} does not say which pool it is in"), "in YAML write `volume: POOL/NAME`; in XML add <vireo:policy xmlns:vireo='urn:vireo:policy:1' pool='…'/>");
+        at.refuse(Rule::Missing, "name", format!("volume {name} does not say which pool it is in"), "in YAML write `volume: POOL/NAME`; in XML add <vireo:policy xmlns:vireo='urn:vireo:policy:1' pool='…'/>");
         return None;
     };
     let Some(pool) = around.pools.get(&pool) else {
         let (message, help) = around.lack(crate::object::Kind::Pool, &pool, around.pools.keys());
-        at.refuse("unknown-reference", "@vireo:pool", message, help);
+        at.refuse(Rule::UnknownReference, "@vireo:pool", message, help);
         return None;
     };
     if name.contains('/') || name == "." || name == ".." || name.starts_with('.') {
         at.refuse(
-            "bad-name",
+            Rule::BadName,
             "name",
             format!("`{name}` cannot be a file in a pool"),
             "a name without '/' that does not begin with '.'",
@@ -128,7 +129,7 @@ fn complete(
     let backing = backing(at, volume, around, &pool.path);
     if capacity.is_none() && backing.is_none() {
         at.refuse(
-            "missing",
+            Rule::Missing,
             "name",
             format!("volume {name} does not say how large it is"),
             "add <capacity unit='GiB'>…</capacity>",
@@ -137,7 +138,7 @@ fn complete(
     }
     if backing.is_some() && format == ImageFormat::Raw {
         at.refuse(
-            "contradiction",
+            Rule::Contradiction,
             "backingStore",
             "a raw volume cannot be a layer over another image",
             "use format qcow2",
@@ -181,7 +182,7 @@ fn backing(
     };
     if !is_plain(&path) {
         at.refuse(
-            "bad-path",
+            Rule::BadPath,
             "backingStore/path",
             format!("`{text}` is not an absolute path without '..', nor a volume"),
             "such as /var/lib/vireo/images/debian.qcow2",
@@ -202,7 +203,7 @@ fn backing(
     let format = match (stated_format, known) {
         (None, Some(known)) => known,
         (None, None) => {
-            at.refuse("missing", "backingStore", format!("the format of the backing file {text} is not stated"), "add <format type='qcow2'/> or <format type='raw'/>: guessing it from its content would let a guest choose");
+            at.refuse(Rule::Missing, "backingStore", format!("the format of the backing file {text} is not stated"), "add <format type='qcow2'/> or <format type='raw'/>: guessing it from its content would let a guest choose");
             return None;
         }
         (stated, _) => format(at, "backingStore/format/@type", stated)?,
@@ -216,7 +217,7 @@ fn format(at: &mut Resolving<'_>, path: &str, word: Option<&str>) -> Option<Imag
         "qcow2" => Some(ImageFormat::Qcow2),
         other => {
             at.refuse(
-                "unsupported",
+                Rule::Unsupported,
                 path,
                 format!("images of format '{other}' are not something vireo can make"),
                 "raw and qcow2 are; convert others with qemu-img",

@@ -1,5 +1,6 @@
 //! Where devices sit in the guest.
 
+use vireo_schema::Rule;
 use vireo_schema::domain::address::{Address as Stated, AddressType};
 use vireo_schema::scalar::{Number, OnOff};
 
@@ -50,7 +51,7 @@ pub(super) fn address(
         },
         other => {
             at.refuse(
-                "unsupported",
+                Rule::Unsupported,
                 &format!("{device}/address"),
                 format!(
                     "an address of type '{}' there is not something vireo can do",

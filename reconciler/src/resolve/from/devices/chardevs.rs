@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use vireo_schema::Rule;
 use vireo_schema::domain::address::Address as StatedAddress;
 use vireo_schema::domain::chardev::{
     CharLog, CharMode, CharSource, CharTarget, CharTargetType, CharType, Console,
@@ -62,7 +63,7 @@ pub(super) fn chardevs(at: &mut Resolving<'_>, devices: &Devices) -> Vec<Chardev
                 agrees(at, console, serial.kind, serial.log.as_ref());
             }
             _ => at.refuse(
-                "unsupported",
+                Rule::Unsupported,
                 &nth("console", number),
                 "only the first console can be the serial port",
                 "give it <target type='virtio'/>, or take it out",
@@ -89,7 +90,7 @@ fn agrees(
         .is_some_and(|kind| kind != serial.unwrap_or(CharType::Pty));
     if other_kind || (stated.is_some() && file(stated) != file(log)) {
         at.refuse(
-            "contradiction",
+            Rule::Contradiction,
             "devices/console",
             "this console is the first serial port, which is stated otherwise",
             "say the same as <serial> does, or take the console out",
@@ -113,7 +114,7 @@ fn chardev(at: &mut Resolving<'_>, stated: &Port<'_>) -> Option<Chardev> {
         .and_then(|model| model.name.as_deref());
     if let Some(model) = model.filter(|model| *model != kind) {
         at.refuse(
-            "unsupported",
+            Rule::Unsupported,
             &format!("{path}/target/model"),
             format!("a {kind} of model '{model}' is not something vireo can do"),
             format!("{kind} is its model without one"),
@@ -141,7 +142,7 @@ fn backend(at: &mut Resolving<'_>, stated: &Port<'_>) -> Option<Backend> {
     let source = stated.sources.first();
     if stated.sources.len() > 1 {
         at.refuse(
-            "unsupported",
+            Rule::Unsupported,
             &format!("{path}/source[2]"),
             format!("a {class} with two sources is not something vireo can do"),
             "one source is",
@@ -161,7 +162,7 @@ fn backend(at: &mut Resolving<'_>, stated: &Port<'_>) -> Option<Backend> {
         (CharType::Unix, Some(file), _) if calls => Some(Backend::UnixCall(file)),
         (CharType::Unix, None, _) if calls => {
             at.refuse(
-                "missing",
+                Rule::Missing,
                 &format!("{path}/source/@mode"),
                 "there is no socket to call",
                 "add its path to <source>, or say mode='bind'",
@@ -182,7 +183,7 @@ fn backend(at: &mut Resolving<'_>, stated: &Port<'_>) -> Option<Backend> {
                 other.as_str()
             );
             at.refuse(
-                "unsupported",
+                Rule::Unsupported,
                 &format!("{path}/@type"),
                 message,
                 "pty, file (with a path), unix, tcp (with a service), null and spicevmc are",

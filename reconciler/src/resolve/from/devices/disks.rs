@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use vireo_schema::Rule;
 use vireo_schema::complete::targets::bus;
 use vireo_schema::domain::disk::{
     self, DetectZeroes, Discard, DiskDevice, DiskDriver, DiskType, ErrorPolicy, ImageFormatName,
@@ -35,7 +36,7 @@ pub(super) fn disk_at(
                 other.as_str()
             );
             at.refuse(
-                "unsupported",
+                Rule::Unsupported,
                 &format!("{path}/driver/@type"),
                 message,
                 "raw and qcow2 are; convert others with qemu-img",
@@ -48,7 +49,7 @@ pub(super) fn disk_at(
         driver.is_some_and(|driver| driver.kind.is_some()),
     ) {
         at.refuse(
-            "contradiction",
+            Rule::Contradiction,
             &format!("{path}/driver/@type"),
             format!("the volume is {known}, not {format}"),
             "take it out, or make it agree with the volume's definition",
@@ -59,7 +60,7 @@ pub(super) fn disk_at(
         .filter(|name| *name != "qemu")
     {
         at.refuse(
-            "unsupported",
+            Rule::Unsupported,
             &format!("{path}/driver/@name"),
             format!("a disk of driver '{name}' is not something vireo can do"),
             "qemu is, and is what it is without a name",
@@ -145,7 +146,7 @@ fn image(
                 source.and_then(|source| source.pool.clone().zip(source.volume.clone()));
             let Some((pool, name)) = pool_and_name else {
                 at.refuse(
-                    "missing",
+                    Rule::Missing,
                     path,
                     "the disk does not say which volume it is",
                     "<source pool='…' volume='…'/>, or `volume: POOL/NAME`",
@@ -156,7 +157,7 @@ fn image(
             let Some(volume) = around.volumes.get(&name) else {
                 let (message, help) = around.lack(Kind::Volume, &name, around.volumes.keys());
                 at.refuse(
-                    "unknown-reference",
+                    Rule::UnknownReference,
                     &format!("{path}/source"),
                     message,
                     help,
@@ -171,7 +172,7 @@ fn image(
                 other.as_str()
             );
             at.refuse(
-                "unsupported",
+                Rule::Unsupported,
                 &format!("{path}/@type"),
                 message,
                 "file, block and volume are",
@@ -183,7 +184,7 @@ fn image(
     let Some(named) = named.map(PathBuf::from) else {
         if !drive {
             at.refuse(
-                "missing",
+                Rule::Missing,
                 path,
                 "the disk has no image",
                 "<source file='…'/>, or `file: …`; only a cdrom or a floppy drive may be empty",
@@ -195,7 +196,7 @@ fn image(
     if !is_plain(&named) {
         let message = format!("`{}` is not an absolute path without '..'", named.display());
         at.refuse(
-            "bad-path",
+            Rule::BadPath,
             &format!("{path}/source"),
             message,
             "such as /var/lib/vireo/images/web.qcow2",

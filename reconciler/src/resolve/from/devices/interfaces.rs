@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use vireo_schema::Rule;
 use vireo_schema::domain::devices::Devices;
 use vireo_schema::domain::interface::{self, InterfaceType, LinkState, NetDriverName};
 use vireo_schema::scalar::OnOff;
@@ -35,7 +36,7 @@ pub(super) fn interface_at(
     });
     if let Some(name) = named.as_ref().filter(|name| !is_link_name(name)) {
         at.refuse(
-            "bad-name",
+            Rule::BadName,
             &format!("{path}/target/@dev"),
             format!("`{name}` cannot be the name of a link"),
             "1 to 15 bytes without '/' and white space",
@@ -98,7 +99,7 @@ fn source(
             let Some(network) = around.networks.get(&name) else {
                 let (message, help) = around.lack(Kind::Network, &name, around.networks.keys());
                 at.refuse(
-                    "unknown-reference",
+                    Rule::UnknownReference,
                     &format!("{path}/source/@network"),
                     message,
                     help,
@@ -115,7 +116,7 @@ fn source(
             Some(bridge) if is_link_name(&bridge) => Some(InterfaceSource::Bridge { bridge }),
             _ => {
                 at.refuse(
-                    "missing",
+                    Rule::Missing,
                     path,
                     "the interface does not say which bridge it is in",
                     "<source bridge='…'/>, or `bridge: …`",
@@ -128,7 +129,7 @@ fn source(
         other => {
             let word = other.map_or("(none)", |other| other.as_str());
             at.refuse(
-                "unsupported",
+                Rule::Unsupported,
                 &format!("{path}/@type"),
                 format!("an interface of type '{word}' is not something vireo can do"),
                 "network, bridge, ethernet and user are",
@@ -155,7 +156,7 @@ fn filter(
     if !around.filters.contains_key(&name) {
         let (message, help) = around.lack(Kind::NwFilter, &name, around.filters.keys());
         at.refuse(
-            "unknown-reference",
+            Rule::UnknownReference,
             &format!("{path}/filterref/@filter"),
             message,
             help,
@@ -210,7 +211,7 @@ fn vhost(at: &mut Resolving<'_>, stated: &interface::Interface, path: &str) -> O
         NetDriverName::Qemu => Some(false),
         other => {
             at.refuse(
-                "unsupported",
+                Rule::Unsupported,
                 &format!("{path}/driver/@name"),
                 format!(
                     "an interface of driver '{}' is not something vireo can do",
@@ -248,7 +249,7 @@ fn refuse_without_tap(at: &mut Resolving<'_>, stated: &interface::Interface, pat
     ];
     for (element, _) in asked.into_iter().filter(|(_, stated)| *stated) {
         at.refuse(
-            "contradiction",
+            Rule::Contradiction,
             &format!("{path}/{element}"),
             "a user-mode interface has no link on the host that this could be done to",
             "take it out, or connect the interface to a network or a bridge",

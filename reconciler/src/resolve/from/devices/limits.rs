@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use vireo_schema::Rule;
 use vireo_schema::domain::disk::IoTune;
 
 use super::super::Resolving;
@@ -101,7 +102,7 @@ fn one(at: &mut Resolving<'_>, path: &str, [rate, max, length]: [Option<u64>; 3]
             });
         }
     };
-    at.refuse("contradiction", &format!("{path}{part}"), message, help);
+    at.refuse(Rule::Contradiction, &format!("{path}{part}"), message, help);
     None
 }
 

@@ -10,6 +10,7 @@ mod places;
 
 use std::path::PathBuf;
 
+use vireo_schema::Rule;
 use vireo_schema::complete::targets::{bus, targets};
 use vireo_schema::domain::Domain as Stated;
 use vireo_schema::domain::chardev::{CharTarget, CharTargetType, CharType};
@@ -233,7 +234,7 @@ pub(super) fn devices(at: &mut Resolving<'_>, domain: &Stated, around: &Surround
             other.as_str()
         );
         at.refuse(
-            "unsupported",
+            Rule::Unsupported,
             "devices/memballoon/@model",
             message,
             "virtio and none are",
@@ -260,7 +261,7 @@ fn refuse_sound(at: &mut Resolving<'_>, devices: &Devices) {
     for (number, audio) in devices.audios.iter().enumerate() {
         if let Some(other) = audio.kind.filter(|kind| *kind != AudioType::None) {
             at.refuse(
-                "unsupported",
+                Rule::Unsupported,
                 &format!("{}/@type", nth("audio", number)),
                 format!(
                     "sound by way of '{}' is not something vireo can do",
@@ -287,7 +288,7 @@ fn rng(at: &mut Resolving<'_>, devices: &Devices) -> Option<Rng> {
     let rng = devices.rngs.first()?;
     if devices.rngs.len() > 1 {
         at.refuse(
-            "unsupported",
+            Rule::Unsupported,
             "devices/rng[2]",
             "several random number devices are not something vireo can do",
             "one is enough",
@@ -299,7 +300,7 @@ fn rng(at: &mut Resolving<'_>, devices: &Devices) -> Option<Rng> {
         .is_some_and(|model| model != RngBackendModel::Random)
     {
         at.refuse(
-            "unsupported",
+            Rule::Unsupported,
             "devices/rng/backend/@model",
             "entropy that is not from a device of the host is not something vireo can do",
             "<backend model='random'>/dev/urandom</backend> is",
@@ -313,7 +314,12 @@ fn rng(at: &mut Resolving<'_>, devices: &Devices) -> Option<Rng> {
             "a random number device of model '{}' is not something vireo can do",
             other.as_str()
         );
-        at.refuse("unsupported", "devices/rng/@model", message, "virtio is");
+        at.refuse(
+            Rule::Unsupported,
+            "devices/rng/@model",
+            message,
+            "virtio is",
+        );
     }
     Some(Rng {
         source: source.unwrap_or_else(|| PathBuf::from("/dev/urandom")),
