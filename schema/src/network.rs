@@ -103,9 +103,9 @@ element! {
     /// How a network reaches the outside.
     pub struct Forward main "mode" {
         /// The way; nat where not stated.
-        attr "mode" mode: ForwardMode,
+        blank "mode" mode: ForwardMode,
         /// The only outer device.
-        attr "dev" dev: String,
+        blank "dev" dev: String,
         /// Whether devices are taken from the host when used.
         attr "managed" managed: YesNo,
         /// What is translated.
@@ -197,15 +197,15 @@ element! {
     /// A network's bridge.
     pub struct Bridge main "name" {
         /// Its name; chosen (`virbr0`, …) where not stated.
-        attr "name" name: String,
+        blank "name" name: String,
         /// Spanning tree; on where not stated.
-        attr "stp" stp: OnOff,
+        blank "stp" stp: OnOff,
         /// Seconds a port waits before it forwards; 0 where not stated.
-        attr "delay" delay: u32,
+        blank "delay" delay: u32,
         /// Who keeps its table of addresses.
-        attr "macTableManager" mac_table_manager: MacTableManager,
+        blank "macTableManager" mac_table_manager: MacTableManager,
         /// The zone of firewalld it belongs to.
-        attr "zone" zone: String,
+        blank "zone" zone: String,
     }
 }
 
@@ -221,7 +221,7 @@ element! {
     /// The address of a bridge.
     pub struct NetworkMac main "address" must ["address"] {
         /// The address.
-        attr "address" address: MacAddr,
+        blank "address" address: MacAddr,
     }
 }
 
@@ -229,7 +229,7 @@ element! {
     /// A domain of names.
     pub struct DnsDomain main "name" must ["name"] {
         /// Its name.
-        attr "name" name: String,
+        blank "name" name: String,
         /// Whether names in it are answered here alone, never asked outside.
         attr "localOnly" local_only: YesNo,
         /// Whether guests register their host names.

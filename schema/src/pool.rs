@@ -216,7 +216,7 @@ element! {
     /// A format.
     pub struct Format main "type" must ["type"] {
         /// Its word; which are known depends on the pool.
-        attr "type" kind: String,
+        blank "type" kind: String,
     }
 }
 

@@ -193,7 +193,7 @@ where
 
 impl<U: DefaultUnit + Clone> Scalar for Size<U> {
     const INFO: ScalarInfo = ScalarInfo::new(U::EXPECTS, Form::Number)
-        .matching("^ *[0-9]+ *([bB]|[bB][yY][tT][eE][sS]?|[kKmMgGtTpPeE]([iI]?[bB])?)? *$");
+        .matching("^ *[+]?[0-9]+ *([bB]|[bB][yY][tT][eE][sS]?|[kKmMgGtTpPeE]([iI]?[bB])?)? *$");
 
     fn parse(text: &str) -> Result<Self, String> {
         let (number, unit) = split_unit(text);
@@ -209,7 +209,7 @@ impl<U: DefaultUnit + Clone> Scalar for Size<U> {
 pub fn split_unit(text: &str) -> (&str, Option<&str>) {
     let text = text.trim();
     let end = text
-        .find(|c: char| !(c.is_ascii_digit() || c == '-'))
+        .find(|c: char| !(c.is_ascii_digit() || matches!(c, '-' | '+')))
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let unit = unit.trim();

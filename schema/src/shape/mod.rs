@@ -230,6 +230,8 @@ impl Shaper {
                     return;
                 };
                 let (number, unit) = split_unit(&text);
+                // What XML states as `unit=''` is written with nothing behind a space.
+                let unit = unit.or(text.ends_with(' ').then_some(""));
                 let (number, unit) = (number.to_owned(), unit.map(str::to_owned));
                 if let Some(unit) = unit {
                     self.put_attribute(tree, "unit", Cow::Owned(unit), span, span);

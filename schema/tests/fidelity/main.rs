@@ -73,6 +73,31 @@ fn values_keep_the_looks_they_were_given() {
 }
 
 #[test]
+fn numbers_keep_their_base_sign_and_zeros() {
+    let devices = |inside: &str| guest(&format!("<devices>{inside}</devices>"));
+    comes_back(&devices(
+        "<hostdev mode='subsystem' type='pci' managed='yes'><source><address domain='0x10000' bus='+3' slot='010' function='00'/></source></hostdev>",
+    ));
+    comes_back(&devices(
+        "<serial type='pty'><target port='0'/><address type='isa' iobase='3F8' irq='0x4'/></serial>",
+    ));
+    comes_back(&guest(
+        "<uuid>0f08-06ab 531d61345defc5b4955292aa</uuid><vcpu cpuset=' 0 - 3,^2, '>+2</vcpu><currentMemory>+32768</currentMemory>",
+    ));
+}
+
+#[test]
+fn an_attribute_with_nothing_in_it_is_as_good_as_none_where_libvirt_looks_for_a_text() {
+    for text in [
+        "<network><name>a</name><forward mode='' dev=''/><bridge name='' zone='' stp='' delay='' macTableManager=''/><mac address=''/><domain name=''/><ip address='10.0.0.1' prefix='24'/></network>",
+        "<pool type='fs'><name>a</name><source><device path='/dev/sda1'/><format type=''/></source><target><path>/a</path></target></pool>",
+        "<volume><name>a</name><capacity unit=''>1</capacity><target><format type=''/></target></volume>",
+    ] {
+        comes_back(text);
+    }
+}
+
+#[test]
 fn a_value_that_was_changed_is_written_as_its_type_writes_it() {
     let text = guest("<vcpu current='01'>02</vcpu>");
     let document = read(&Arc::new(Source::new("a.xml", text)));
