@@ -115,7 +115,7 @@ fn growth(domain: &Domain, r: &mut Report<'_>) {
             ),
         );
     }
-    if cell_count(domain) == 0 && !arch(domain).starts_with("ppc") {
+    if is_qemu(domain) && cell_count(domain) == 0 && !arch(domain).starts_with("ppc") {
         r.add(
             Rule::MaxMemoryWithoutNuma,
             "maxMemory",

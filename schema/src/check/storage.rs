@@ -198,6 +198,12 @@ fn source_format(source: &PoolSource, kind: PoolType, r: &mut Report<'_>) {
     }
 }
 
+/// A volume does not say of what type its pool is: in those that are neither folders nor disks, libvirt's grammar has the formats of file systems, which nobody reads.
+fn volume_format(format: Option<&str>, path: Arguments<'_>, r: &mut Report<'_>) {
+    let format = format.filter(|format| !FILE_SYSTEMS.contains(format));
+    unknown_format(format, VOLUMES, path, r);
+}
+
 fn unknown_format(format: Option<&str>, known: &[&str], path: Arguments<'_>, r: &mut Report<'_>) {
     let Some(format) = format.filter(|format| !known.contains(format)) else {
         return;
@@ -319,12 +325,7 @@ pub(crate) fn volume(volume: &Volume, r: &mut Report<'_>) {
             .format
             .as_ref()
             .and_then(|format| format.kind.as_deref());
-        unknown_format(
-            format,
-            VOLUMES,
-            format_args!("backingStore/format/@type"),
-            r,
-        );
+        volume_format(format, format_args!("backingStore/format/@type"), r);
         permissions(
             backing.permissions.as_ref(),
             format_args!("backingStore/permissions"),
@@ -336,7 +337,7 @@ pub(crate) fn volume(volume: &Volume, r: &mut Report<'_>) {
         .format
         .as_ref()
         .and_then(|format| format.kind.as_deref());
-    unknown_format(format, VOLUMES, format_args!("target/format/@type"), r);
+    volume_format(format, format_args!("target/format/@type"), r);
     permissions(
         target.permissions.as_ref(),
         format_args!("target/permissions"),
