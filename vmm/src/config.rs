@@ -37,6 +37,7 @@ mod guards;
 mod limits;
 mod net;
 mod numa;
+mod pins;
 mod places;
 mod port;
 mod smbios;
@@ -49,6 +50,7 @@ pub use guards::{Panic, PanicModel, Watchdog, WatchdogAction};
 pub use limits::{Limit, Limits};
 pub use net::{Interface, LinkState, Mac, MacError, Offload};
 pub use numa::{Cell, ELSEWHERE, HERE, HostNodes, MOST_CELLS, MOST_NODES, NodeMode};
+pub use pins::{DiskPin, MOST_CPUS, Pins, VcpuPin};
 pub use places::RootPort;
 pub(crate) use port::numbers as port_numbers;
 pub use port::{MOST_PORTS, Port};
@@ -67,6 +69,9 @@ pub struct Guest {
     pub memory: Memory,
     /// Its processors.
     pub vcpus: Vcpus,
+    /// Which of the host's processors its threads run on.
+    #[serde(default, skip_serializing_if = "Pins::is_default")]
+    pub pins: Pins,
     /// What its processors look like; the host's if left out.
     #[serde(default, skip_serializing_if = "Cpu::is_default")]
     pub cpu: Cpu,

@@ -18,6 +18,7 @@ pub mod machine;
 pub mod memory;
 pub mod notice;
 pub mod pci;
+pub mod pin;
 pub mod reference;
 pub mod sandbox;
 pub mod smbios;

@@ -39,6 +39,7 @@ use crate::interrupt::{self, KvmIrqFd, KvmIrqLine};
 use crate::layout;
 use crate::memory::{self, MemoryError};
 use crate::notice::Notifier;
+use crate::pin::{PinError, Pinning};
 use crate::sandbox::{Role, Sandbox};
 use crate::smbios::{self, SmbiosError};
 use crate::vcpu::{Core, Registers, StateError, Vcpu, VcpuError};
@@ -86,6 +87,9 @@ pub enum MachineError {
     /// Kernel and initrd.
     #[error(transparent)]
     Boot(#[from] BootError),
+    /// A thread cannot run where it is to.
+    #[error(transparent)]
+    Pin(#[from] PinError),
     /// Vcpus.
     #[error(transparent)]
     Vcpu(#[from] VcpuError),
@@ -213,6 +217,7 @@ impl Machine {
         console: &Console,
         notifier: &Notifier,
         sandbox: &Sandbox,
+        pinning: &Pinning<'_>,
         clock: Origin,
     ) -> Result<Self, MachineError> {
         let kvm = open_kvm(guest.vcpus.count)?;
@@ -257,7 +262,7 @@ impl Machine {
             mmio: &mmio,
             notifier,
         };
-        let plugged = plug::plug(guest, &buses, sandbox)?;
+        let plugged = plug::plug(guest, &buses, sandbox, pinning)?;
 
         let images = open_images(guest, &plugged, sandbox)?;
         let processors = processors(&kvm, guest)?;
@@ -314,11 +319,12 @@ impl Machine {
     }
 
     /// Starts the vcpus' threads, at rest and on their way into the sandbox.
-    pub fn start(&mut self, sandbox: &Sandbox) -> Result<(), MachineError> {
+    pub fn start(&mut self, sandbox: &Sandbox, pinning: &Pinning<'_>) -> Result<(), MachineError> {
         for core in std::mem::take(&mut self.cores) {
             let sandbox = sandbox.clone();
-            self.vcpus
-                .push(Vcpu::start(core, move || sandbox.enter(Role::Vcpu))?);
+            let number = core.id;
+            let start = || Vcpu::start(core, move || sandbox.enter(Role::Vcpu));
+            self.vcpus.push(pinning.vcpu(number, start)??);
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ use vireo_vmm::core_dump::CoreFile;
 use vireo_vmm::log::Bounded;
 use vireo_vmm::machine::{Machine, MachineError};
 use vireo_vmm::notice;
+use vireo_vmm::pin::Pinning;
 use vireo_vmm::reference;
 use vireo_vmm::sandbox::{Role, Sandbox, SandboxError, last_words};
 
@@ -228,6 +229,7 @@ fn live(arguments: &Arguments, guest: &Guest, journal: &mut Journal) -> Result<E
         path: guest.control.clone(),
         source,
     })?;
+    let pinning = Pinning::begin(&guest.pins).map_err(MachineError::from)?;
     let (notifier, notices) = notice::channel().map_err(MainError::Notices)?;
     let console = Console::open(&guest.serial, &guest.control.with_file_name("console"))?;
     let core = guest.core.as_deref().map(|path| {
@@ -245,9 +247,16 @@ fn live(arguments: &Arguments, guest: &Guest, journal: &mut Journal) -> Result<E
     } else {
         Sandbox::new(guest)?
     };
-    let mut machine = Machine::build(guest, &console, &notifier, &sandbox, clock.origin())?;
+    let mut machine = Machine::build(
+        guest,
+        &console,
+        &notifier,
+        &sandbox,
+        &pinning,
+        clock.origin(),
+    )?;
     sandbox.limit()?;
-    machine.start(&sandbox)?;
+    machine.start(&sandbox, &pinning)?;
     let signals_descriptor = signals.as_raw_fd();
     let estate = Estate {
         machine,

@@ -92,6 +92,7 @@ pub fn domain() -> Domain {
             on_crash: Action::Destroy,
         },
         tuning: Tuning::default(),
+        pins: crate::resolve::domain::Pins::default(),
         lifecycle: Lifecycle {
             wanted: WantedState::Running,
             shutdown_timeout: Duration::from_secs(60),

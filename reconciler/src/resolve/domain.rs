@@ -1,6 +1,6 @@
 //! A guest as it will really be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -62,6 +62,9 @@ pub struct Domain {
     pub events: Events,
     /// Control group values. Applied live.
     pub tuning: Tuning,
+    /// Where the monitor's threads run, for the builtin driver.
+    #[serde(default)]
+    pub pins: Pins,
     /// What libvirt's format cannot say.
     pub lifecycle: Lifecycle,
     /// `qemu:commandline` arguments, kept as they are; empty under the builtin driver.
@@ -515,6 +518,17 @@ pub struct Tuning {
     pub memory_swap_max: Option<Bytes>,
     /// `<blkiotune><weight>`: 10 to 1000 (v1 `blkio.weight`), v2 `io.weight` as stated.
     pub io_weight: Option<u64>,
+}
+
+/// Which of the host's processors the threads of a guest's monitor run on. A thread that is not here is not pinned.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pins {
+    /// `<emulatorpin>`: all threads that are neither vcpus nor named here.
+    pub emulator: Option<BTreeSet<u32>>,
+    /// `<vcpupin>`, by vcpu.
+    pub vcpus: BTreeMap<u32, BTreeSet<u32>>,
+    /// `<iothreadpin>`, by the target of each disk whose `<driver iothread>` it is.
+    pub disks: BTreeMap<String, BTreeSet<u32>>,
 }
 
 impl Tuning {

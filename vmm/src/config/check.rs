@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::{
-    Bytes, Guest, Memory, PanicModel, Problem, WatchdogAction, clock, cpu, disk, net, numa, places,
-    port, smbios,
+    Bytes, Guest, Memory, PanicModel, Problem, WatchdogAction, clock, cpu, disk, net, numa, pins,
+    places, port, smbios,
 };
 use crate::layout;
 
@@ -83,6 +83,7 @@ impl Guest {
         );
         cpu::check(&self.vcpus, &self.cpu, p);
         numa::check(&self.memory, &self.vcpus, p);
+        pins::check(self, p);
         let cmdline = &self.boot.cmdline;
         p.require(
             "boot.cmdline",

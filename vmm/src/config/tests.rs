@@ -575,3 +575,47 @@ fn cells_have_all_of_the_memory_and_every_vcpu_once() {
         assert_eq!(found.first().map(String::as_str), Some(field), "{memory}");
     }
 }
+
+#[test]
+fn pins_name_what_the_guest_has_once_and_processors_that_can_be_named() {
+    let mut guest = smallest();
+    guest.vcpus.count = 2;
+    guest.disks = serde_yaml::from_str("[{id: vda, path: /x, format: raw}]").unwrap();
+    let refused = |pins: Pins| {
+        let mut guest = guest.clone();
+        guest.pins = pins;
+        let fields = guest.check().into_iter().map(|problem| problem.field);
+        fields.collect::<Vec<_>>()
+    };
+    let vcpu = |vcpu, cpus: &[u32]| VcpuPin {
+        vcpu,
+        cpus: cpus.to_vec(),
+    };
+    let disk = |disk: &str, cpus: &[u32]| DiskPin {
+        disk: disk.into(),
+        cpus: cpus.to_vec(),
+    };
+    let sound = Pins {
+        emulator: vec![0, 1023],
+        vcpus: vec![vcpu(1, &[3])],
+        disks: vec![disk("vda", &[1])],
+    };
+    assert_eq!(refused(sound), Vec::<String>::new());
+    let odd = Pins {
+        emulator: vec![1024],
+        vcpus: vec![vcpu(0, &[]), vcpu(0, &[1]), vcpu(2, &[1])],
+        disks: vec![disk("vda", &[5000]), disk("vda", &[1]), disk("none", &[1])],
+    };
+    assert_eq!(
+        refused(odd),
+        [
+            "pins.emulator",
+            "pins.vcpus[0].cpus",
+            "pins.disks[0].cpus",
+            "pins.vcpus[1].vcpu",
+            "pins.vcpus[2].vcpu",
+            "pins.disks[1].disk",
+            "pins.disks[2].disk",
+        ]
+    );
+}

@@ -35,6 +35,7 @@ use crate::interrupt::{KvmMsi, Msi};
 use crate::layout;
 use crate::notice::Notifier;
 use crate::pci::{InsertError, PciBus, PciEcam, PciFunction, PciPorts, Place};
+use crate::pin::{PinError, Pinning};
 use crate::sandbox::{Role, Sandbox};
 
 /// Why a device is not there.
@@ -70,6 +71,9 @@ pub enum PlugError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// A thread cannot run where it is to.
+    #[error(transparent)]
+    Pin(#[from] PinError),
     /// The image could not be opened.
     #[error("could not open disk {id}")]
     Disk {
@@ -139,6 +143,7 @@ pub(super) fn plug(
     guest: &Guest,
     buses: &Buses<'_>,
     sandbox: &Sandbox,
+    pinning: &Pinning<'_>,
 ) -> Result<Plugged, PlugError> {
     let pci = Arc::new(Mutex::new(PciBus::new(Arc::clone(buses.mmio))));
     let (range, device) = (layout::PORT_PCI, PciPorts::new(Arc::clone(&pci)));
@@ -170,7 +175,8 @@ pub(super) fn plug(
     let mut disks = Disks::default();
     for disk in &guest.disks {
         let name = format!("disk {}", disk.id);
-        let device = open_disk(disk, start_worker(&disk.id, &name, sandbox)?)?;
+        let start = || start_worker(&disk.id, &name, sandbox);
+        let device = open_disk(disk, pinning.disk(&disk.id, start)??)?;
         if guest.boot.disk.as_ref() == Some(&disk.id) {
             boot_disk = Some(device.contents());
         }

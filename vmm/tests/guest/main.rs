@@ -6,6 +6,7 @@
 mod attack;
 mod clock;
 mod faults;
+mod pins;
 mod tap;
 
 use std::fs::{self, File};

@@ -12,6 +12,7 @@ use super::guards::{self, Guards};
 use super::interfaces::{InterfaceConfig, interface};
 use super::memory::{self, MemoryConfig};
 use super::pci::{self, RootPortConfig, Slot};
+use super::pins::{self, PinsConfig};
 use super::ports::{self, PortConfig};
 use crate::domain::{DriverError, GuestDir};
 use crate::resolve::Driver;
@@ -28,6 +29,8 @@ pub struct Config {
     uuid: String,
     memory: MemoryConfig,
     vcpus: VcpusConfig,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pins: Option<PinsConfig>,
     cpu: CpuConfig,
     boot: BootConfig,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -175,6 +178,7 @@ pub fn translate(domain: &Domain, dir: &GuestDir) -> Result<Config, DriverError>
             count: domain.vcpus.current,
             topology: domain.vcpus.topology.map(topology),
         },
+        pins: pins::pins(domain),
         cpu: cpu(domain)?,
         boot: boot(&domain.boot)?,
         root_ports: pci.root_ports,

@@ -9,6 +9,7 @@ mod guards;
 mod interfaces;
 mod memory;
 mod pci;
+mod pins;
 pub(crate) mod places;
 mod ports;
 pub(crate) mod processors;

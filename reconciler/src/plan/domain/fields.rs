@@ -135,6 +135,11 @@ const GUEST: &[Row] = &[
         "vcpu/@cpuset",
         "the running guest's control group is moved",
     ),
+    restart(
+        "/pins",
+        "cputune",
+        "the monitor's threads are put there when they start",
+    ),
     live(
         "/tuning/mems",
         "numatune/memory/@nodeset",

@@ -9,7 +9,7 @@ use vireo_schema::scalar::{OnOff, YesNo};
 
 use super::clock::{clock, timer_obstacle};
 use super::machine::{boot, cpu, disk_boot, machine, vcpus};
-use super::{Resolving, Surroundings, devices, memory, support};
+use super::{Resolving, Surroundings, devices, memory, pins, support};
 use crate::domain::builtin::processors;
 use crate::plan::step::Refusal;
 use crate::resolve::domain::{Action, Domain, Events, Lifecycle, Tuning};
@@ -341,8 +341,12 @@ fn complete(
         // QEMU's, which the policy says are not meant: another version of them is no change.
         (machine.machine, machine.emulator) = (None, None);
     }
-    let tuning = tuning(at, domain, around, vcpus.current);
+    let mut tuning = tuning(at, domain, around, vcpus.current);
     let devices = devices::devices(at, domain, around);
+    let pins = pins::pins(domain, vcpus.current, &devices.disks);
+    if let Some(cpuset) = &mut tuning.cpuset {
+        pins::widen(cpuset, domain, &pins);
+    }
     let boot = named.or_else(|| disk_boot(at, domain, &devices.disks))?;
     if memory.current < memory.maximum && !devices.balloon {
         at.refuse(
@@ -374,6 +378,7 @@ fn complete(
         clock,
         events,
         tuning,
+        pins,
         vcpus,
         lifecycle: Lifecycle {
             wanted: match policy.wanted_state() {

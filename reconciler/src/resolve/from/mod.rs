@@ -11,6 +11,7 @@ mod domain;
 mod machine;
 mod memory;
 mod network;
+mod pins;
 mod storage;
 mod support;
 

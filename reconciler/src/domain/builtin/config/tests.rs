@@ -156,6 +156,25 @@ fn what_follows_a_disks_errors_reaches_the_monitor() {
 }
 
 #[test]
+fn where_threads_run_reaches_the_monitor() {
+    let dir = GuestDir::new(std::path::Path::new("/run/vireo/guests"), uuid::Uuid::nil());
+    let mut domain = testing::domain();
+    let told = |domain: &crate::resolve::domain::Domain| {
+        let text = serde_json::to_string(&translate(domain, &dir).unwrap()).unwrap();
+        vireo_vmm::config::Guest::parse(&text).unwrap().pins
+    };
+    assert_eq!(told(&domain), vireo_vmm::config::Pins::default());
+    let target = domain.disks[0].target.clone();
+    domain.pins.emulator = Some([0, 2].into());
+    domain.pins.vcpus.insert(0, [1].into());
+    domain.pins.disks.insert(target.clone(), [3].into());
+    let pins = told(&domain);
+    assert_eq!(pins.emulator, [0, 2]);
+    assert_eq!(pins.vcpu(0), Some(&[1][..]));
+    assert_eq!(pins.disk(&target), Some(&[3][..]));
+}
+
+#[test]
 fn what_an_interface_leaves_to_neither_side_reaches_the_monitor() {
     use vireo_vmm::config::Offload as O;
     let dir = GuestDir::new(std::path::Path::new("/run/vireo/guests"), uuid::Uuid::nil());

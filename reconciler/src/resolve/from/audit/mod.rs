@@ -412,6 +412,13 @@ fn whatever_qemu_is_asked_for_reaches_it() {
 #[test]
 fn whatever_builtin_is_asked_for_reaches_it() {
     let sample = COMMON.replace("DRIVER", "builtin");
+    let pinned = sample
+        .replace("<cputune>", "<iothreads>1</iothreads><cputune>")
+        .replace(
+            "</cputune>",
+            "<vcpupin vcpu='1' cpuset='1'/><emulatorpin cpuset='0'/><iothreadpin iothread='1' cpuset='3'/></cputune>",
+        )
+        .replace("<driver name='qemu' type='qcow2'", "<driver name='qemu' iothread='1' type='qcow2'");
     let other = sample
         .replace("serial", "console")
         .replace("isa-console", "serial")
@@ -454,7 +461,7 @@ fn whatever_builtin_is_asked_for_reaches_it() {
         clock("<clock offset='timezone' timezone='Europe/Berlin'>"),
         clock("<clock offset='absolute' start='60'>"),
     ];
-    let mut samples = vec![sample, other, processor, disks];
+    let mut samples = vec![sample, pinned, other, processor, disks];
     samples.extend(others);
     samples.extend(memory("builtin", "<allocation mode='immediate'/>"));
     let rows: Vec<&str> = support::DOMAIN
