@@ -3,6 +3,7 @@
 use super::drives::ejects;
 use super::one::Report;
 use super::sources::reference;
+use crate::complete::targets::known_bus as bus_of;
 use crate::domain::Domain;
 use crate::domain::address::AddressType;
 use crate::domain::disk::{Disk, DiskBus, DiskDevice, DiskModel, DiskType, ImageFormatName, SgIo};
@@ -55,10 +56,6 @@ pub(crate) fn named(domain: &Domain, r: &mut Report<'_>) {
             Some("add one that its bus has: <target dev='vda'/> for virtio, <target dev='sda' bus='sata'/> for sata"),
         );
     }
-}
-
-fn bus_of(disk: &Disk) -> Option<DiskBus> {
-    disk.target.as_ref().and_then(|target| target.bus)
 }
 
 /// What the type of the disk needs of its source.

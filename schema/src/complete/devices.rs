@@ -49,8 +49,13 @@ pub(super) fn imply(domain: &mut Domain, chipset: Chipset) {
             interface.kind,
             Some(InterfaceType::Hostdev | InterfaceType::Vdpa)
         ) {
+            // The only card that another process can serve is virtio's.
+            let model = match interface.kind {
+                Some(InterfaceType::VhostUser) => "virtio",
+                _ => "rtl8139",
+            };
             interface.model.get_or_insert_with(|| InterfaceModel {
-                kind: Some("rtl8139".to_owned()),
+                kind: Some(model.to_owned()),
                 ..InterfaceModel::default()
             });
         }
@@ -83,9 +88,11 @@ pub(super) fn imply(domain: &mut Domain, chipset: Chipset) {
     let balloon = devices.memballoon.get_or_insert_default();
     balloon.model.get_or_insert(BalloonModel::Virtio);
     if chipset == Chipset::Q35 && !devices.watchdogs.iter().any(is_itco) {
+        // All watchdogs of a guest do the same.
+        let action = devices.watchdogs.first().and_then(|first| first.action);
         devices.watchdogs.push(Watchdog {
             model: Some(WatchdogModel::Itco),
-            action: Some(WatchdogAction::Reset),
+            action: action.or(Some(WatchdogAction::Reset)),
             ..Watchdog::default()
         });
     }

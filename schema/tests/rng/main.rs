@@ -16,8 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use vireo_schema::complete::complete;
 use vireo_schema::element::{ElementInfo, Shape};
-use vireo_schema::{Kind, Rule, Source, read, xml};
+use vireo_schema::{Definition, Kind, Policy, Rule, Source, read, xml};
 
 /// Each kind's grammar.
 const GRAMMARS: [(Kind, &str); 10] = [
@@ -394,6 +395,28 @@ fn same(first: &str, second: &str) -> bool {
     }
 }
 
+/// What is wrong with a guest that is completed: completing it again must change nothing, and it must be read as it is written. It may be refused then, where a default that
+/// libvirt takes does not go with what is stated.
+fn completed_badly(definition: &Definition) -> Option<String> {
+    let Definition::Domain(domain) = definition else {
+        return None;
+    };
+    let once = complete(domain);
+    if complete(&once) != once {
+        return Some("again, it changes".into());
+    }
+    let whole = Definition::Domain(Box::new(once));
+    let written = vireo_schema::to_xml(&whole, &Policy::default());
+    let back = read(&Arc::new(Source::new("complete.xml", written)));
+    match back.definitions.first() {
+        Some(back) if back.definition != whole => Some("it is read as another".into()),
+        _ => {
+            let shape = back.problems.iter().find(|it| is_of_shape(it.rule));
+            shape.map(|it| it.render(&back.source))
+        }
+    }
+}
+
 /// Reads a random document: a complaint about its shape must be an exception's, and what is accepted comes back equal through XML and through YAML.
 fn try_random(text: &str, seed: u64, tally: &mut Tally, wrong: &mut Vec<String>) {
     let source = Arc::new(Source::new("random.xml", text));
@@ -420,6 +443,9 @@ fn try_random(text: &str, seed: u64, tally: &mut Tally, wrong: &mut Vec<String>)
     let written = vireo_schema::to_xml(&only.definition, &only.policy);
     if !same(text, &written) {
         wrong.push(format!("seed {seed}: XML:\n{text}\n{written}"));
+    }
+    if let Some(why) = completed_badly(&only.definition) {
+        wrong.push(format!("seed {seed}: completed: {why}\n{text}"));
     }
     let yaml = vireo_schema::to_yaml(&only.definition, &only.policy);
     let back = read(&Arc::new(Source::new("random.yaml", yaml.as_str())));
