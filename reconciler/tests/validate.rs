@@ -51,6 +51,36 @@ fn the_rules_are_listed_for_programs_too() {
 }
 
 #[test]
+fn a_definition_is_read_from_standard_input_and_from_a_pipe_too() {
+    let through = |script: &str| {
+        let mut shell = Command::new("bash");
+        shell.args(["-c", script, env!("CARGO_BIN_EXE_vireo")]);
+        let told = shell.output().expect("bash starts");
+        (
+            told.status.code(),
+            text(&told.stdout).trim_end().to_owned(),
+            text(&told.stderr),
+        )
+    };
+    let whole = "1 definition in 1 file, no problems";
+    let network = "echo 'network: default'";
+    for script in [
+        format!("{network} | $0 validate -"),
+        format!("{network} | $0 validate /dev/stdin"),
+        format!("$0 validate <({network})"),
+        format!(
+            "cd $(mktemp -d) && mkfifo a.yaml && ({network} >a.yaml & $0 validate a.yaml); rm -r \"$PWD\""
+        ),
+    ] {
+        let told = through(&script);
+        assert_eq!(told.1, whole, "{script} {told:?}");
+    }
+    let (status, _, told) = through("echo 'netwrok: a' | $0 validate -");
+    assert_eq!(status, Some(1));
+    assert!(told.contains("<standard input>:1:1"), "{told}");
+}
+
+#[test]
 fn a_directory_with_many_problems_is_told_file_by_file_and_summed_up_last() {
     let folder = mistakes(3);
     std::fs::write(folder.path().join("net.yaml"), "network: default\n").expect("written");

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use miette::bail;
 use similar::TextDiff;
 use vireo_schema::complete::complete;
-use vireo_schema::{Definition, Document, Source, to_long_yaml, to_xml, to_yaml};
+use vireo_schema::{Definition, Document, to_long_yaml, to_xml, to_yaml};
 
 use super::complaint::{located, plain};
 use super::{DONE, Format, PROBLEM, input, output};
@@ -113,11 +113,9 @@ fn completed(document: &Document) -> Document {
 }
 
 fn read(file: &Path) -> miette::Result<Vec<Arc<Document>>> {
-    if file != Path::new("-") {
-        return Directories::new(vec![file.to_owned()])
-            .read()
-            .map_err(|error| plain(&error));
+    if let Some(document) = input::file(file)? {
+        return Ok(vec![Arc::new(document)]);
     }
-    let source = Source::new(input::NAME, input::whole()?);
-    Ok(vec![Arc::new(vireo_schema::read(&Arc::new(source)))])
+    let directory = Directories::new(vec![file.to_owned()]);
+    directory.read().map_err(|error| plain(&error))
 }

@@ -10,15 +10,14 @@ use serde::Serialize;
 use vireo_schema::{Diagnostic, Document, Rule, Source};
 
 use super::complaint::{Problem, located, plain};
-use super::output;
 use super::{Common, DONE, Format, PROBLEM};
-use crate::source::SourceError;
-use crate::source::directory::{self, Directories};
+use super::{input, output};
+use crate::source::directory::Directories;
 
 /// Checks files each by itself, and directories also for references between their documents.
 #[derive(Debug, Args)]
 pub struct Validate {
-    /// Files or directories
+    /// Files or directories; `-` reads standard input
     #[arg(required_unless_present = "rules")]
     paths: Vec<PathBuf>,
 
@@ -39,8 +38,7 @@ impl Validate {
             .paths
             .into_par_iter()
             .map(check)
-            .collect::<Result<_, SourceError>>()
-            .map_err(|error| plain(&error))?;
+            .collect::<miette::Result<_>>()?;
         let files: usize = checked.iter().map(|checked| checked.files).sum();
         let definitions: usize = checked.iter().map(|checked| checked.definitions).sum();
         let mut problems: Vec<(Arc<Source>, Diagnostic)> = checked
@@ -130,12 +128,14 @@ struct Checked {
     problems: Vec<(Arc<Source>, Diagnostic)>,
 }
 
-fn check(path: PathBuf) -> Result<Checked, SourceError> {
-    let file = directory::file_at(&path)?;
+fn check(path: PathBuf) -> miette::Result<Checked> {
+    let file = input::file(&path)?;
     let is_directory = file.is_none();
     let documents = match file {
         Some(document) => vec![Arc::new(document)],
-        None => Directories::new(vec![path]).read()?,
+        None => Directories::new(vec![path])
+            .read()
+            .map_err(|error| plain(&error))?,
     };
     let mut problems: Vec<(Arc<Source>, Diagnostic)> = Vec::new();
     let mut definitions = 0;

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -166,12 +166,17 @@ fn metadata_within(path: &Path, root: &Path) -> io::Result<Option<fs::Metadata>>
     Ok(Some(own))
 }
 
-/// The definitions of the file at a path; none where it leads to a directory, or to something else that is no regular file.
+/// The definitions of the file at a path, or of the pipe (`<(virsh dumpxml web)`); none where it leads to a directory, or to something else.
 ///
 /// # Errors
 /// It leads to nothing.
 pub fn file_at(path: &Path) -> Result<Option<Document>, SourceError> {
-    match read_text(path) {
+    let text = open(path).and_then(|(file, metadata)| match metadata.file_type() {
+        kind if kind.is_file() => text(file, metadata.len()).map(Some),
+        kind if kind.is_fifo() => piped(file).map(Some),
+        _ => Ok(None),
+    });
+    match text {
         Ok(text) => Ok(text.map(|text| document(path, text))),
         Err(error) => {
             fs::metadata(path).map_err(io_error(path))?;
@@ -181,9 +186,12 @@ pub fn file_at(path: &Path) -> Result<Option<Document>, SourceError> {
 }
 
 fn read_file(path: &Path) -> Document {
-    match read_text(path) {
-        Ok(Some(text)) => document(path, text),
-        Ok(None) => Document::unreadable(path, "is not a regular file"),
+    let text = open(path).and_then(|(file, metadata)| match metadata.is_file() {
+        true => text(file, metadata.len()),
+        false => Err(invalid("is not a regular file".to_owned())),
+    });
+    match text {
+        Ok(text) => document(path, text),
         Err(error) => Document::unreadable(path, &error.to_string()),
     }
 }
@@ -192,29 +200,57 @@ fn document(path: &Path, text: String) -> Document {
     vireo_schema::read(&Arc::new(vireo_schema::Source::new(path, text)))
 }
 
-/// The text of a regular file; none of anything else.
-fn read_text(path: &Path) -> io::Result<Option<String>> {
-    use rustix::fs::{Mode, OFlags, open};
-    let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+fn open(path: &Path) -> io::Result<(fs::File, fs::Metadata)> {
+    use rustix::fs::{Mode, OFlags};
     // Not blocking: a FIFO in the directory must not stop the agent.
-    let file = open(
-        path,
-        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    let file = fs::File::from(file);
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
     let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Ok(None);
-    }
-    let size = metadata.len();
+    Ok((file, metadata))
+}
+
+/// The text of a file of so many bytes. What is added from now on is a change, and read as one.
+fn text(file: fs::File, size: u64) -> io::Result<String> {
     if size > FILE_MAX {
-        return Err(invalid(format!("is larger than {} MiB", FILE_MAX >> 20)));
+        return Err(too_large());
     }
-    // What is added from now on is a change, and read as one.
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
     file.take(size).read_to_end(&mut bytes)?;
-    String::from_utf8(bytes).map(Some).map_err(|error| {
+    utf8(bytes)
+}
+
+/// All that comes through a pipe, which was opened without waiting for who writes. Polling waits: also where nobody has written yet, and until the last has closed it.
+/// Source: pipe_poll in the kernel's fs/pipe.c.
+fn piped(mut file: fs::File) -> io::Result<String> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let mut bytes = Vec::new();
+    let mut piece = vec![0; 1 << 16];
+    while bytes.len() as u64 <= FILE_MAX {
+        match poll(&mut [PollFd::new(&file, PollFlags::IN)], None) {
+            Err(rustix::io::Errno::INTR) => continue,
+            polled => polled?,
+        };
+        match file.read(&mut piece) {
+            Ok(0) => return utf8(bytes),
+            Ok(count) => bytes.extend(piece.iter().take(count)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(too_large())
+}
+
+fn invalid(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+fn too_large() -> io::Error {
+    invalid(format!("is larger than {} MiB", FILE_MAX >> 20))
+}
+
+fn utf8(bytes: Vec<u8>) -> io::Result<String> {
+    String::from_utf8(bytes).map_err(|error| {
         let byte = error.utf8_error().valid_up_to() + 1;
         invalid(format!("is not UTF-8 text: byte {byte} cannot stand there"))
     })
