@@ -1,6 +1,6 @@
 //! Trees as XML text.
 
-use super::{NAMESPACES, namespace_of};
+use super::namespaces::{NAMESPACES, namespace_of};
 use crate::tree::Element;
 use std::borrow::Cow;
 use std::fmt::Write as _;
