@@ -1,4 +1,4 @@
-//! What is read from standard input, where a command line says `-`.
+//! What a command line names to be read: standard input (`-`), a file or a pipe.
 
 use std::io::Read as _;
 use std::path::Path;

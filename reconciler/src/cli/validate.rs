@@ -10,8 +10,7 @@ use serde::Serialize;
 use vireo_schema::{Diagnostic, Document, Rule, Source};
 
 use super::complaint::{Problem, located, plain};
-use super::{Common, DONE, Format, PROBLEM};
-use super::{input, output};
+use super::{Common, DONE, Format, PROBLEM, input, output};
 use crate::source::directory::Directories;
 
 /// Checks files each by itself, and directories also for references between their documents.

@@ -9,8 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use vireo_schema::Rule;
-use vireo_schema::{Definition, Diagnostic, Document, Located, Source};
+use vireo_schema::{Definition, Diagnostic, Document, Located, Rule, Source};
 
 use super::{Departed, Desired, Fields, Policy, Resolved, Wanted, references};
 use crate::compile::filter::lower;

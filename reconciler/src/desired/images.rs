@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+
 use vireo_schema::Rule;
 
 use super::{Resolved, Wanted};

@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+
 use vireo_schema::Rule;
 
 use crate::object::ObjectId;

@@ -5,6 +5,7 @@
 //! connected; until then the network is kept as it was last applied.
 
 use std::collections::BTreeSet;
+
 use vireo_schema::Rule;
 
 use ipnet::IpNet;

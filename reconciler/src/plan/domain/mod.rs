@@ -10,6 +10,7 @@ mod running;
 mod surroundings;
 
 use std::borrow::Cow;
+
 use vireo_schema::Rule;
 
 use uuid::Uuid;

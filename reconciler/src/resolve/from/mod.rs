@@ -17,8 +17,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use vireo_schema::Rule;
-use vireo_schema::{Located, Source, Stated};
+use vireo_schema::{Located, Rule, Source, Stated};
 
 use crate::compile::filter::ir::Filter;
 use crate::inventory::HostFacts;

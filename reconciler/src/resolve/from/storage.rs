@@ -2,9 +2,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use vireo_schema::Rule;
 use vireo_schema::pool::{self as stated, PoolType};
-use vireo_schema::{Kind, Retain};
+use vireo_schema::{Kind, Retain, Rule};
 
 use super::{Resolving, Surroundings, support};
 use crate::plan::step::Refusal;
