@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+use vireo_schema::domain::disk::{
+    CacheMode, DetectZeroes, Discard, DiskIo, ErrorPolicy, ReadErrorPolicy,
+};
 
 pub use super::memory::{Cell, HostNodes, Memory, NodeMode};
 
@@ -172,17 +175,17 @@ pub struct Disk {
     pub readonly: bool,
     /// Several guests may open it.
     pub shareable: bool,
-    /// `<driver cache>`: none, writeback, writethrough, directsync, unsafe.
-    pub cache: Option<String>,
-    /// `<driver io>`: native, threads, io_uring.
-    pub io: Option<String>,
-    /// `<driver discard>`: unmap or ignore.
-    pub discard: Option<String>,
+    /// `<driver cache>`; `None` is the driver's choice.
+    pub cache: Option<CacheMode>,
+    /// `<driver io>`; `None` is the driver's choice.
+    pub io: Option<DiskIo>,
+    /// `<driver discard>`; `None` is the driver's choice.
+    pub discard: Option<Discard>,
     /// `<serial>`, at most 20 bytes for virtio.
     pub serial: Option<String>,
     /// `<driver detect_zeroes>`: on or unmap; `None` is off.
     #[serde(default)]
-    pub detect_zeroes: Option<String>,
+    pub detect_zeroes: Option<DetectZeroes>,
     /// `<driver queues>`.
     #[serde(default)]
     pub queues: Option<u32>,
@@ -191,10 +194,10 @@ pub struct Disk {
     pub queue_size: Option<u32>,
     /// `<driver error_policy>`: report, stop or ignore; `None` is enospace, as in QEMU.
     #[serde(default)]
-    pub error_policy: Option<String>,
+    pub error_policy: Option<ErrorPolicy>,
     /// `<driver rerror_policy>`, or else what is said of all errors: stop or ignore; `None` is report, as in QEMU.
     #[serde(default)]
-    pub rerror_policy: Option<String>,
+    pub rerror_policy: Option<ReadErrorPolicy>,
     /// `<iotune>`. Applied live.
     #[serde(default)]
     pub limits: Limits,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use vireo_schema::domain::disk::{CacheMode, DetectZeroes, Discard, ErrorPolicy, ReadErrorPolicy};
 
 use super::clock::{self, ClockConfig};
 use super::guards::{self, Guards};
@@ -111,12 +112,12 @@ struct DiskConfig {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     shareable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    discard: Option<String>,
+    discard: Option<Discard>,
     #[serde(skip_serializing_if = "Option::is_none")]
     serial: Option<String>,
     cache: &'static str,
     #[serde(rename = "detect-zeroes", skip_serializing_if = "Option::is_none")]
-    detect_zeroes: Option<String>,
+    detect_zeroes: Option<DetectZeroes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     queues: Option<u32>,
     #[serde(rename = "queue-size", skip_serializing_if = "Option::is_none")]
@@ -124,9 +125,9 @@ struct DiskConfig {
     #[serde(skip_serializing_if = "Limits::is_default")]
     limits: Limits,
     #[serde(rename = "error-policy", skip_serializing_if = "Option::is_none")]
-    error_policy: Option<String>,
+    error_policy: Option<ErrorPolicy>,
     #[serde(rename = "rerror-policy", skip_serializing_if = "Option::is_none")]
-    rerror_policy: Option<String>,
+    rerror_policy: Option<ReadErrorPolicy>,
     slot: Slot,
 }
 
@@ -328,20 +329,20 @@ fn disk(disk: &Disk, slot: Slot) -> Result<DiskConfig, DriverError> {
         format: disk.format,
         readonly: disk.readonly,
         shareable: disk.shareable,
-        discard: disk.discard.clone(),
+        discard: disk.discard,
         serial: disk.serial.clone(),
-        cache: match disk.cache.as_deref() {
-            None | Some("default" | "writeback") => "writeback",
-            Some("writethrough") => "writethrough",
-            Some("none") => "none",
+        cache: match disk.cache {
+            None | Some(CacheMode::Default | CacheMode::Writeback) => "writeback",
+            Some(CacheMode::Writethrough) => "writethrough",
+            Some(CacheMode::None) => "none",
             Some(other) => return Err(unsupported(format!("cache {other} of disk {target}"))),
         },
-        detect_zeroes: disk.detect_zeroes.clone(),
+        detect_zeroes: disk.detect_zeroes,
         queues: disk.queues,
         queue_size: disk.queue_size,
         limits: disk.limits.clone(),
-        error_policy: disk.error_policy.clone(),
-        rerror_policy: disk.rerror_policy.clone(),
+        error_policy: disk.error_policy,
+        rerror_policy: disk.rerror_policy,
         slot,
     })
 }

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use vireo_schema::domain::disk::{CacheMode, DiskIo};
 
 use super::clock;
 use super::place::{self, pci};
@@ -428,16 +429,14 @@ fn disk(
     order: Option<u32>,
 ) -> Result<(), DriverError> {
     let target = &disk.target;
-    let cache = disk.cache.as_deref().unwrap_or("default");
     // Source: QEMU's "Disk image file formats", cache modes: (past the page cache, flushes ignored, the guest sees a write cache).
-    let (direct, no_flush, write_cache) = match cache {
-        "default" => (false, false, None),
-        "writeback" => (false, false, Some("on")),
-        "none" => (true, false, Some("on")),
-        "writethrough" => (false, false, Some("off")),
-        "directsync" => (true, false, Some("off")),
-        "unsafe" => (false, true, Some("on")),
-        other => return Err(unsupported(format!("cache {other} of disk {target}"))),
+    let (direct, no_flush, write_cache) = match disk.cache {
+        None | Some(CacheMode::Default) => (false, false, None),
+        Some(CacheMode::Writeback) => (false, false, Some("on")),
+        Some(CacheMode::None) => (true, false, Some("on")),
+        Some(CacheMode::Writethrough) => (false, false, Some("off")),
+        Some(CacheMode::Directsync) => (true, false, Some("off")),
+        Some(CacheMode::Unsafe) => (false, true, Some("on")),
     };
     if disk.device == "floppy" && disk.serial.is_some() {
         return Err(unsupported(format!("the serial number of floppy {target}")));
@@ -447,7 +446,7 @@ fn disk(
             "the error policies of floppy {target}"
         )));
     }
-    if disk.io.as_deref() == Some("native") && !direct {
+    if disk.io == Some(DiskIo::Native) && !direct {
         return Err(unsupported(format!(
             "io native of disk {target} without cache none or directsync"
         )));
@@ -466,7 +465,7 @@ fn disk(
         let mut file = json!({
             "driver": if device { "host_device" } else { "file" }, "filename": text(path), "cache": cache,
         });
-        if let (Some(file), Some(io)) = (file.as_object_mut(), &disk.io) {
+        if let (Some(file), Some(io)) = (file.as_object_mut(), disk.io) {
             file.insert("aio".to_owned(), io.as_str().into());
         }
         let driver = match disk.format {

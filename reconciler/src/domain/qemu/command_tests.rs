@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use vireo_schema::domain::disk::{CacheMode, DiskIo};
+
 use super::*;
 use crate::domain::testing;
 use crate::resolve::Driver;
@@ -104,8 +106,8 @@ fn an_old_desktop_with_firmware() {
     cdrom.device = "cdrom".to_owned();
     cdrom.path = None;
     let mut disk = testing::disk("hda", "ide");
-    disk.cache = Some("none".to_owned());
-    disk.io = Some("native".to_owned());
+    disk.cache = Some(CacheMode::None);
+    disk.io = Some(DiskIo::Native);
     disk.serial = Some("WD-1".to_owned());
     domain.disks = vec![
         disk,

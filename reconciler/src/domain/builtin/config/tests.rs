@@ -1,3 +1,5 @@
+use vireo_schema::domain::disk;
+
 use super::*;
 use crate::domain::testing;
 use crate::resolve::domain::Interface;
@@ -90,11 +92,11 @@ fn a_disk_reaches_the_monitor_with_what_others_and_the_host_may_do_to_it() {
     let mut domain = testing::domain();
     for (shareable, discard, read) in [
         (false, None, Discard::Unmap),
-        (true, Some("unmap"), Discard::Unmap),
-        (true, Some("ignore"), Discard::Ignore),
+        (true, Some(disk::Discard::Unmap), Discard::Unmap),
+        (true, Some(disk::Discard::Ignore), Discard::Ignore),
     ] {
         domain.disks[0].shareable = shareable;
-        domain.disks[0].discard = discard.map(str::to_owned);
+        domain.disks[0].discard = discard;
         let text = serde_json::to_string(&translate(&domain, &dir).unwrap()).unwrap();
         let guest = vireo_vmm::config::Guest::parse(&text).unwrap();
         assert_eq!(guest.disks[0].shareable, shareable);
@@ -107,7 +109,7 @@ fn a_disk_reaches_the_monitor_with_its_queues_or_is_refused_with_what_is_possibl
     use vireo_vmm::config::DetectZeroes;
     let dir = GuestDir::new(std::path::Path::new("/run/vireo/guests"), uuid::Uuid::nil());
     let mut domain = testing::domain();
-    domain.disks[0].detect_zeroes = Some("unmap".to_owned());
+    domain.disks[0].detect_zeroes = Some(disk::DetectZeroes::Unmap);
     for (queues, size, possible) in [
         (Some(1), Some(2), true),
         (Some(63), Some(1024), true),
@@ -134,23 +136,24 @@ fn a_disk_reaches_the_monitor_with_its_queues_or_is_refused_with_what_is_possibl
 
 #[test]
 fn what_follows_a_disks_errors_reaches_the_monitor() {
+    use disk::{ErrorPolicy as Other, ReadErrorPolicy as Read};
     use vireo_vmm::config::{ErrorPolicy as E, ReadErrorPolicy as R};
     let dir = GuestDir::new(std::path::Path::new("/run/vireo/guests"), uuid::Uuid::nil());
     let mut domain = testing::domain();
-    for (words, policies) in [
-        ([None, None], (E::Enospace, R::Report)),
-        ([Some("report"), None], (E::Report, R::Report)),
-        ([Some("stop"), Some("ignore")], (E::Stop, R::Ignore)),
-        ([Some("ignore"), Some("stop")], (E::Ignore, R::Stop)),
+    for (others, reads, policies) in [
+        (None, None, (E::Enospace, R::Report)),
+        (Some(Other::Report), None, (E::Report, R::Report)),
+        (Some(Other::Stop), Some(Read::Ignore), (E::Stop, R::Ignore)),
+        (Some(Other::Ignore), Some(Read::Stop), (E::Ignore, R::Stop)),
     ] {
         let disk = &mut domain.disks[0];
-        [disk.error_policy, disk.rerror_policy] = words.map(|word| word.map(str::to_owned));
+        (disk.error_policy, disk.rerror_policy) = (others, reads);
         let text = serde_json::to_string(&translate(&domain, &dir).unwrap()).unwrap();
         let disk = &vireo_vmm::config::Guest::parse(&text).unwrap().disks[0];
         assert_eq!(
             (disk.error_policy, disk.rerror_policy),
             policies,
-            "{words:?}"
+            "{others:?} {reads:?}"
         );
     }
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use vireo_schema::Rule;
 use vireo_schema::complete::targets::bus;
 use vireo_schema::domain::disk::{
-    self, DetectZeroes, Discard, DiskDevice, DiskDriver, DiskType, ErrorPolicy, ImageFormatName,
-    ReadErrorPolicy,
+    self, CacheMode, DetectZeroes, Discard, DiskDevice, DiskDriver, DiskType, ErrorPolicy,
+    ImageFormatName, ReadErrorPolicy,
 };
 
 use super::super::storage::is_plain;
@@ -78,26 +78,17 @@ pub(super) fn disk_at(
         shareable: stated.shareable,
         cache: driver
             .and_then(|driver| driver.cache)
-            .map(|cache| cache.as_str())
-            .filter(|cache| *cache != "default")
-            .map(str::to_owned),
-        io: driver
-            .and_then(|driver| driver.io)
-            .map(|io| io.as_str().to_owned()),
-        discard: driver
-            .and_then(|driver| driver.discard)
-            .map(|discard| discard.as_str().to_owned()),
+            .filter(|cache| *cache != CacheMode::Default),
+        io: driver.and_then(|driver| driver.io),
+        discard: driver.and_then(|driver| driver.discard),
         serial: stated.serial.as_ref().map(|serial| serial.0.clone()),
         detect_zeroes: detect_zeroes(stated),
         queues: driver.and_then(|driver| driver.queues),
         queue_size: driver.and_then(|driver| driver.queue_size),
         error_policy: driver
             .and_then(|driver| driver.error_policy)
-            .filter(|policy| *policy != ErrorPolicy::Enospace)
-            .map(|policy| policy.as_str().to_owned()),
-        rerror_policy: driver
-            .and_then(read_error_policy)
-            .map(|policy| policy.as_str().to_owned()),
+            .filter(|policy| *policy != ErrorPolicy::Enospace),
+        rerror_policy: driver.and_then(read_error_policy),
         limits: limits::limits(at, stated.iotune.as_ref(), &path),
         boot_order: stated.boot.as_ref().and_then(|boot| boot.order),
         address: address(at, &path, stated.address.as_ref()),
@@ -105,14 +96,13 @@ pub(super) fn disk_at(
 }
 
 /// What becomes of zeroes. Source: libvirt's domain format, "Hard drives, floppy disks, CDROMs": `unmap` without discards is `on`.
-fn detect_zeroes(stated: &disk::Disk) -> Option<String> {
+fn detect_zeroes(stated: &disk::Disk) -> Option<DetectZeroes> {
     let driver = stated.driver.as_ref()?;
-    let word = match (driver.detect_zeroes?, driver.discard) {
-        (DetectZeroes::Off, _) => return None,
-        (DetectZeroes::Unmap, Some(Discard::Unmap)) => "unmap",
-        (DetectZeroes::On | DetectZeroes::Unmap, _) => "on",
-    };
-    Some(word.to_owned())
+    match (driver.detect_zeroes?, driver.discard) {
+        (DetectZeroes::Off, _) => None,
+        (DetectZeroes::Unmap, Some(Discard::Unmap)) => Some(DetectZeroes::Unmap),
+        (DetectZeroes::On | DetectZeroes::Unmap, _) => Some(DetectZeroes::On),
+    }
 }
 
 /// What follows when the host fails a read, where it is not the default. Source: libvirt's domain format, "Hard drives, floppy disks, CDROMs": what is said of all errors
