@@ -50,18 +50,20 @@ fn the_rules_are_listed_for_programs_too() {
     );
 }
 
+/// What a script for bash, to which vireo is `$0`, ends with and says: its status, its output, its errors.
+fn through(script: &str) -> (Option<i32>, String, String) {
+    let mut shell = Command::new("bash");
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_vireo")]);
+    let told = shell.output().expect("bash starts");
+    (
+        told.status.code(),
+        text(&told.stdout).trim_end().to_owned(),
+        text(&told.stderr),
+    )
+}
+
 #[test]
 fn a_definition_is_read_from_standard_input_and_from_a_pipe_too() {
-    let through = |script: &str| {
-        let mut shell = Command::new("bash");
-        shell.args(["-c", script, env!("CARGO_BIN_EXE_vireo")]);
-        let told = shell.output().expect("bash starts");
-        (
-            told.status.code(),
-            text(&told.stdout).trim_end().to_owned(),
-            text(&told.stderr),
-        )
-    };
     let whole = "1 definition in 1 file, no problems";
     let network = "echo 'network: default'";
     for script in [
@@ -78,6 +80,22 @@ fn a_definition_is_read_from_standard_input_and_from_a_pipe_too() {
     let (status, _, told) = through("echo 'netwrok: a' | $0 validate -");
     assert_eq!(status, Some(1));
     assert!(told.contains("<standard input>:1:1"), "{told}");
+}
+
+#[test]
+fn more_than_a_file_of_definitions_may_have_is_not_read_from_standard_input() {
+    let full = "(echo 'network: default'; yes '#' | head -c 16777000)";
+    let (status, told, _) = through(&format!("{full} | $0 validate -"));
+    assert_eq!(
+        (status, told.as_str()),
+        (Some(0), "1 definition in 1 file, no problems")
+    );
+    for command in ["validate -", "convert --to xml -", "validate /dev/stdin"] {
+        let (status, _, told) = through(&format!("yes | $0 {command}"));
+        assert!(matches!(status, Some(1..=2)), "{command}: {status:?}");
+        let why = "is larger than 16 MiB: split it into smaller files";
+        assert!(told.contains(why), "{command}: {told}");
+    }
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! `vireo convert`: rewrite a definition as XML or as YAML.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use miette::bail;
@@ -9,9 +8,9 @@ use similar::TextDiff;
 use vireo_schema::complete::complete;
 use vireo_schema::{Definition, Document, to_long_yaml, to_xml, to_yaml};
 
-use super::complaint::{located, plain};
-use super::{DONE, Format, PROBLEM, input, output};
-use crate::source::directory::Directories;
+use super::complaint::located;
+use super::input::Input;
+use super::{DONE, Format, PROBLEM, output};
 
 /// Prints the definitions of a file in the other syntax (or tidily in the same one). Nothing is added but on request, and nothing is lost but comments.
 #[derive(Debug, Args)]
@@ -44,7 +43,8 @@ pub(super) enum Syntax {
 impl Convert {
     /// Exit status: 0 converted, 1 the file has problems.
     pub fn run(self) -> miette::Result<u8> {
-        let documents = read(&self.file)?;
+        let input = Input::read(&self.file)?;
+        let documents = input.documents();
         let count = documents.iter().map(|one| one.definitions.len()).sum();
         self.refuse_xml(count)?;
         for (number, document) in documents.iter().enumerate() {
@@ -110,12 +110,4 @@ fn completed(document: &Document) -> Document {
         }
     }
     document
-}
-
-fn read(file: &Path) -> miette::Result<Vec<Arc<Document>>> {
-    if let Some(document) = input::file(file)? {
-        return Ok(vec![Arc::new(document)]);
-    }
-    let directory = Directories::new(vec![file.to_owned()]);
-    directory.read().map_err(|error| plain(&error))
 }

@@ -141,6 +141,6 @@ fn read(path: &Path) -> miette::Result<Vec<Text>> {
     Ok(vec![Text {
         path: PathBuf::from(input::NAME),
         autostart: None,
-        text: input::whole()?,
+        text: input::standard()?,
     }])
 }

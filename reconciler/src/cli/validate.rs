@@ -9,9 +9,9 @@ use rayon::prelude::*;
 use serde::Serialize;
 use vireo_schema::{Diagnostic, Document, Rule, Source};
 
-use super::complaint::{Problem, located, plain};
-use super::{Common, DONE, Format, PROBLEM, input, output};
-use crate::source::directory::Directories;
+use super::complaint::{Problem, located};
+use super::input::Input;
+use super::{Common, DONE, Format, PROBLEM, output};
 
 /// Checks files each by itself, and directories also for references between their documents.
 #[derive(Debug, Args)]
@@ -128,17 +128,11 @@ struct Checked {
 }
 
 fn check(path: PathBuf) -> miette::Result<Checked> {
-    let file = input::file(&path)?;
-    let is_directory = file.is_none();
-    let documents = match file {
-        Some(document) => vec![Arc::new(document)],
-        None => Directories::new(vec![path])
-            .read()
-            .map_err(|error| plain(&error))?,
-    };
+    let input = Input::read(&path)?;
+    let documents = input.documents();
     let mut problems: Vec<(Arc<Source>, Diagnostic)> = Vec::new();
     let mut definitions = 0;
-    for document in &documents {
+    for document in documents {
         definitions += document.definitions.len() + document.broken.len();
         let own = document
             .problems
@@ -146,7 +140,7 @@ fn check(path: PathBuf) -> miette::Result<Checked> {
             .map(|problem| (document.source.clone(), problem.clone()));
         problems.extend(own);
     }
-    if is_directory {
+    if let Input::Directory(documents) = &input {
         let documents: Vec<&Document> = documents.iter().map(AsRef::as_ref).collect();
         problems.extend(vireo_schema::check(&documents));
     }

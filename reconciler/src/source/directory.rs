@@ -241,12 +241,28 @@ fn piped(mut file: fs::File) -> io::Result<String> {
     Err(too_large())
 }
 
+/// All that can be read, as text of at most the size of a definition file; what is beyond that stays unread.
+///
+/// # Errors
+/// It cannot be read, is larger, or is not UTF-8 text.
+pub fn text_from(input: impl io::Read) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    input.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_MAX {
+        return Err(too_large());
+    }
+    utf8(bytes)
+}
+
 fn invalid(what: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 fn too_large() -> io::Error {
-    invalid(format!("is larger than {} MiB", FILE_MAX >> 20))
+    invalid(format!(
+        "is larger than {} MiB: split it into smaller files",
+        FILE_MAX >> 20
+    ))
 }
 
 fn utf8(bytes: Vec<u8>) -> io::Result<String> {
