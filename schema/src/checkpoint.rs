@@ -2,8 +2,8 @@
 //!
 //! <https://libvirt.org/formatcheckpoint.html>. The guest itself stands inside, whole or by its uuid alone.
 
-use crate::scalar::{Name, Text};
-use crate::snapshot::{SnapshotDomain, SnapshotParent};
+use crate::scalar::Text;
+use crate::snapshot::{MomentName, SnapshotDomain, SnapshotParent};
 
 choice! {
     /// What tells which parts of a disk were written.
@@ -19,7 +19,7 @@ element! {
     /// A checkpoint of a guest.
     pub struct DomainCheckpoint {
         /// The checkpoint's name; libvirt takes the time where not stated.
-        leaf "name" name: Name,
+        leaf "name" name: MomentName,
         /// What it is.
         leaf "description" description: Text,
         /// The checkpoint before.

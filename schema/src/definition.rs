@@ -191,8 +191,12 @@ impl Definition {
                 .usage_id()
                 .map(str::to_owned)
                 .or_else(|| secret.uuid.map(|uuid| uuid.to_string())),
-            Self::DomainSnapshot(snapshot) => snapshot.name.as_ref().map(ToString::to_string),
-            Self::DomainCheckpoint(point) => point.name.as_ref().map(ToString::to_string),
+            Self::DomainSnapshot(snapshot) => {
+                snapshot.name.as_ref().map(|name| name.as_str().to_owned())
+            }
+            Self::DomainCheckpoint(point) => {
+                point.name.as_ref().map(|name| name.as_str().to_owned())
+            }
             Self::NetworkPort(port) => port.uuid.map(|uuid| uuid.to_string()),
             Self::NwFilterBinding(binding) => {
                 binding.portdev.as_ref().and_then(|tap| tap.name.clone())

@@ -2,8 +2,9 @@
 
 use crate::common::{Bandwidth, VirtualPort, Vlan};
 use crate::domain::address::AddressType;
-use crate::scalar::{MacAddr, Name, Number, OnOff, Text, YesNo};
+use crate::scalar::{MacAddr, Name, Number, OnOff, Scalar, ScalarInfo, Text, YesNo};
 use crate::tree::Foreign;
+use std::borrow::Cow;
 use std::net::IpAddr;
 use uuid::Uuid;
 
@@ -193,13 +194,40 @@ element! {
     }
 }
 
+/// Whether a bridge spans a tree: `on`, for which libvirt takes `yes` too, or `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpanningTree(OnOff);
+
+impl SpanningTree {
+    /// Whether it is on.
+    pub fn is_on(self) -> bool {
+        self.0.is_on()
+    }
+}
+
+impl Scalar for SpanningTree {
+    const INFO: ScalarInfo = OnOff::INFO;
+
+    /// libvirt reads whatever is not `off` as `on`, `no` too: of that, what means it.
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "yes" => Ok(Self(OnOff::On)),
+            text => OnOff::parse(text).map(Self),
+        }
+    }
+
+    fn text(&self) -> Cow<'_, str> {
+        Cow::Borrowed(self.0.as_str())
+    }
+}
+
 element! {
     /// A network's bridge.
     pub struct Bridge main "name" {
         /// Its name; chosen (`virbr0`, …) where not stated.
         blank "name" name: String,
         /// Spanning tree; on where not stated.
-        blank "stp" stp: OnOff,
+        blank "stp" stp: SpanningTree,
         /// Seconds a port waits before it forwards; 0 where not stated.
         blank "delay" delay: u32,
         /// Who keeps its table of addresses.
@@ -213,7 +241,7 @@ element! {
     /// A largest packet.
     pub struct Mtu main "size" must ["size"] {
         /// In bytes.
-        attr "size" size: u32,
+        blank "size" size: u32,
     }
 }
 

@@ -6,8 +6,9 @@ use crate::domain::Domain;
 use crate::domain::disk::{ImageFormatName, MetadataCache};
 use crate::domain::storage::DiskSource;
 use crate::element::{Decoder, Element, ElementInfo, decode};
-use crate::scalar::{Name, Text};
+use crate::scalar::{Form, Name, Scalar, ScalarInfo, Text};
 use crate::tree::{Element as Tree, Foreign};
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 choice! {
@@ -60,11 +61,34 @@ choice! {
     pub enum Active { No = "0", Yes = "1" }
 }
 
+/// The name of a snapshot or a checkpoint. Where nothing is in it, libvirt makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MomentName(Name);
+
+impl MomentName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl Scalar for MomentName {
+    const INFO: ScalarInfo = ScalarInfo::new(Name::INFO.expects, Form::Text);
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Name::parse(text).map(Self)
+    }
+
+    fn text(&self) -> Cow<'_, str> {
+        Cow::Borrowed(self.as_str())
+    }
+}
+
 element! {
     /// A snapshot of a guest.
     pub struct DomainSnapshot {
         /// The snapshot's name; libvirt takes the time where not stated.
-        leaf "name" name: Name,
+        leaf "name" name: MomentName,
         /// What it is.
         leaf "description" description: Text,
         /// What the guest did.

@@ -8,9 +8,10 @@ use crate::document::Located;
 use crate::networkport::{NetworkPort, Plug, PlugType};
 use crate::policy::Policy;
 use crate::rule::Rule;
-use crate::scalar::{Name, YesNo};
+use crate::scalar::YesNo;
 use crate::snapshot::{
-    DomainSnapshot, MemorySnapshot, SnapshotDisk, SnapshotDisks, SnapshotPlace, SnapshotState,
+    DomainSnapshot, MemorySnapshot, MomentName, SnapshotDisk, SnapshotDisks, SnapshotPlace,
+    SnapshotState,
 };
 use std::collections::HashSet;
 use std::fmt::Arguments;
@@ -105,8 +106,8 @@ pub(crate) fn snapshot(snapshot: &DomainSnapshot, r: &mut Report<'_>) {
 }
 
 /// Records lie in files of their names.
-fn file_name(name: Option<&Name>, r: &mut Report<'_>) {
-    let name = name.map_or("", Name::as_str);
+fn file_name(name: Option<&MomentName>, r: &mut Report<'_>) {
+    let name = name.map_or("", MomentName::as_str);
     if name.starts_with('.') {
         r.report(
             Rule::RecordName,

@@ -98,9 +98,9 @@ device! {
         /// Details of the host's side.
         child "tune" tune: InterfaceTune,
         /// A program that brings it up.
-        child "script" script: super::storage::PathThing,
+        child "script" script: Script,
         /// A program that takes it down.
-        child "downscript" downscript: super::storage::PathThing,
+        child "downscript" downscript: Script,
         /// Addresses of the guest's side.
         list "ip" ips: InterfaceIp,
         /// Routes of the guest's side.
@@ -113,6 +113,14 @@ device! {
         child "rom" rom: Rom,
         /// Another interface that stands in for this one.
         child "teaming" teaming: Teaming,
+    }
+}
+
+element! {
+    /// A program that is run for an interface.
+    pub struct Script main "path" {
+        /// Its path; nothing is run where nothing is in it.
+        blank "path" path: String,
     }
 }
 
@@ -330,7 +338,7 @@ element! {
     /// Whether a cable is in.
     pub struct Link main "state" must ["state"] {
         /// Whether.
-        attr "state" state: LinkState,
+        blank "state" state: LinkState,
     }
 }
 

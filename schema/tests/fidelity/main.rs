@@ -92,9 +92,29 @@ fn an_attribute_with_nothing_in_it_is_as_good_as_none_where_libvirt_looks_for_a_
         "<network><name>a</name><forward mode='' dev=''/><bridge name='' zone='' stp='' delay='' macTableManager=''/><mac address=''/><domain name=''/><ip address='10.0.0.1' prefix='24'/></network>",
         "<pool type='fs'><name>a</name><source><device path='/dev/sda1'/><format type=''/></source><target><path>/a</path></target></pool>",
         "<volume><name>a</name><capacity unit=''>1</capacity><target><format type=''/></target></volume>",
+        "<domainsnapshot><name></name></domainsnapshot>",
+        "<domaincheckpoint><name></name></domaincheckpoint>",
     ] {
         comes_back(text);
     }
+    comes_back(&guest(
+        "<devices><interface type='ethernet'><link state=''/><mtu size=''/><script path=''/><downscript path=''/></interface></devices>",
+    ));
+}
+
+#[test]
+fn a_bridge_whose_stp_is_yes_spans_a_tree_and_one_whose_stp_is_no_is_refused() {
+    let text = |word: &str| format!("<network><name>a</name><bridge stp='{word}'/></network>");
+    comes_back(&text("yes"));
+    let read = |word: &str| read(&Arc::new(Source::new("a.xml", text(word))));
+    let yes = read("yes").definitions.remove(0).definition;
+    assert_eq!(yes, read("on").definitions.remove(0).definition);
+    let help = read("no").problems.remove(0).help;
+    assert!(
+        help.as_deref()
+            .is_some_and(|help| help.contains("did you mean `off`?")),
+        "{help:?}"
+    );
 }
 
 #[test]
