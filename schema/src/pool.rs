@@ -278,10 +278,10 @@ impl PartialEq for Mode {
 impl crate::scalar::Scalar for Mode {
     const INFO: crate::scalar::ScalarInfo =
         crate::scalar::ScalarInfo::new("a mode in octal such as 0711", crate::scalar::Form::Text)
-            .matching("^ *[0-7]{1,6} *$");
+            .matching("^\\s*[0-7]{1,6}$");
 
     fn parse(text: &str) -> Result<Self, String> {
-        let text = text.trim();
+        let text = crate::scalar::behind_space(text)?;
         if text.is_empty() || text.len() > 6 || !text.chars().all(|c| ('0'..='7').contains(&c)) {
             return Err(String::new());
         }

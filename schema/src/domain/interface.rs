@@ -154,7 +154,7 @@ pub enum PortId {
 
 impl Scalar for PortId {
     const INFO: ScalarInfo = ScalarInfo::new("a port's uuid, or its number", Form::Text)
-        .matching("^ *([0-9]+|([{]|urn:uuid:)?[0-9a-fA-F-]{32,36}[}]?) *$");
+        .matching("^(\\s*[+]?[0-9]+|[ -]*([0-9a-fA-F]{2}[ -]*){16})$");
 
     fn parse(text: &str) -> Result<Self, String> {
         let number = u32::parse(text).map(Self::Switch);

@@ -321,15 +321,12 @@ pub enum Adjustment {
 
 impl Scalar for Adjustment {
     const INFO: ScalarInfo = ScalarInfo::new("`reset` or a number of seconds", Form::Number)
-        .matching("^ *(reset|-?[0-9]+) *$");
+        .matching("^(reset|\\s*[+-]?[0-9]+)$");
 
     fn parse(text: &str) -> Result<Self, String> {
-        if text.trim() == "reset" {
-            Ok(Self::Reset)
-        } else {
-            let text = text.trim();
-            let digits = text.strip_prefix('+').filter(|rest| !rest.starts_with('-'));
-            i64::parse(digits.unwrap_or(text)).map(Self::Seconds)
+        match text {
+            "reset" => Ok(Self::Reset),
+            seconds => i64::parse(seconds).map(Self::Seconds),
         }
     }
 

@@ -236,10 +236,13 @@ pub fn accepted(word: &str, known: impl Iterator<Item = &'static str>, what: &st
 
 /// The complaint about a value that its type refused.
 pub fn bad_value(info: &ScalarInfo, text: &str, why: &str, span: Span) -> Diagnostic {
-    let shown: String = text.chars().take(60).collect();
+    let in_line = |c: char| if c.is_control() { ' ' } else { c };
+    let shown: String = text.chars().take(60).map(in_line).collect();
     let cut = if shown.len() < text.len() { "…" } else { "" };
     if !info.words.is_empty() {
+        let bare = info.words.iter().find(|word| **word == text.trim());
         let near = usual_mistake(text, info.words)
+            .or(bare.copied())
             .or_else(|| did_you_mean(text, info.words.iter().copied()))
             .map(|near| format!("did you mean `{near}`? "))
             .unwrap_or_default();
@@ -312,7 +315,7 @@ pub fn sized<U: DefaultUnit + Clone>(
         Err(why) => {
             let about_unit = unit.filter(|_| why.starts_with("has the unknown unit"));
             let span = about_unit.map_or(tree.text_span, |unit| unit.value_span);
-            let problem = bad_value(&<Size<U> as Scalar>::INFO, text.trim(), &why, span);
+            let problem = bad_value(&<Size<U> as Scalar>::INFO, text, &why, span);
             d.report(problem);
             None
         }

@@ -55,7 +55,7 @@ impl crate::scalar::Scalar for StateMatch {
     };
 
     fn parse(text: &str) -> Result<Self, String> {
-        match text.trim().to_ascii_lowercase().as_str() {
+        match text.to_ascii_lowercase().as_str() {
             "true" | "1" => Ok(Self(true)),
             "false" | "0" => Ok(Self(false)),
             _ => Err(String::new()),

@@ -160,7 +160,7 @@ impl<const MOST: u64> Bits<MOST> {
 
 impl<const MOST: u64> Scalar for Bits<MOST> {
     const INFO: ScalarInfo = ScalarInfo::new("a number in decimal or as 0x…", Form::Number)
-        .matching("^ *(0[xX][0-9a-fA-F]+|[0-9]+) *$");
+        .matching("^\\s*(0[xX][0-9a-fA-F]+|[+]?[0-9]+)$");
 
     fn parse(text: &str) -> Result<Self, String> {
         let number = crate::scalar::Number::parse_without_octal(text)?;
@@ -189,10 +189,9 @@ impl<const V6: bool> Scalar for IpMask<V6> {
         "a mask: a number of bits, or an address such as 255.255.255.0",
         Form::Number,
     )
-    .matching("^ *[0-9a-fA-F:.]+ *$");
+    .matching("^(\\s*[+]?[0-9]+|[0-9a-fA-F:.]+)$");
 
     fn parse(text: &str) -> Result<Self, String> {
-        let text = text.trim();
         let most = if V6 { 128 } else { 32 };
         let bits = if text.contains(['.', ':']) {
             let mask: std::net::IpAddr = text.parse().map_err(|_| String::new())?;
@@ -248,7 +247,7 @@ impl<K: Names + Clone> Scalar for Named<K> {
 
     fn parse(text: &str) -> Result<Self, String> {
         let (least, most) = K::RANGE;
-        let lower = text.trim().to_ascii_lowercase();
+        let lower = text.to_ascii_lowercase();
         let named = K::NAMES
             .iter()
             .find(|(name, _)| *name == lower)
@@ -266,7 +265,7 @@ impl<K: Names + Clone> Scalar for Named<K> {
         };
         Ok(Self {
             number,
-            text: text.trim().to_owned(),
+            text: text.to_owned(),
             kind: std::marker::PhantomData,
         })
     }

@@ -67,8 +67,8 @@ impl Scalar for CpuSet {
                     "takes out `{range}`, and a processor is taken out by its number"
                 ));
             }
-            let first = u32::parse(first)?;
-            let last = u32::parse(last)?;
+            let first = u32::parse(first.trim())?;
+            let last = u32::parse(last.trim())?;
             if last < first || last >= MOST {
                 return Err(format!(
                     "has the range `{range}`, which is backwards or beyond {}",

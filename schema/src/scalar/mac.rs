@@ -21,7 +21,7 @@ impl std::str::FromStr for MacAddr {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut octets = [0; 6];
-        let mut groups = text.trim().split(':');
+        let mut groups = text.split(':');
         for octet in &mut octets {
             let group = groups.next().unwrap_or("");
             if group.is_empty() || group.len() > 2 || !group.chars().all(|c| c.is_ascii_hexdigit())
@@ -46,7 +46,7 @@ impl fmt::Display for MacAddr {
 
 impl Scalar for MacAddr {
     const INFO: ScalarInfo = ScalarInfo::new("a MAC address such as 52:54:00:12:34:56", Form::Text)
-        .matching("^ *[0-9a-fA-F]{1,2}(:[0-9a-fA-F]{1,2}){5} *$");
+        .matching("^[0-9a-fA-F]{1,2}(:[0-9a-fA-F]{1,2}){5}$");
 
     fn parse(text: &str) -> Result<Self, String> {
         text.parse()

@@ -184,13 +184,27 @@ impl fmt::Display for Name {
     }
 }
 
+/// A number's digits with their sign or prefix: white space may stand before them, and none behind.
+/// Source: libvirt's `virStrToLong_*`, which take what C's `strtoul` takes where nothing follows it.
+///
+/// # Errors
+/// As [`Scalar::parse`].
+pub fn behind_space(text: &str) -> Result<&str, String> {
+    const SPACE: [char; 6] = [' ', '\t', '\n', '\u{b}', '\u{c}', '\r'];
+    let number = text.trim_start_matches(SPACE);
+    if number.ends_with(SPACE) {
+        return Err("has white space behind it: take that out".to_owned());
+    }
+    Ok(number)
+}
+
 macro_rules! integers {
     ($($type:ident $expects:literal),* $(,)?) => {$(
         impl Scalar for $type {
-            const INFO: ScalarInfo = ScalarInfo::new($expects, Form::Number).matching("^ *[+-]?[0-9]+ *$");
+            const INFO: ScalarInfo = ScalarInfo::new($expects, Form::Number).matching("^\\s*[+-]?[0-9]+$");
 
             fn parse(text: &str) -> Result<Self, String> {
-                text.trim().parse().map_err(|error: std::num::ParseIntError| match error.kind() {
+                behind_space(text)?.parse().map_err(|error: std::num::ParseIntError| match error.kind() {
                     std::num::IntErrorKind::PosOverflow => format!("is above {}", $type::MAX),
                     std::num::IntErrorKind::NegOverflow => format!("is below {}", $type::MIN),
                     _ => String::new(),
@@ -231,7 +245,7 @@ impl<const LOW: i64, const HIGH: i64> Within<LOW, HIGH> {
 
 impl<const LOW: i64, const HIGH: i64> Scalar for Within<LOW, HIGH> {
     const INFO: ScalarInfo =
-        ScalarInfo::new("a whole number in range", Form::Number).matching("^ *[+-]?[0-9]+ *$");
+        ScalarInfo::new("a whole number in range", Form::Number).matching("^\\s*[+-]?[0-9]+$");
 
     fn parse(text: &str) -> Result<Self, String> {
         let number = i64::parse(text)?;
@@ -252,7 +266,7 @@ macro_rules! parsed {
             const INFO: ScalarInfo = ScalarInfo::new($expects, Form::Text).matching($pattern);
 
             fn parse(text: &str) -> Result<Self, String> {
-                text.trim().parse().map_err(|_| String::new())
+                text.parse().map_err(|_| String::new())
             }
 
             fn text(&self) -> Cow<'_, str> {
@@ -263,9 +277,9 @@ macro_rules! parsed {
 }
 
 parsed! {
-    IpAddr "an IP address such as 192.168.122.1 or 2001:db8::1" "^ *[0-9a-fA-F:.]+ *$",
-    Ipv4Addr "an IPv4 address such as 192.168.122.1" "^ *[0-9.]+ *$",
-    Ipv6Addr "an IPv6 address such as 2001:db8::1" "^ *[0-9a-fA-F:.]+ *$",
+    IpAddr "an IP address such as 192.168.122.1 or 2001:db8::1" "^[0-9a-fA-F:.]+$",
+    Ipv4Addr "an IPv4 address such as 192.168.122.1" "^[0-9.]+$",
+    Ipv6Addr "an IPv6 address such as 2001:db8::1" "^[0-9a-fA-F:.]+$",
 }
 
 /// A span of time, written `90s`, `5min`, `500ms` or bare seconds.
@@ -347,7 +361,7 @@ macro_rules! choice {
             };
 
             fn parse(text: &str) -> Result<Self, String> {
-                match text.trim() {
+                match text {
                     $($word => Ok(Self::$variant),)*
                     _ => Err(String::new()),
                 }
@@ -452,6 +466,10 @@ mod tests {
             ("010", Some("10")),
             ("+7", Some("7")),
             (" 7", Some("7")),
+            ("\n\t 7", Some("7")),
+            ("7 ", None),
+            ("7\n", None),
+            (" ", None),
             ("-7", None),
             ("+-7", None),
             ("0x7", None),
@@ -472,6 +490,9 @@ mod tests {
             ("010", Some("8")),
             ("08", None),
             ("+7", Some("7")),
+            (" 0x7", Some("0x7")),
+            ("0x7 ", None),
+            ("010\n", None),
             ("-7", None),
             ("1f", None),
             ("0x", None),
@@ -489,6 +510,8 @@ mod tests {
             ("3f8", Some("0x3f8")),
             ("10", Some("0x10")),
             ("0x00002000", Some("0x00002000")),
+            (" 3f8", Some("0x3f8")),
+            ("3f8 ", None),
             ("g", None),
             ("", None),
             ("0x", None),
@@ -512,12 +535,29 @@ mod tests {
     }
 
     #[test]
-    fn words_are_of_one_case() {
+    fn addresses_stand_without_white_space() {
+        takes::<IpAddr>(&[
+            ("10.0.0.1", Some("10.0.0.1")),
+            (" 10.0.0.1", None),
+            ("10.0.0.1 ", None),
+        ]);
+        let mac = "52:54:00:12:34:56";
+        takes::<MacAddr>(&[
+            (mac, Some(mac)),
+            (" 52:54:00:12:34:56", None),
+            ("52:54:00:12:34:56 ", None),
+        ]);
+    }
+
+    #[test]
+    fn words_are_of_one_case_and_stand_without_white_space() {
         takes::<YesNo>(&[
             ("yes", Some("yes")),
             ("Yes", None),
             ("on", None),
             ("1", None),
+            (" yes", None),
+            ("yes\n", None),
         ]);
         takes::<OnOff>(&[("off", Some("off")), ("OFF", None), ("no", None)]);
     }

@@ -1,6 +1,6 @@
 //! Numbers that may be written in other bases than ten.
 
-use super::{Form, Scalar, ScalarInfo, is_plain};
+use super::{Form, Scalar, ScalarInfo, behind_space, is_plain};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -41,7 +41,7 @@ impl Number {
     /// # Errors
     /// As [`Scalar::parse`].
     pub fn parse_without_octal(text: &str) -> Result<Self, String> {
-        let text = text.trim();
+        let text = behind_space(text)?;
         match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
             Some(digits) => Self::digits(digits),
             None => u64::parse(text).map(Self::new),
@@ -74,10 +74,10 @@ impl Eq for Number {}
 
 impl Scalar for Number {
     const INFO: ScalarInfo = ScalarInfo::new("a number such as 7 or 0x07", Form::Number)
-        .matching("^ *(0[xX][0-9a-fA-F]+|[+]?[0-9]+) *$");
+        .matching("^\\s*(0[xX][0-9a-fA-F]+|[+]?[0-9]+)$");
 
     fn parse(text: &str) -> Result<Self, String> {
-        let text = text.trim();
+        let text = behind_space(text)?;
         match text.strip_prefix('0') {
             Some(digits) if digits.starts_with(|c: char| c.is_ascii_digit()) => {
                 if digits.contains(['8', '9']) {
@@ -131,10 +131,10 @@ impl Scalar for Hex {
         "a number in hexadecimal such as 0x3f8, also without the 0x",
         Form::Number,
     )
-    .matching("^ *(0[xX])?[0-9a-fA-F]+ *$");
+    .matching("^\\s*(0[xX])?[0-9a-fA-F]+$");
 
     fn parse(text: &str) -> Result<Self, String> {
-        let text = text.trim();
+        let text = behind_space(text)?;
         let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
         Number::digits(digits.unwrap_or(text)).map(Self)
     }
