@@ -3,6 +3,7 @@
 mod crowd;
 mod debian;
 mod disk_boot;
+mod failing_disks;
 mod killed_agent;
 mod pressure;
 mod refusals;
@@ -18,6 +19,7 @@ const SCENARIOS: &[Scenario] = &[
     disk_boot::SCENARIO,
     twice::SCENARIO,
     pressure::SCENARIO,
+    failing_disks::SCENARIO,
     story::SCENARIO,
     repair::SCENARIO,
     killed_agent::SCENARIO,

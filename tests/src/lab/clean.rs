@@ -18,6 +18,7 @@ pub fn everything() -> Outcome {
     links()?;
     run("nft", ["flush", "ruleset"])?.exits(0)?;
     cgroups(Path::new("/sys/fs/cgroup/vireo"))?;
+    disks()?;
     match fs::remove_dir_all(ROOT) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Failure::from(error).during(format!("could not empty {ROOT}")))
@@ -49,6 +50,21 @@ fn links() -> Outcome {
     }
     let left = kernel::links()?;
     ensure(left == ["lo"], || format!("links are left: {left:?}"))
+}
+
+/// What scenarios mounted, and the disks that they made of files.
+fn disks() -> Outcome {
+    for line in fs::read_to_string("/proc/self/mounts")?.lines() {
+        let place = line.split(' ').nth(1).unwrap_or_default();
+        if Path::new(place).starts_with(ROOT) {
+            run("umount", ["--lazy", place])?.exits(0)?;
+        }
+    }
+    if Path::new("/sys/class/misc/device-mapper").exists() {
+        run("dmsetup", ["remove_all", "--noudevsync"])?.exits(0)?;
+    }
+    run("losetup", ["--detach-all"])?.exits(0)?;
+    Ok(())
 }
 
 fn cgroups(group: &Path) -> Outcome {
