@@ -8,6 +8,7 @@ mod killed_agent;
 mod pressure;
 mod refusals;
 mod repair;
+mod root_ports;
 mod story;
 mod story_qemu;
 mod twice;
@@ -20,6 +21,7 @@ const SCENARIOS: &[Scenario] = &[
     twice::SCENARIO,
     pressure::SCENARIO,
     failing_disks::SCENARIO,
+    root_ports::SCENARIO,
     story::SCENARIO,
     repair::SCENARIO,
     killed_agent::SCENARIO,
