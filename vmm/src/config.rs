@@ -45,7 +45,9 @@ mod vsock;
 
 pub use clock::{Clock, ClockBasis, ClockOffset, LostTicks};
 pub use cpu::{Cpu, CpuFeature, CpuMode, FeaturePolicy, Topology};
-pub use disk::{Cache, DetectZeroes, Discard, Disk, DiskFormat, ErrorPolicy, ReadErrorPolicy};
+pub use disk::{
+    Cache, DetectZeroes, Discard, Disk, DiskFormat, DiskIo, ErrorPolicy, ReadErrorPolicy,
+};
 pub use guards::{Panic, PanicModel, Watchdog, WatchdogAction};
 pub use limits::{Limit, Limits};
 pub use net::{Interface, LinkState, Mac, MacError, Offload};

@@ -92,6 +92,9 @@ pub async fn doctor(paths: &Paths) -> Vec<Check> {
     checks.push(bridged_traffic());
     checks.push(name_servers());
     checks.push(vhost());
+    checks.push(io_uring(
+        fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok(),
+    ));
     checks.extend(containment());
     checks
 }
@@ -387,6 +390,21 @@ fn name_servers() -> Check {
     }
 }
 
+/// Whether disks can have their requests go on side by side; by the kernel's switch for it (Linux, Documentation/admin-guide/sysctl/kernel.rst), which older kernels do not have.
+fn io_uring(switch: Option<String>) -> Check {
+    const NAME: &str = "io_uring";
+    match switch.as_deref().map(str::trim) {
+        Some("2") => Check::lacking(
+            NAME,
+            "switched off (kernel.io_uring_disabled is 2)",
+            "a guest whose disk says io='io_uring' does not start under builtin; other disks answer one request after the other",
+            "`sysctl kernel.io_uring_disabled=1` gives it to root alone, which starts the monitors",
+        ),
+        Some(_) => Check::ok(NAME, "requests of a disk go on side by side"),
+        None => Check::ok(NAME, "no switch of this kernel turns it off"),
+    }
+}
+
 fn vhost() -> Check {
     if Path::new("/dev/vhost-net").exists() {
         Check::ok("vhost-net", "/dev/vhost-net")
@@ -445,6 +463,18 @@ fn containment() -> [Check; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_io_uring_that_nobody_is_given_is_lacking() {
+        for (switch, verdict) in [
+            (None, Verdict::Ok),
+            (Some("0\n"), Verdict::Ok),
+            (Some("1\n"), Verdict::Ok),
+            (Some("2\n"), Verdict::Lacking),
+        ] {
+            assert_eq!(io_uring(switch.map(str::to_owned)).verdict, verdict);
+        }
+    }
 
     #[tokio::test]
     async fn whatever_is_not_fine_says_what_it_costs_and_how_to_mend_it() {

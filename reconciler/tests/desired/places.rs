@@ -113,22 +113,24 @@ fn only_a_policy_that_says_builtin_says_that_qemus_program_and_machine_are_not_m
 }
 
 #[test]
-fn only_a_policy_that_says_builtin_says_that_another_way_than_threads_to_an_image_is_not_meant() {
+fn only_a_policy_that_says_builtin_says_that_the_kernels_own_way_to_an_image_is_not_meant() {
     let disk = |io: &str| {
         format!(
             "<disk type='file'><driver name='qemu' type='raw' cache='none' io='{io}'/><source file='/images/a.raw'/><target dev='vda' bus='virtio'/></disk>"
         )
     };
     let why = "it can do all that the definition asks".to_owned();
-    assert_eq!(with("", &disk("threads"), ""), Ok((Driver::Builtin, why)));
-    for io in ["native", "io_uring"] {
-        let why = format!("it asks for <driver io='{io}'>, which builtin does not have");
-        assert_eq!(with("", &disk(io), ""), Ok((Driver::Qemu, why)));
-        let why = format!(
-            "the policy says so; without what is QEMU's and nothing here uses: io {io} of disk vda"
-        );
-        assert_eq!(with("", &disk(io), PINNED), Ok((Driver::Builtin, why)));
+    for io in ["threads", "io_uring"] {
+        let both = Ok((Driver::Builtin, why.clone()));
+        assert_eq!(with("", &disk(io), ""), both, "{io}");
     }
+    let native = disk("native");
+    let why = "it asks for <driver io='native'>, which builtin does not have".to_owned();
+    assert_eq!(with("", &native, ""), Ok((Driver::Qemu, why)));
+    let why =
+        "the policy says so; without what is QEMU's and nothing here uses: io native of disk vda";
+    let without = Ok((Driver::Builtin, why.to_owned()));
+    assert_eq!(with("", &native, PINNED), without);
 }
 
 #[test]

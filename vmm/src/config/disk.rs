@@ -34,6 +34,9 @@ pub struct Disk {
     /// How writes reach the disk.
     #[serde(default)]
     pub cache: Cache,
+    /// How the image is accessed: by io_uring if left out and the kernel gives it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io: Option<DiskIo>,
     /// What becomes of space that the guest says it no longer needs.
     #[serde(default, skip_serializing_if = "Discard::is_default")]
     pub discard: Discard,
@@ -90,6 +93,16 @@ pub enum Cache {
     Writethrough,
     /// Past the host's page cache (`O_DIRECT`); the guest's flushes are honoured.
     None,
+}
+
+/// How an image is accessed. Source: libvirt's domain format, "Hard drives, floppy disks, CDROMs", `io` of a disk's driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskIo {
+    /// By the disk's thread, one request after the other.
+    Threads,
+    /// By io_uring, requests side by side; the start fails where the kernel does not give it.
+    IoUring,
 }
 
 /// What becomes of space that the guest says it no longer needs.

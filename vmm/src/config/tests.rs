@@ -124,6 +124,7 @@ fn more_devices_than_slots_are_refused() {
         limits: Limits::default(),
         serial: None,
         cache: Cache::default(),
+        io: None,
         slot: None,
     };
     guest.disks = (0..31).map(disk).collect();

@@ -175,7 +175,8 @@ pub(super) fn plug(
     let mut disks = Disks::default();
     for disk in &guest.disks {
         let name = format!("disk {}", disk.id);
-        let start = || start_worker(&disk.id, &name, sandbox);
+        let is_pinned = guest.pins.disk(&disk.id).is_some();
+        let start = || start_disk_worker(&disk.id, &name, sandbox, is_pinned);
         let device = open_disk(disk, pinning.disk(&disk.id, start)??)?;
         if guest.boot.disk.as_ref() == Some(&disk.id) {
             boot_disk = Some(device.contents());
@@ -285,6 +286,7 @@ fn open_disk(disk: &config::Disk, worker: Arc<Worker>) -> Result<Block, PlugErro
         discard: disk.discard,
         serial: disk.serial.clone(),
         cache: disk.cache,
+        io: disk.io,
         detect_zeroes: disk.detect_zeroes,
         queues: vec![disk.queue_size.unwrap_or(256); disk.queues.unwrap_or(1).into()],
         limits: disk.limits.clone(),
@@ -437,6 +439,25 @@ impl<'a> Small<'a> {
 
 fn start_worker(thread: &str, device: &str, sandbox: &Sandbox) -> Result<Arc<Worker>, PlugError> {
     start_worker_as(Role::Device, thread, device, sandbox)
+}
+
+fn start_disk_worker(
+    thread: &str,
+    device: &str,
+    sandbox: &Sandbox,
+    is_pinned: bool,
+) -> Result<Arc<Worker>, PlugError> {
+    let sandbox = sandbox.clone();
+    let prepare = move || {
+        if is_pinned {
+            block::keep_helpers_here()?;
+        }
+        sandbox.enter(Role::Disk).map_err(io::Error::other)
+    };
+    Worker::spawn(thread, prepare).map_err(|source| PlugError::Worker {
+        device: device.into(),
+        source,
+    })
 }
 
 fn start_worker_as(

@@ -15,10 +15,11 @@ use std::process::{Command, Output};
 use super::*;
 
 const CHILD: &str = "VIREO_TEST_COMPROMISED";
-const ROLES: [Role; 6] = [
+const ROLES: [Role; 7] = [
     Role::Owner,
     Role::Vcpu,
     Role::Device,
+    Role::Disk,
     Role::Channel,
     Role::Boot,
     Role::Caller,
@@ -131,6 +132,8 @@ const ATTEMPTS: &[Attempt] = attempts! {
     "cut a file by name" SYS_truncate true |_| [text(c"/etc/passwd"), 0, 0, 0, 0, 0];
     "set times of a file" SYS_utimensat true |t| [t.root, text(c"etc"), 0, 0, 0, 0];
     "set attributes of a file" SYS_setxattr true |t| [text(c"/"), text(c"user.x"), t.memory, 1, 0, 0];
+    "make an io_uring" SYS_io_uring_setup false |t| [8, t.memory, 0, 0, 0, 0];
+    "have an io_uring do more" SYS_io_uring_register false |t| [t.root, 0, t.memory, 0, 0, 0];
     "watch a file" SYS_inotify_init1 false NONE;
     "watch a file system" SYS_fanotify_init true NONE;
     "signal its parent" SYS_kill true |t| [t.parent, libc::SIGTERM as i64, 0, 0, 0, 0];

@@ -80,12 +80,13 @@ const OWNER: [i64; 8] = [
     libc::SYS_shutdown,
 ];
 
-/// What devices do beside that: images.
-const DEVICE: [i64; 10] = [
+/// What disks do beside that: images. What an io_uring may do is bound when it is made (`devices::virtio::block::uring`).
+const DISK: [i64; 11] = [
     libc::SYS_fallocate,
     libc::SYS_fdatasync,
     libc::SYS_fstatfs,
     libc::SYS_fsync,
+    libc::SYS_io_uring_enter,
     libc::SYS_preadv,
     libc::SYS_preadv2,
     libc::SYS_pwrite64,
@@ -147,7 +148,7 @@ const OWNER_REQUESTS: [u32; 3] = [
     0x5421,                           // FIONBIO
 ];
 
-const DEVICE_REQUESTS: [u32; 4] = [
+const DISK_REQUESTS: [u32; 4] = [
     io(BLOCK, 104),           // BLKSSZGET
     ior::<usize>(BLOCK, 114), // BLKGETSIZE64
     io(BLOCK, 119),           // BLKDISCARD
@@ -159,7 +160,8 @@ pub(super) fn program(role: Role) -> Result<BpfProgram, BackendError> {
     let (calls, requests): (&[i64], &[u32]) = match role {
         Role::Owner => (&OWNER, &OWNER_REQUESTS),
         Role::Vcpu => (&[], &VCPU_REQUESTS),
-        Role::Device => (&DEVICE, &DEVICE_REQUESTS),
+        Role::Device => (&[], &[]),
+        Role::Disk => (&DISK, &DISK_REQUESTS),
         Role::Channel | Role::Caller => (&CHANNEL, &[]),
         Role::Boot => (&BOOT, &[]),
     };

@@ -48,6 +48,8 @@ pub enum Role {
     Vcpu,
     /// Serves devices.
     Device,
+    /// Serves a disk.
+    Disk,
     /// Serves devices whose other ends are sockets.
     Channel,
     /// Reads what the guest boots out of its disk.
@@ -63,6 +65,7 @@ impl Role {
             Self::Owner => "owner's",
             Self::Vcpu => "vcpu",
             Self::Device => "device",
+            Self::Disk => "disk",
             Self::Channel => "channel",
             Self::Boot => "boot",
             Self::Caller => "caller",
@@ -147,6 +150,7 @@ struct Filters {
     owner: BpfProgram,
     vcpu: BpfProgram,
     device: BpfProgram,
+    disk: BpfProgram,
     channel: BpfProgram,
     boot: BpfProgram,
     caller: BpfProgram,
@@ -158,6 +162,7 @@ impl Filters {
             owner: filter::program(Role::Owner)?,
             vcpu: filter::program(Role::Vcpu)?,
             device: filter::program(Role::Device)?,
+            disk: filter::program(Role::Disk)?,
             channel: filter::program(Role::Channel)?,
             boot: filter::program(Role::Boot)?,
             caller: filter::program(Role::Caller)?,
@@ -169,6 +174,7 @@ impl Filters {
             Role::Owner => &self.owner,
             Role::Vcpu => &self.vcpu,
             Role::Device => &self.device,
+            Role::Disk => &self.disk,
             Role::Channel => &self.channel,
             Role::Boot => &self.boot,
             Role::Caller => &self.caller,

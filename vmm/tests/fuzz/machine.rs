@@ -13,8 +13,8 @@ use tempfile::NamedTempFile;
 use vireo_vmm::bus::{Bus, lock};
 use vireo_vmm::clock::Origin;
 use vireo_vmm::config::{
-    Bytes, Cache, DetectZeroes, Discard, DiskFormat, ErrorPolicy, Limit, Limits, LinkState, Port,
-    ReadErrorPolicy,
+    Bytes, Cache, DetectZeroes, Discard, DiskFormat, DiskIo, ErrorPolicy, Limit, Limits, LinkState,
+    Port, ReadErrorPolicy,
 };
 use vireo_vmm::devices::i8042::I8042;
 use vireo_vmm::devices::pm::{self, PowerManagement};
@@ -280,6 +280,10 @@ fn block(kind: Kind, disk: &Path, worker: Arc<Worker>) -> Block {
         discard: Discard::Unmap,
         serial: Some("fuzz".into()),
         cache: Cache::Writeback,
+        io: match kind {
+            Kind::Block | Kind::SlowBlock => Some(DiskIo::IoUring),
+            _ => None,
+        },
         detect_zeroes: DetectZeroes::Unmap,
         queues: if kind == Kind::Block {
             vec![256]

@@ -305,10 +305,11 @@ fn a_failing_disk_is_an_error_to_the_guest_and_what_works_goes_on() {
         let path = raw_disk(&dir);
         let shown = path.display().to_string();
         let inject = format!("inject={failure}");
-        // What strace does to a call the sandbox would take for a call of another number.
+        // What strace does to a call the sandbox would take for a call of another number; and it sees no access that an io_uring makes.
         let mut prefix = vec!["strace", "-f", "-qq", "-o", "/dev/null", "-P", &shown];
         prefix.extend(["-e", &inject, "sh", "-c", "exec \"$@\" --no-sandbox", "sh"]);
-        let ran = Monitor::start("test=probe,probe", &disk(&path, "raw", ""), &prefix).wait();
+        let disk = disk(&path, "raw", ", io: threads");
+        let ran = Monitor::start("test=probe,probe", &disk, &prefix).wait();
         ran.assert_ok(&["probe", "probe"]);
         assert_eq!(
             ran.console.matches(wanted).count(),

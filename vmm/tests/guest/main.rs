@@ -199,6 +199,15 @@ fn raw_disk(dir: &TempDir) -> PathBuf {
     path
 }
 
+/// Whether the kernel gives this process an io_uring; said if not.
+fn uring() -> bool {
+    let given = io_uring::IoUring::new(1);
+    if let Err(error) = &given {
+        eprintln!("skipped: this kernel gives no io_uring: {error}");
+    }
+    given.is_ok()
+}
+
 fn disk(path: &Path, format: &str, more: &str) -> String {
     format!(
         "disks: [{{id: vda, path: {}, format: {format}{more}}}]",
@@ -260,17 +269,21 @@ fn the_guest_reads_and_writes_a_raw_disk() {
     if !kvm() {
         return;
     }
-    for cache in ["writeback", "writethrough"] {
+    for more in [
+        ", cache: writeback",
+        ", cache: writethrough",
+        ", io: threads",
+        ", io: io-uring",
+    ] {
         let dir = TempDir::new().unwrap();
         let path = raw_disk(&dir);
-        run(
-            "test=block",
-            &disk(&path, "raw", &format!(", cache: {cache}")),
-        )
-        .assert_ok(&["block"]);
+        if more.contains("uring") && !uring() {
+            continue;
+        }
+        run("test=block", &disk(&path, "raw", more)).assert_ok(&["block"]);
         assert!(
             fs::read(&path).unwrap() == pattern_after(),
-            "{cache}: the host sees something else"
+            "{more}: the host sees something else"
         );
     }
 }
@@ -290,7 +303,8 @@ fn the_guest_reads_through_qcow2_and_writes_on_top() {
         .create()
         .unwrap();
 
-    run("test=block,block", &disk(&top, "qcow2", "")).assert_ok(&["block", "block"]);
+    let more = if uring() { ", io: io-uring" } else { "" };
+    run("test=block,block", &disk(&top, "qcow2", more)).assert_ok(&["block", "block"]);
     assert!(
         fs::read(&base).unwrap() == pattern(),
         "the backing file was written"

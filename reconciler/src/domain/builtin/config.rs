@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use vireo_schema::domain::disk::{CacheMode, DetectZeroes, Discard, ErrorPolicy, ReadErrorPolicy};
+use vireo_schema::domain::disk::{
+    CacheMode, DetectZeroes, Discard, DiskIo, ErrorPolicy, ReadErrorPolicy,
+};
 
 use super::clock::{self, ClockConfig};
 use super::guards::{self, Guards};
@@ -116,6 +118,8 @@ struct DiskConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     serial: Option<String>,
     cache: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    io: Option<&'static str>,
     #[serde(rename = "detect-zeroes", skip_serializing_if = "Option::is_none")]
     detect_zeroes: Option<DetectZeroes>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -336,6 +340,12 @@ fn disk(disk: &Disk, slot: Slot) -> Result<DiskConfig, DriverError> {
             Some(CacheMode::Writethrough) => "writethrough",
             Some(CacheMode::None) => "none",
             Some(other) => return Err(unsupported(format!("cache {other} of disk {target}"))),
+        },
+        io: match disk.io {
+            Some(DiskIo::Threads) => Some("threads"),
+            Some(DiskIo::IoUring) => Some("io-uring"),
+            // What only QEMU has was left out by leave.
+            Some(DiskIo::Native) | None => None,
         },
         detect_zeroes: disk.detect_zeroes,
         queues: disk.queues,

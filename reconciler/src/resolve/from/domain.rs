@@ -209,7 +209,7 @@ fn emulator_obstacle(
     is_meant.then(|| ("devices/emulator", lacks("emulator")))
 }
 
-/// The same of the ways other than threads by which QEMU reaches an image.
+/// The same of the way to reach an image that only QEMU has.
 fn io_obstacle(at: &Resolving<'_>, domain: &stated::Domain) -> Option<(String, String)> {
     let mut ways = devices::ways_of_qemu(domain.devices.as_ref()?);
     let (number, way, _) = ways.next().filter(|_| !is_pinned(at))?;

@@ -1,7 +1,7 @@
 //! Virtio block device (virtio 1.2, section 5.2): queues of requests on a disk image.
 //!
 //! In come the guest's requests (read, write, flush, discard, write zeroes, identify), out go accesses of an [`Image`], directly between
-//! guest memory and the file. The worker does one request after the other. Whatever is wrong with a request is an error status in the answer, never more; only a chain
+//! guest memory and the file. The worker has requests go on side by side in an io_uring where it can ([`uring`]), and does all others one after the other. Whatever is wrong with a request is an error status in the answer, never more; only a chain
 //! that has no room for a status breaks the ring. What is wrong with the image is an error status too, or what the disk's policies say ([`policy`]): the request may be kept
 //! until the guest is resumed.
 
@@ -17,7 +17,7 @@ use super::{ActivateError, Activation, DeviceType, VirtioDevice, read_config_byt
 use crate::boot::disk::DiskBytes;
 use crate::bus::lock;
 use crate::config::{
-    Cache, DetectZeroes, Discard, DiskFormat, ErrorPolicy, Limits, ReadErrorPolicy,
+    Cache, DetectZeroes, Discard, DiskFormat, DiskIo, ErrorPolicy, Limits, ReadErrorPolicy,
 };
 use crate::notice::Notifier;
 
@@ -26,12 +26,17 @@ mod engine;
 mod image;
 mod lock;
 mod policy;
+mod request;
 mod throttle;
+mod uring;
 
 pub use control::{DiskControl, GrowError};
-use engine::{Engine, Lane, Line};
+use engine::Engine;
 pub use image::{Image, OpenError};
 use policy::Policies;
+use request::{Lane, Line, Request};
+use uring::Uring;
+pub use uring::keep_helpers_here;
 
 /// Bytes of a sector, the unit of every position and length.
 const SECTOR: u64 = 512;
@@ -91,6 +96,9 @@ pub struct Spec {
     /// How writes reach the disk.
     #[serde(default)]
     pub cache: Cache,
+    /// How its image is accessed: side by side where the kernel can, if left out.
+    #[serde(default)]
+    pub io: Option<DiskIo>,
     /// What becomes of zeroes that the guest writes.
     #[serde(default)]
     pub detect_zeroes: DetectZeroes,
@@ -117,8 +125,8 @@ pub struct Block {
     control: DiskControl,
     /// The configuration says to flush each write.
     always_writethrough: bool,
-    /// The timer, and what changes from outside.
-    _watches: [Watch; 2],
+    /// The timer, what changes from outside, and what goes on side by side.
+    _watches: Vec<Watch>,
     kicks: Vec<Watch>,
 }
 
@@ -162,11 +170,16 @@ impl Block {
             format: spec.format,
             source,
         };
+        let (uring, beside) = side_by_side(&image, spec).map_err(failed)?;
+        let signal = uring.as_ref().map(Uring::signal);
+        let signal = signal.transpose().map_err(failed)?;
         let control =
             DiskControl::new(capacity, spec.readonly, spec.limits.clone()).map_err(failed)?;
         let timer = Timer::new().map_err(failed)?;
         let engine = Arc::new(Mutex::new(Engine {
             image,
+            uring,
+            beside,
             capacity,
             readonly: spec.readonly,
             unmap,
@@ -183,19 +196,20 @@ impl Block {
                 reads: spec.rerror_policy,
                 others: spec.error_policy,
             },
-            held: None,
+            held: Vec::new(),
             notifier: None,
         }));
         let watch = |source| worker.watch(source, EventSet::IN, engine.clone(), 0);
-        let watches = [watch(timer), watch(control.wake())];
-        let [timer, wake] = watches.map(|watch| watch.map_err(failed));
+        let mut watches = vec![watch(timer), watch(control.wake())];
+        watches.extend(signal.map(|signal| watch(Arc::new(signal))));
+        let watches = watches.into_iter().collect::<io::Result<_>>();
         Ok(Self {
             config: config(unmap, spec.queues.len()),
             queues: spec.queues.clone(),
             features,
             control,
             always_writethrough,
-            _watches: [timer?, wake?],
+            _watches: watches.map_err(failed)?,
             kicks: Vec::new(),
             engine,
             worker,
@@ -218,6 +232,36 @@ impl Block {
             len: self.control.capacity(),
             engine: Arc::downgrade(&self.engine),
         })
+    }
+}
+
+/// Where the disk's requests go on side by side, and whether reads do, and writes. Not where the kernel does not give it, unless it is asked for; nor what is sooner done than handed
+/// over to a thread of the kernel, which is what it does with most accesses of its page cache: what has to be copied is copied.
+fn side_by_side(image: &Image, spec: &Spec) -> io::Result<(Option<Uring<Request>>, [bool; 2])> {
+    if spec.io == Some(DiskIo::Threads) {
+        return Ok((None, [false; 2]));
+    }
+    let most = spec.queues.iter().copied().map(u32::from).sum();
+    let made = image.files().and_then(|files| {
+        let direct = spec.cache == Cache::None;
+        let beside = match spec.io {
+            Some(_) => [true; 2],
+            None => [direct || files.iter().all(image::knows_nowait), direct],
+        };
+        Ok((Some(Uring::new(&files, most)?), beside))
+    });
+    match (made, spec.io) {
+        (Err(error), None) => {
+            tracing::debug!(%error, "a disk's requests are done one after the other");
+            Ok((None, [false; 2]))
+        }
+        (Err(error), Some(_)) => Err(io::Error::new(
+            error.kind(),
+            format!(
+                "io-uring is asked for, and the kernel does not give it (see kernel.io_uring_disabled, or leave io out): {error}"
+            ),
+        )),
+        (made, _) => made,
     }
 }
 
@@ -314,7 +358,8 @@ impl VirtioDevice for Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        let engine = lock(&self.engine);
+        let mut engine = lock(&self.engine);
+        engine.stop();
         if !engine.readonly
             && let Err(error) = engine.image.flush()
         {

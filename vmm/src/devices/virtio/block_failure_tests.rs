@@ -34,6 +34,8 @@ fn damaged(
     let entries = (1_u64 << 63 | 0x200).to_be_bytes().repeat(CLUSTER / 8);
     file.write_all_at(&entries, SECOND).unwrap();
     let mut spec = spec(path, DiskFormat::Qcow2);
+    // `mend` exchanges the image, which a ring was made with.
+    spec.io = Some(DiskIo::Threads);
     change(&mut spec);
     let rig = rig(&spec);
     let (notifier, notices) = notice::channel().unwrap();

@@ -21,6 +21,7 @@ fn spec(path: PathBuf, format: DiskFormat) -> Spec {
         discard: Discard::Unmap,
         serial: Some("disk-1".into()),
         cache: Cache::Writeback,
+        io: None,
         detect_zeroes: DetectZeroes::Off,
         queues: vec![256],
         limits: Limits::default(),
@@ -46,6 +47,17 @@ fn make_qcow2(path: &Path, backing: Option<(&str, &str)>) {
         builder = builder.backing(name.into(), format.into());
     }
     builder.create().unwrap();
+}
+
+/// How images are accessed, as far as this kernel has it.
+fn ways() -> impl Iterator<Item = Option<DiskIo>> {
+    let file = tempfile::tempfile().unwrap();
+    let has_uring = Uring::<()>::new([&file], 1).is_ok();
+    if !has_uring {
+        println!("skipped io-uring: this kernel does not give it");
+    }
+    let beside = has_uring.then_some(Some(DiskIo::IoUring));
+    [None, Some(DiskIo::Threads)].into_iter().chain(beside)
 }
 
 fn rig(spec: &Spec) -> Rig<Block> {
@@ -105,10 +117,18 @@ fn has_direct_access(path: &Path) -> bool {
 
 #[test]
 fn what_is_written_is_in_the_file() {
-    for cache in [Cache::Writeback, Cache::Writethrough, Cache::None] {
+    let caches = [Cache::Writeback, Cache::Writethrough, Cache::None];
+    for (cache, io) in caches
+        .into_iter()
+        .flat_map(|cache| ways().map(move |io| (cache, io)))
+    {
         // Not the usual temporary directory, which may be a tmpfs that cannot do direct access.
         let dir = TempDir::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        let spec = Spec { cache, ..raw(&dir) };
+        let spec = Spec {
+            cache,
+            io,
+            ..raw(&dir)
+        };
         if cache == Cache::None && !has_direct_access(&spec.path) {
             println!("skipped cache none: this file system has no direct access");
             continue;
@@ -118,7 +138,7 @@ fn what_is_written_is_in_the_file() {
         assert_eq!(
             request(&mut rig, T_OUT, 7, 1024, false),
             (0, 1),
-            "{cache:?}"
+            "{cache:?} {io:?}"
         );
         assert_eq!(request(&mut rig, T_FLUSH, 0, 0, false), (0, 1));
         let file = std::fs::read(&spec.path).unwrap();
@@ -545,7 +565,7 @@ proptest! {
         requests in prop::collection::vec((0u32..16, any::<u64>(), any::<bool>(), prop::collection::vec((0u64..0x30000, 0u32..5000, any::<bool>()), 1..6)), 1..5)
     ) {
         let dir = TempDir::new().unwrap();
-        let spec = raw(&dir);
+        let spec = Spec { io: ways().last().unwrap(), ..raw(&dir) };
         let mut rig = rig(&spec);
         for (kind, sector, near, buffers) in requests {
             rig.write(HEADER, &header(kind, if near { sector % (SECTORS + 4) } else { sector }));
@@ -563,6 +583,9 @@ proptest! {
 
 #[path = "block_changes_tests.rs"]
 mod changes;
+
+#[path = "block_beside_tests.rs"]
+mod beside;
 
 #[path = "block_failure_tests.rs"]
 mod failures;

@@ -178,6 +178,13 @@ impl Buffers {
     }
 }
 
+#[cfg(test)]
+impl FromIterator<Buffer> for Buffers {
+    fn from_iter<I: IntoIterator<Item = Buffer>>(runs: I) -> Self {
+        Self(runs.into_iter().collect())
+    }
+}
+
 /// A request: what the guest wrote, then room for the device's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain {

@@ -159,6 +159,26 @@ fn what_follows_a_disks_errors_reaches_the_monitor() {
 }
 
 #[test]
+fn how_an_image_is_accessed_reaches_the_monitor() {
+    use vireo_schema::domain::disk::DiskIo as Stated;
+    use vireo_vmm::config::DiskIo;
+    let dir = GuestDir::new(std::path::Path::new("/run/vireo/guests"), uuid::Uuid::nil());
+    let mut domain = testing::domain();
+    for (stated, io) in [
+        (None, None),
+        (Some(Stated::Threads), Some(DiskIo::Threads)),
+        (Some(Stated::IoUring), Some(DiskIo::IoUring)),
+        // It was left out by leave.
+        (Some(Stated::Native), None),
+    ] {
+        domain.disks[0].io = stated;
+        let text = serde_json::to_string(&translate(&domain, &dir).unwrap()).unwrap();
+        let guest = vireo_vmm::config::Guest::parse(&text).unwrap();
+        assert_eq!(guest.disks[0].io, io, "{stated:?}");
+    }
+}
+
+#[test]
 fn where_threads_run_reaches_the_monitor() {
     let dir = GuestDir::new(std::path::Path::new("/run/vireo/guests"), uuid::Uuid::nil());
     let mut domain = testing::domain();

@@ -133,13 +133,13 @@ pub(super) fn left_out(devices: &Devices) -> Vec<String> {
     all
 }
 
-/// The disks whose images are to be reached in another way than by threads: their places, the ways and the targets.
+/// The disks whose images are to be reached in a way that only QEMU has: their places, the ways and the targets.
 pub(super) fn ways_of_qemu(devices: &Devices) -> impl Iterator<Item = (usize, &str, &str)> {
     let disks = devices.disks.iter().enumerate();
     disks.filter_map(|(number, disk)| {
         let io = disk.driver.as_ref()?.io?;
         let target = disk.target.as_ref().and_then(|it| it.dev.as_deref());
-        (io != DiskIo::Threads).then(|| (number, io.as_str(), target.unwrap_or("without a name")))
+        (io == DiskIo::Native).then(|| (number, io.as_str(), target.unwrap_or("without a name")))
     })
 }
 

@@ -5,19 +5,23 @@
 //!
 //! Where the host fails a request and the disk's policy has the guest paused for it, the request is held as far as it came, and the disk does nothing else until it is told to
 //! try again. What is held was never answered: whoever ends or resets the guest meanwhile loses no more than by pulling the plug.
+//!
+//! Where there is an io_uring, reads, writes and flushes go on side by side in it, as far as the image's files hold their data as it is. All else, and whatever does not come out of it
+//! whole, is done here one after the other: so there is one place where a request fails.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vm_memory::GuestMemoryMmap;
 
 use super::super::VirtioInterrupt;
-use super::super::ring::{Buffers, Chain, Ring};
+use super::super::ring::Buffers;
 use super::super::worker::{Handler, Timer};
 use super::control::Shared;
 use super::policy::{Access, Policies, Verdict};
+use super::request::{Header, Lane, Line, Request};
 use super::throttle::Direction;
+use super::uring::{Op, Uring};
 use super::{
     ID, Image, MOST_DISCARD, MOST_RANGES, MOST_ZEROES, PIECE, SECTOR, T_DISCARD, T_FLUSH, T_GET_ID,
     T_IN, T_OUT, T_WRITE_ZEROES, UNMAP,
@@ -47,6 +51,10 @@ enum Halt {
 /// What the worker works on.
 pub(super) struct Engine {
     pub image: Image,
+    /// Where requests go on side by side.
+    pub uring: Option<Uring<Request>>,
+    /// Whether reads do, and writes.
+    pub beside: [bool; 2],
     /// Sectors that the guest may reach.
     pub capacity: u64,
     pub readonly: bool,
@@ -67,120 +75,10 @@ pub(super) struct Engine {
     pub reads: Line,
     pub writes: Line,
     pub policies: Policies,
-    /// The request that the host failed, if it waits to be tried again.
-    pub held: Option<Request>,
+    /// The requests that the host failed and that wait to be tried again.
+    pub held: Vec<Request>,
     /// Who is woken when one is held.
     pub notifier: Option<Notifier>,
-}
-
-/// A queue, and how many of its answers the guest has not been interrupted about.
-pub(super) struct Lane {
-    ring: Ring,
-    unannounced: usize,
-}
-
-impl Lane {
-    pub(super) fn new(ring: Ring) -> Self {
-        Self {
-            ring,
-            unannounced: 0,
-        }
-    }
-
-    pub(super) fn index(&self) -> u16 {
-        self.ring.index()
-    }
-
-    /// Gives a request back. The guest is interrupted at the end of the turn, or by the ring's size at the latest.
-    fn give_back(&mut self, head: u16, done: Result<u32, &'static str>) {
-        match done {
-            Ok(written) => self.ring.push(head, written),
-            Err(why) => self.ring.refuse(head, why),
-        }
-        self.unannounced += 1;
-        if self.unannounced >= usize::from(self.ring.size()) {
-            self.announce();
-        }
-    }
-
-    fn announce(&mut self) {
-        if std::mem::take(&mut self.unannounced) > 0 {
-            self.ring.notify();
-        }
-    }
-}
-
-/// Requests of one direction that wait for their turn, in order. The first has its place under the limits, and may go at that time.
-#[derive(Default)]
-pub(super) struct Line {
-    requests: VecDeque<Request>,
-    due: Option<Instant>,
-}
-
-/// The fixed part of a request.
-#[derive(Debug, Clone, Copy)]
-struct Header {
-    kind: u32,
-    sector: u64,
-}
-
-impl Header {
-    fn take(memory: &GuestMemoryMmap, readable: &mut Buffers) -> Option<Self> {
-        let mut bytes = [0; 16];
-        if readable.take(16).read(memory, &mut bytes) < bytes.len() {
-            return None;
-        }
-        let [a, b, c, d, _, _, _, _, sector @ ..] = bytes;
-        Some(Self {
-            kind: u32::from_le_bytes([a, b, c, d]),
-            sector: u64::from_le_bytes(sector),
-        })
-    }
-}
-
-/// A request whose header has been read: what the guest writes there later is of no account.
-pub(super) struct Request {
-    /// The place of its queue among those that the guest set up.
-    lane: usize,
-    /// What it is given back by.
-    head: u16,
-    /// What is to be done next; its sector moves on with what has been done.
-    header: Option<Header>,
-    /// What follows the header and has not been done yet.
-    from: Buffers,
-    /// Room for the data of the answer that has not been filled yet.
-    to: Buffers,
-    /// Room for the status: a byte, or none where the guest left none.
-    status: Buffers,
-    /// Bytes of data that are in the answer.
-    answered: u64,
-}
-
-impl Request {
-    fn take(lane: usize, memory: &GuestMemoryMmap, mut chain: Chain) -> Self {
-        let header = Header::take(memory, &mut chain.readable);
-        let room = chain.writable.len().saturating_sub(1);
-        Self {
-            lane,
-            head: chain.head,
-            header,
-            from: chain.readable,
-            to: chain.writable.take(room),
-            status: chain.writable,
-            answered: 0,
-        }
-    }
-
-    /// Which limits it is under, and how many bytes it moves; `None` for what moves no data.
-    fn weight(&self) -> Option<(Direction, u64)> {
-        match self.header?.kind {
-            T_IN => Some((Direction::Read, self.to.len())),
-            T_OUT => Some((Direction::Write, self.from.len())),
-            // How much is written is known when the ranges have been read.
-            T_DISCARD | T_WRITE_ZEROES => Some((Direction::Write, 0)),
-            _ => None,
-        }
-    }
 }
 
 impl Handler for Engine {
@@ -194,10 +92,9 @@ impl Handler for Engine {
             self.grow(bytes);
         }
         let mut lanes = std::mem::take(&mut self.lanes);
-        if self.shared.is_to_retry()
-            && let Some(request) = self.held.take()
-        {
-            self.finish(&mut lanes, request);
+        self.land(&mut lanes);
+        if self.shared.is_to_retry() {
+            self.retry(&mut lanes);
         }
         self.release(&mut lanes, Direction::Read);
         self.release(&mut lanes, Direction::Write);
@@ -207,6 +104,9 @@ impl Handler for Engine {
             for lane in 0..lanes.len() {
                 more |= self.serve(&mut lanes, lane);
             }
+            let was_full = self.is_full();
+            self.depart(&mut lanes);
+            more |= was_full && !self.is_full();
         }
         lanes.iter_mut().for_each(Lane::announce);
         self.lanes = lanes;
@@ -215,10 +115,14 @@ impl Handler for Engine {
 }
 
 impl Engine {
-    /// Forgets the queues and what waits.
+    /// Forgets the queues and what waits, once nothing moves in the guest's memory any more.
     pub(super) fn stop(&mut self) {
+        if let Some(uring) = &mut self.uring {
+            uring.wait();
+            while uring.done().is_some() {}
+        }
         self.lanes.clear();
-        self.held = None;
+        self.held.clear();
         self.shared.failed(None);
         self.interrupt = None;
         self.reads = Line::default();
@@ -262,7 +166,7 @@ impl Engine {
             return false;
         };
         for _ in 0..turn {
-            if self.held.is_some() || self.waits() >= most {
+            if !self.held.is_empty() || self.is_full() || self.waits() >= most {
                 return false;
             }
             let Some(ring) = lanes.get_mut(at).map(|lane| &mut lane.ring) else {
@@ -281,13 +185,13 @@ impl Engine {
 
     fn go_or_wait(&mut self, lanes: &mut [Lane], request: Request) {
         let Some((direction, bytes)) = request.weight() else {
-            return self.finish(lanes, request);
+            return self.start(lanes, request);
         };
         if self.line(direction).requests.is_empty() {
             let now = Instant::now();
             let due = self.admit(now, direction, bytes);
             if due <= now {
-                return self.finish(lanes, request);
+                return self.start(lanes, request);
             }
             self.line(direction).due = Some(due);
         }
@@ -296,7 +200,7 @@ impl Engine {
 
     /// Lets those go whose time has come.
     fn release(&mut self, lanes: &mut [Lane], direction: Direction) {
-        while self.held.is_none() {
+        while self.held.is_empty() {
             let line = self.line(direction);
             let Some((_, bytes)) = line.requests.front().and_then(Request::weight) else {
                 return;
@@ -312,7 +216,7 @@ impl Engine {
                 return;
             }
             if let Some(request) = line.requests.pop_front() {
-                self.finish(lanes, request);
+                self.start(lanes, request);
             }
         }
     }
@@ -329,7 +233,7 @@ impl Engine {
     /// Sets the timer to the first of those that wait.
     fn arm(&self) {
         let due = [self.reads.due, self.writes.due].into_iter().flatten();
-        let due = due.min().filter(|_| self.held.is_none());
+        let due = due.min().filter(|_| self.held.is_empty());
         let set = match due {
             // A timer that is set to nothing does not run.
             Some(due) => {
@@ -340,6 +244,110 @@ impl Engine {
         };
         if let Err(error) = set {
             tracing::error!(%error, "could not set the timer of a disk's limits");
+        }
+    }
+
+    /// Sends a request on its way beside others, or does it.
+    fn start(&mut self, lanes: &mut [Lane], request: Request) {
+        let memory = lanes.get(request.lane).map(|lane| lane.ring.memory());
+        let op = memory.and_then(|memory| self.op(memory, &request));
+        let (Some(uring), Some(memory), Some((file, op))) = (&mut self.uring, memory, op) else {
+            return self.finish(lanes, request);
+        };
+        let buffers = match op {
+            Op::Read(_) => request.to.clone(),
+            Op::Write { .. } => request.from.clone(),
+            Op::Flush => Buffers::default(),
+        };
+        if let Err(request) = uring.push(file, op, &buffers, memory, request) {
+            self.finish(lanes, request);
+        }
+    }
+
+    /// What of which file a request comes to, if it can go on beside others: then nothing is wrong with it.
+    fn op(&self, memory: &GuestMemoryMmap, request: &Request) -> Option<(u32, Op)> {
+        self.uring.as_ref()?;
+        let header = request.header.filter(|_| !request.status.is_empty())?;
+        let [reads, writes] = self.beside;
+        let (buffers, writes) = match header.kind {
+            T_IN if reads => (&request.to, false),
+            T_OUT if !self.readonly && (writes || self.writethrough) => (&request.from, true),
+            T_FLUSH if self.image.is_flushed_by_its_file() => return Some((0, Op::Flush)),
+            _ => return None,
+        };
+        let len = buffers.len();
+        let at = self.place(header.sector, len).ok().filter(|_| len > 0)?;
+        if writes && self.detect_zeroes != DetectZeroes::Off && buffers.is_zero(memory) {
+            return None;
+        }
+        let place = self.image.place(at, len, writes)?;
+        let op = match writes {
+            true => Op::Write {
+                at: place.at,
+                durable: self.writethrough,
+            },
+            false => Op::Read(place.at),
+        };
+        let aligned = self.image.is_aligned(place.at, buffers, memory);
+        aligned.then_some((place.file, op))
+    }
+
+    /// Begins what was sent, and answers what has come back.
+    fn depart(&mut self, lanes: &mut [Lane]) {
+        let Some(uring) = &mut self.uring else {
+            return;
+        };
+        if let Err(error) = uring.submit() {
+            tracing::error!(%error, "the kernel takes no more requests of a disk: they are done one after the other from now on");
+            let back = self.uring.take().map(Uring::abandon);
+            for (request, whole) in back.into_iter().flatten() {
+                self.landed(lanes, request, whole);
+            }
+        }
+        self.land(lanes);
+    }
+
+    /// Answers what has come back.
+    fn land(&mut self, lanes: &mut [Lane]) {
+        while let Some((request, whole)) = self.uring.as_mut().and_then(Uring::done) {
+            self.landed(lanes, request, whole);
+        }
+    }
+
+    /// Answers a request that has come back. What was not done whole is done again: so it fails, or waits, as any does.
+    fn landed(&mut self, lanes: &mut [Lane], mut request: Request, whole: bool) {
+        if !whole {
+            return self.finish(lanes, request);
+        }
+        if request.header.is_some_and(|header| header.kind == T_IN) {
+            request.answered = request.to.len();
+        }
+        self.answer(lanes, request, Status::Ok);
+    }
+
+    /// Waits until nothing is under way, where the image may use space that it gets back for something else: that must not be read or written any more then.
+    fn rest(&mut self) {
+        if let Some(uring) = &mut self.uring
+            && self.image.reuses_space()
+        {
+            // What it does not take is not under way.
+            let _ = uring.submit();
+            uring.wait();
+        }
+    }
+
+    /// Whether no more can go on side by side.
+    fn is_full(&self) -> bool {
+        self.uring.as_ref().is_some_and(|uring| !uring.has_room())
+    }
+
+    /// Tries again what is held, until the host fails it again.
+    fn retry(&mut self, lanes: &mut [Lane]) {
+        for request in std::mem::take(&mut self.held) {
+            match self.held.is_empty() {
+                true => self.finish(lanes, request),
+                false => self.held.push(request),
+            }
         }
     }
 
@@ -357,7 +365,15 @@ impl Engine {
             Err(Halt::Ended(status)) => status,
             Err(Halt::Waits(how)) => return self.hold(request, how),
         };
-        request.status.write(memory, &[status as u8]);
+        self.answer(lanes, request, status);
+    }
+
+    /// Gives a request back to the guest.
+    fn answer(&mut self, lanes: &mut [Lane], request: Request, status: Status) {
+        let Some(lane) = lanes.get_mut(request.lane) else {
+            return;
+        };
+        request.status.write(lane.ring.memory(), &[status as u8]);
         // A chain has less than 4 GiB, so the number fits.
         let written = u32::try_from(request.answered + 1).unwrap_or(u32::MAX);
         lane.give_back(request.head, Ok(written));
@@ -365,7 +381,7 @@ impl Engine {
 
     /// Keeps a request until it is tried again, and tells why.
     fn hold(&mut self, request: Request, how: String) {
-        self.held = Some(request);
+        self.held.push(request);
         self.shared.failed(Some(how));
         if let Some(notifier) = &self.notifier {
             notifier.wake();
@@ -443,6 +459,7 @@ impl Engine {
         while !from.is_empty() {
             let piece = from.take(PIECE);
             let done = if self.detect_zeroes != DetectZeroes::Off && piece.is_zero(memory) {
+                self.rest();
                 self.attempt(Access::WriteZeroes, |engine| {
                     let unmap = engine.unmap && engine.detect_zeroes == DetectZeroes::Unmap;
                     engine.image.write_zeroes(at, piece.len(), unmap)
@@ -515,6 +532,7 @@ impl Engine {
         if sectors > most {
             return Err(Halt::Ended(Status::IoError));
         }
+        self.rest();
         let done = if kind == T_DISCARD {
             self.attempt(Access::Discard, |engine| engine.image.discard(at, len))
         } else {

@@ -16,10 +16,11 @@ use imago::format::{Format, PreallocateMode};
 use imago::io_buffers::{IoVector, IoVectorMut};
 use imago::qcow2::Qcow2;
 use imago::raw::Raw;
-use imago::{FormatAccess, FormatDriverBuilder, Storage, StorageOpenOptions};
+use imago::{FormatAccess, FormatDriverBuilder, Mapping, Storage, StorageOpenOptions};
 use thiserror::Error;
+use vm_memory::GuestMemoryMmap;
 
-use super::super::ring::Slice;
+use super::super::ring::{Buffers, Slice};
 use super::lock::{Lock, Usage};
 use crate::config::DiskFormat;
 
@@ -38,16 +39,35 @@ pub struct OpenError {
     pub source: io::Error,
 }
 
+/// Where some of a disk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Number of the file, as in [`Image::files`].
+    pub file: u32,
+    /// The first byte in it.
+    pub at: u64,
+}
+
+/// A file of an image.
+#[derive(Debug)]
+struct Layer {
+    path: PathBuf,
+    writable: bool,
+    lock: Lock,
+}
+
 /// An open image.
 #[derive(Debug)]
 pub struct Image {
     access: FormatAccess<File>,
     format: DiskFormat,
-    /// On the image and on every file behind it, in this order.
-    locks: Vec<Lock>,
+    /// The image's own file first, then those that it refers to.
+    layers: Vec<Layer>,
     /// The image, where it is a block device and raw: it is as long as others make it.
     device: Option<std::fs::File>,
     readonly: bool,
+    /// Its files are accessed past the host's page cache.
+    direct: bool,
 }
 
 impl Image {
@@ -60,11 +80,11 @@ impl Image {
         direct: bool,
     ) -> Result<Self, OpenError> {
         let options = StorageOpenOptions::new().direct(direct);
-        let locks = Rc::default();
+        let layers = Rc::default();
         let gate = Backing {
             left: MOST_BACKING,
             own: Some(Usage::of_disk(readonly, shareable)),
-            locks: Rc::clone(&locks),
+            layers: Rc::clone(&layers),
         };
         let opened = match format {
             DiskFormat::Raw => access(Raw::<File>::builder_path(path), options, readonly, gate),
@@ -82,9 +102,10 @@ impl Image {
             Ok((access, device)) => Ok(Self {
                 access,
                 format,
-                locks: locks.take(),
+                layers: layers.take(),
                 device,
                 readonly,
+                direct,
             }),
             Err(source) => Err(OpenError {
                 path: path.to_owned(),
@@ -103,6 +124,85 @@ impl Image {
         self.access.size()
     }
 
+    /// The image's files once more, in the order of [`Place::file`], for whoever accesses them past this.
+    ///
+    /// # Errors
+    /// One cannot be opened, or is another file than it was.
+    pub fn files(&self) -> io::Result<Vec<std::fs::File>> {
+        let open = |layer: &Layer| {
+            let mut options = std::fs::File::options();
+            options.read(true).write(layer.writable);
+            if self.direct {
+                options.custom_flags(libc::O_DIRECT);
+            }
+            let file = options.open(&layer.path)?;
+            match layer.lock.is_on(&file)? {
+                true => Ok(file),
+                false => Err(io::Error::other(format!(
+                    "{} was exchanged while it was opened",
+                    layer.path.display()
+                ))),
+            }
+        };
+        self.layers.iter().map(open).collect()
+    }
+
+    /// Whether the image's files are accessed past the host's page cache.
+    pub fn is_direct(&self) -> bool {
+        self.direct
+    }
+
+    /// Where `len` bytes from `at` are, if they are in one piece of one file as they are, and may be written there if `write` says so. It stays so until one of the image's other
+    /// functions that change it is called.
+    pub fn place(&self, at: u64, len: u64, write: bool) -> Option<Place> {
+        if self.format == DiskFormat::Raw {
+            return Some(Place { file: 0, at });
+        }
+        let (mapping, mapped) = self.access.get_mapping(at, len).ok()?;
+        let Mapping::Raw {
+            storage,
+            offset,
+            writable,
+            ..
+        } = mapping
+        else {
+            return None;
+        };
+        if mapped < len || (write && !writable) {
+            return None;
+        }
+        let path = storage.get_filename()?;
+        let is_it = |layer: &Layer| layer.path == path && (layer.writable || !write);
+        let file = self.layers.iter().position(is_it)?;
+        Some(Place {
+            file: u32::try_from(file).ok()?,
+            at: offset,
+        })
+    }
+
+    /// Whether `buffers`, at `at` of a file, can be accessed as they are.
+    pub fn is_aligned(&self, at: u64, buffers: &Buffers, memory: &GuestMemoryMmap) -> bool {
+        if !self.direct {
+            return true;
+        }
+        let (file, memory_too) = (self.access.req_align(), self.access.mem_align());
+        at.is_multiple_of(file as u64)
+            && buffers.slices(memory).iter().all(|slice| {
+                let address = slice.ptr_guard().as_ptr().addr();
+                address.is_multiple_of(memory_too) && slice.len().is_multiple_of(file)
+            })
+    }
+
+    /// Whether flushing is a matter of the image's own file alone.
+    pub fn is_flushed_by_its_file(&self) -> bool {
+        self.format == DiskFormat::Raw
+    }
+
+    /// Whether what is discarded can be used for something else next.
+    pub fn reuses_space(&self) -> bool {
+        self.format != DiskFormat::Raw
+    }
+
     /// Makes the disk at least `len` bytes long, with zeroes. What is raw and was made longer by somebody else is taken as it is: nothing is ever cut off. A block device is
     /// for others to make longer, and has to be by now.
     pub fn grow(&mut self, len: u64) -> io::Result<()> {
@@ -117,12 +217,12 @@ impl Image {
             self.access = FormatAccess::new(raw);
             return Ok(());
         }
-        let is = match (self.format, self.locks.first()) {
-            (DiskFormat::Raw, Some(lock)) => lock.len()?,
+        let is = match (self.format, self.layers.first()) {
+            (DiskFormat::Raw, Some(layer)) => layer.lock.len()?,
             _ => self.len(),
         };
         // Below what is new there may be something in a file behind this one, which would show through.
-        let new = match self.locks.len() {
+        let new = match self.layers.len() {
             0 | 1 => PreallocateMode::None,
             _ => PreallocateMode::Zero,
         };
@@ -161,6 +261,17 @@ impl Image {
             return Ok(());
         }
         self.access.write_zeroes(at, len)
+    }
+}
+
+/// Whether the file's file system can say that it would have to wait (`RWF_NOWAIT`, preadv2(2)). Where not, the kernel has a thread of its own make each access that is
+/// to leave the caller's alone.
+pub(super) fn knows_nowait(file: &std::fs::File) -> bool {
+    let mut byte = [0];
+    let to = &mut [io::IoSliceMut::new(&mut byte)];
+    match rustix::io::preadv2(file, to, 0, rustix::io::ReadWriteFlags::NOWAIT) {
+        Ok(_) => true,
+        Err(error) => error == rustix::io::Errno::AGAIN,
     }
 }
 
@@ -218,7 +329,7 @@ struct Backing {
     left: u32,
     /// How the image's own file is used, which is the first to be opened.
     own: Option<Usage>,
-    locks: Rc<RefCell<Vec<Lock>>>,
+    layers: Rc<RefCell<Vec<Layer>>>,
 }
 
 impl ImplicitOpenGate<File> for Backing {
@@ -236,11 +347,11 @@ impl ImplicitOpenGate<File> for Backing {
         {
             stated_backing(&path)?;
         }
-        let locks = Rc::clone(&self.locks);
+        let layers = Rc::clone(&self.layers);
         let gate = Backing {
             left,
             own: None,
-            locks,
+            layers,
         };
         builder.open(gate).map(FormatAccess::new)
     }
@@ -252,8 +363,11 @@ impl ImplicitOpenGate<File> for Backing {
                 (None, true) => Usage::Writes,
                 (None, false) => Usage::Relies,
             };
-            let lock = Lock::take(path, usage)?;
-            self.locks.borrow_mut().push(lock);
+            self.layers.borrow_mut().push(Layer {
+                path: path.to_owned(),
+                writable: options.get_writable(),
+                lock: Lock::take(path, usage)?,
+            });
         }
         File::open(options)
     }

@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Byte that is locked by whoever does what bit 0 stands for; the other bits follow.
@@ -72,6 +72,12 @@ impl Lock {
     /// Length of the locked file in bytes; 0 for a block device.
     pub(super) fn len(&self) -> io::Result<u64> {
         self.0.metadata().map(|metadata| metadata.len())
+    }
+
+    /// Whether `file` is the locked one.
+    pub(super) fn is_on(&self, file: &File) -> io::Result<bool> {
+        let of = |file: &File| file.metadata().map(|it| (it.dev(), it.ino()));
+        Ok(of(&self.0)? == of(file)?)
     }
 
     /// Locks the image at `path`. Where its file system knows no locks, which is told, there is none.
