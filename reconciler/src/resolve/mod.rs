@@ -12,6 +12,7 @@ pub mod limits;
 pub mod memory;
 pub mod network;
 pub mod storage;
+pub mod tuning;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
