@@ -196,6 +196,7 @@ rules! {
     AcpiIndex = "acpi-index": "A device that is not on PCI has a number in ACPI's tables.", "<disk type='file'><source file='/a'/><target dev='sda' bus='sata'/><acpi index='3'/><address type='drive' controller='0' bus='0' unit='0'/></disk>";
     ControllerModel = "controller-model": "A controller's model is of another type, or none that the guest can have.", "<controller type='usb' index='0' model='virtio-scsi'/>";
     PciNumber = "pci-number": "A number of a PCI controller is none that it can have.", "<controller type='pci' index='256' model='pci-bridge'/>";
+    PciNumberTaken = "pci-number-taken": "Two PCI ports or expanders have one number by which the machine tells them apart.", "<os><type machine='q35'>hvm</type></os><devices><controller type='pci' index='1' model='pcie-root-port'><target chassis='2'/></controller><controller type='pci' index='2' model='pcie-root-port'/></devices>";
     PciOption = "pci-option": "A PCI controller says what its model does not have.", "<controller type='pci' index='1' model='pci-bridge'><target chassis='3'/></controller>";
     // Domains: disks.
     DuplicateTarget = "duplicate-target": "Two disks, or two file systems, have one name in the guest.", "{domain: a, memory: 1 GiB, disks: [{file: /a, dev: vda}, {file: /b, dev: vda}]}";
@@ -300,11 +301,13 @@ rules! {
     ChardevChannel = "chardev-channel": "A port that displays lead to has no name, or none that it can have.", "<devices><graphics type='spice'/><serial type='spiceport'><source channel='a b'/></serial></devices>";
     IsaPort = "isa-port": "A serial port on ISA has a number that is taken or not there.", "<serial type='pty'><target type='isa-serial' port='7'/></serial>";
     ConsoleSerial = "console-serial": "A console other than the first is a serial port.", "<devices><console type='pty'><target type='serial' port='0'/></console><console type='pty'><target type='serial' port='1'/></console></devices>";
+    ChannelName = "channel-name": "Two channels have one name in the guest.", "<devices><channel type='unix'><target type='virtio' name='a'/></channel><channel type='unix'><target type='virtio' name='a'/></channel></devices>";
     Smartcard = "smartcard": "A reader of smart cards lacks what its mode needs, or is not the only one.", "<smartcard mode='host-certificates'><certificate>a</certificate></smartcard>";
     SpiceNeeded = "spice-needed": "Sound goes over spice, and there is no such display.", "<audio id='1' type='spice'/>";
     DisplayPassword = "display-password": "A display's password is longer than is compared, or holds until no moment.", "<graphics type='vnc' passwd='more than eight'/>";
     DbusDisplay = "dbus-display": "A display on D-Bus has an address that it does not use, or plays elsewhere.", "<graphics type='dbus' p2p='yes' address='unix:path=/a'/>";
     DuplicateDisplay = "duplicate-display": "A guest has two displays of one type, or one of a type that it cannot have.", "<devices><graphics type='vnc'/><graphics type='vnc'/></devices>";
+    DisplayPort = "display-port": "A display is at a port that there is not, or that another display has.", "<graphics type='vnc' port='80' autoport='no'/>";
     EglHeadless = "egl-headless": "What draws without a screen stands beside a display that it does not draw for.", "<devices><graphics type='egl-headless'/><graphics type='sdl'/></devices>";
     VideoPrimary = "video-primary": "Two graphics cards are the first, or one is not that can only be.", "<devices><video><model type='vga'/></video><video><model type='cirrus'/></video></devices>";
     VideoNone = "video-none": "A card that says that there is none stands beside another.", "<devices><video><model type='none'/></video><video><model type='virtio'/></video></devices>";
@@ -316,6 +319,7 @@ rules! {
     IommuOption = "iommu-option": "A unit that translates addresses says what its model does not have.", "<features><acpi/></features><devices><iommu model='virtio'><driver aw_bits='48'/></iommu></devices>";
     TpmVersion = "tpm-version": "A TPM is of a version that its model or options do not go with.", "<tpm model='tpm-crb'><backend type='emulator' version='1.2'/></tpm>";
     DuplicateTpm = "duplicate-tpm": "A guest has two TPMs.", "<devices><tpm model='tpm-tis'><backend type='emulator'/></tpm><tpm model='tpm-tis'><backend type='emulator'/></tpm></devices>";
+    DuplicatePanic = "duplicate-panic": "A guest has two panic devices of one model.", "<devices><panic model='isa'/><panic/></devices>";
     WatchdogAction = "watchdog-action": "Two watchdogs do different things.", "<devices><watchdog model='i6300esb' action='reset'/><watchdog model='i6300esb' action='pause'/></devices>";
     ShmemName = "shmem-name": "Shared memory has a name that no file can have.", "<shmem name='a/b'><model type='ivshmem-plain'/></shmem>";
     ShmemSize = "shmem-size": "Shared memory is below 1 MiB, or no power of two.", "<shmem name='a'><model type='ivshmem-plain'/><size unit='MiB'>3</size></shmem>";

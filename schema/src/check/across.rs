@@ -1,8 +1,8 @@
 //! Rules between definitions: what there can be but once, claimed twice; references to nothing, and what cannot be kept.
 
-use super::clashes;
 use super::record::not_kept;
 use super::references::{Target, references};
+use super::{clashes, display_ports};
 use crate::definition::{Definition, Kind};
 use crate::diagnostic::{Diagnostic, did_you_mean, one_of};
 use crate::document::{Document, Located};
@@ -82,6 +82,7 @@ pub fn check<D: Borrow<Document>>(documents: &[D]) -> Problems {
     clashes::macs(&all, &mut problems);
     clashes::subnets(&all, &mut problems);
     clashes::loops(&all, &mut problems);
+    display_ports::across(&all, &mut problems);
     if documents
         .iter()
         .flat_map(|document| &document.borrow().broken)

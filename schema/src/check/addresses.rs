@@ -1,9 +1,9 @@
 //! Rules on places: what numbers an address may have, which places are taken twice, and what may be on which bus.
 
-use super::controllers::pci_place;
 use super::machine::{is_qemu, stated_arch};
 use super::one::Report;
 use super::path::DevicePath;
+use super::pci_buses::pci_place;
 use crate::complete::targets::known_bus as bus_of;
 use crate::domain::address::{AcpiIndex, Address, AddressType, Alias};
 use crate::domain::controller::{ControllerModel, ControllerType};
@@ -397,7 +397,7 @@ fn decimal(address: &Address, path: Arguments<'_>, r: &mut Report<'_>) {
     }
 }
 
-/// Registers of POWER's virtual bus and numbers of s390's devices are each taken once.
+/// Registers of POWER's virtual bus, slots of memory and numbers of s390's devices are each taken once.
 fn numbers(devices: &Devices, r: &mut Report<'_>) {
     let mut taken: HashMap<(&str, [u64; 3]), DevicePath> = HashMap::new();
     for (path, address) in places(devices) {
@@ -415,6 +415,11 @@ fn numbers(devices: &Devices, r: &mut Report<'_>) {
                 "@reg",
                 alone(address.reg.map(Hex::get))
                     .filter(|_| address.kind == Some(AddressType::SpaprVio)),
+            ),
+            (
+                "@slot",
+                alone(address.slot.map(Number::get))
+                    .filter(|_| address.kind == Some(AddressType::Dimm)),
             ),
             (
                 "@devno",

@@ -1,9 +1,9 @@
 //! Rules on the devices that are part of a machine: they are where the machine has them, and nothing else is.
 
 use super::addresses::places;
-use super::controllers::pci_place;
 use super::machine::{is_i440fx, is_q35, machine};
 use super::one::Report;
+use super::pci_buses::pci_place;
 use crate::domain::controller::{Controller, ControllerModel, ControllerType};
 use crate::domain::{Devices, Domain};
 use crate::rule::Rule;

@@ -10,11 +10,14 @@ use crate::domain::chardev::{
 use crate::domain::{Devices, Domain};
 use crate::rule::Rule;
 use crate::scalar::{Number, YesNo};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Arguments;
 
 /// Serial ports on ISA that a machine has.
 const ISA_PORTS: u64 = 4;
+
+/// The channel that displays speak through, which libvirt calls so where it has no name.
+const DISPLAY_CHANNEL: &str = "com.redhat.spice.0";
 
 /// What a console may be to the guest.
 const CONSOLES: [CharTargetType; 8] = [
@@ -71,6 +74,7 @@ pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         guest.ends(d.kind, &d.sources, path, !chosen, r);
         channel(d.target.as_ref(), path, r);
     }
+    channel_names(devices, r);
     for (i, d) in devices.redirdevs.iter().enumerate() {
         let path = format_args!("devices/redirdev[{}]", i + 1);
         if d.kind.is_none() {
@@ -105,6 +109,29 @@ pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
                 Rule::RngBackend,
                 path,
                 "a daemon is reached in some way: the backend needs `type`",
+            );
+        }
+    }
+}
+
+/// A guest finds its channels by their names, each of which is one's. Source: QEMU's `hw/char/virtio-serial-bus.c`.
+fn channel_names(devices: &Devices, r: &mut Report<'_>) {
+    let mut seen = HashMap::new();
+    for (i, d) in devices.channels.iter().enumerate() {
+        let target = d.target.as_ref();
+        let target = target.filter(|target| target.kind == Some(CharTargetType::Virtio));
+        let Some(target) = target else { continue };
+        let display = matches!(d.kind, Some(CharType::Spicevmc | CharType::QemuVdagent));
+        let given = display.then_some(DISPLAY_CHANNEL);
+        let Some(name) = target.name.as_deref().or(given) else {
+            continue;
+        };
+        if let Some(other) = seen.insert(name, i) {
+            r.add(
+                Rule::ChannelName,
+                format_args!("devices/channel[{}]/target/@name", i + 1),
+                format!("devices/channel[{}] is called `{name}` too", other + 1),
+                Some("give each a name of its own, by which programs in the guest find it"),
             );
         }
     }

@@ -201,7 +201,7 @@ fn references(filter: &NwFilter) -> impl Iterator<Item = &str> {
 }
 
 /// Tells that something of one definition clashes with something of another.
-fn clash(
+pub(super) fn clash(
     rule: Rule,
     (here, place, message): (&Located, &str, String),
     (other, at): (&Located, &str),

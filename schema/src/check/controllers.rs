@@ -3,9 +3,8 @@
 use super::addresses::places;
 use super::machine::{cell_count, is_i440fx, is_modern, is_q35, is_qemu};
 use super::one::Report;
-use super::path::DevicePath;
 use super::tune::threads;
-use crate::domain::address::{Address, AddressType};
+use crate::domain::address::AddressType;
 use crate::domain::controller::{Controller, ControllerDriver, ControllerModel, ControllerType};
 use crate::domain::{Devices, Domain};
 use crate::rule::Rule;
@@ -66,7 +65,8 @@ pub(crate) fn check(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
         }
     }
     if qemu {
-        plugged(domain, devices, r);
+        super::pci_buses::check(domain, devices, r);
+        super::chassis::check(devices, r);
         serial_ports(devices, r);
     }
 }
@@ -427,119 +427,6 @@ fn ide(domain: &Domain, controller: &Controller, path: Arguments<'_>, r: &mut Re
             message,
             Some("take SATA or SCSI instead"),
         );
-    }
-}
-
-/// What is on which PCI bus, where both are stated.
-fn plugged(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
-    let mut buses: HashMap<u64, ControllerModel> = HashMap::new();
-    if is_q35(domain) {
-        buses.insert(0, ControllerModel::PcieRoot);
-    } else if is_i440fx(domain) {
-        buses.insert(0, ControllerModel::PciRoot);
-    }
-    let known = devices.controllers.iter().filter_map(|controller| {
-        let pci = controller.kind == Some(ControllerType::Pci);
-        let root = matches!(
-            controller.model?,
-            ControllerModel::PciRoot | ControllerModel::PcieRoot
-        );
-        (pci && !root).then_some((u64::from(controller.index?), controller.model?))
-    });
-    buses.extend(known);
-    let x86 = is_q35(domain) || is_i440fx(domain);
-    for (path, address) in places(devices) {
-        let Some(place) = pci_place(address) else {
-            continue;
-        };
-        if x86 && place[0] != 0 {
-            r.report(
-                Rule::AddressBus,
-                format_args!("{path}/address/@domain"),
-                "the machine has one PCI domain, which is number 0",
-            );
-            continue;
-        }
-        let bridge = path
-            .among("controller")
-            .and_then(|at| devices.controllers.get(at))
-            .filter(|controller| controller.kind == Some(ControllerType::Pci))
-            .and_then(|controller| controller.model);
-        let Some(bus) = buses.get(&place[1]) else {
-            if bridge == Some(ControllerModel::DmiToPciBridge) && place[1] != 0 {
-                r.report(
-                    Rule::AddressBus,
-                    format_args!("{path}/address/@bus"),
-                    "a dmi-to-pci-bridge is on the root bus, which is number 0, or on an expander",
-                );
-            }
-            continue;
-        };
-        slot(*bus, path, place, r);
-        if !takes(*bus, bridge) {
-            let what = bridge.map_or_else(|| "a device".to_owned(), |model| format!("a {model}"));
-            r.report(
-                Rule::AddressBus,
-                format_args!("{path}/address/@bus"),
-                format!("bus {} is of a {bus}, on which {what} cannot be", place[1]),
-            );
-        }
-    }
-}
-
-/// Domain, bus, slot and function of a place on PCI; none where all are zero, which leaves the choice.
-pub(crate) fn pci_place(address: &Address) -> Option<[u64; 4]> {
-    let number = |number: Option<Number>| number.map_or(0, Number::get);
-    let place = [
-        number(address.domain),
-        number(address.bus),
-        number(address.slot),
-        number(address.function),
-    ];
-    (address.kind == Some(AddressType::Pci) && place != [0; 4]).then_some(place)
-}
-
-/// Whether a bus has that slot.
-fn slot(bus: ControllerModel, path: DevicePath, place: [u64; 4], r: &mut Report<'_>) {
-    use ControllerModel as M;
-    let at = format_args!("{path}/address/@slot");
-    match bus {
-        M::PcieRootPort | M::PcieSwitchDownstreamPort if place[2] > 0 => r.report(
-            Rule::AddressRange,
-            at,
-            format!("a {bus} has one slot, which is number 0"),
-        ),
-        M::PciRoot | M::PcieRoot | M::PciBridge | M::PcieToPciBridge if place[2] == 0 => {
-            r.report(
-                Rule::AddressRange,
-                at,
-                format!(
-                    "slot 0 of bus {} is the {bus}'s own: take 1 to 0x1f",
-                    place[1]
-                ),
-            );
-        }
-        _ => {}
-    }
-}
-
-/// Whether a bus takes a bridge or port of that model; a device where none is given.
-fn takes(bus: ControllerModel, bridge: Option<ControllerModel>) -> bool {
-    use ControllerModel as M;
-    match bridge {
-        None | Some(M::PciBridge) => !matches!(bus, M::PcieSwitchUpstreamPort | M::PcieExpanderBus),
-        Some(M::PcieRootPort | M::DmiToPciBridge) => {
-            matches!(bus, M::PcieRoot | M::PcieExpanderBus)
-        }
-        Some(M::PcieSwitchUpstreamPort) => {
-            matches!(bus, M::PcieRootPort | M::PcieSwitchDownstreamPort)
-        }
-        Some(M::PcieSwitchDownstreamPort) => bus == M::PcieSwitchUpstreamPort,
-        Some(M::PcieToPciBridge) => matches!(
-            bus,
-            M::PcieRoot | M::PcieRootPort | M::PcieSwitchDownstreamPort
-        ),
-        _ => true,
     }
 }
 

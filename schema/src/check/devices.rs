@@ -16,6 +16,7 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
     super::interfaces::check(domain, r);
     super::chardevs::check(domain, devices, r);
     super::displays::check(domain, devices, r);
+    super::display_ports::check(domain, r);
     super::hostdevs::check(domain, devices, r);
     super::usb::check(domain, devices, r);
     super::controllers::check(domain, devices, r);

@@ -39,7 +39,7 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
             labels(domain, &source.seclabels, format_args!("{path}/source"), r);
         }
     }
-    scsi_places(domain, r);
+    super::drive_places::check(domain, r);
 }
 
 /// In XML every disk has a name in the guest; in YAML a free one is found.
@@ -366,84 +366,4 @@ pub(crate) fn labels(
             );
         }
     }
-}
-
-/// SCSI places taken twice, by disks (also where the place follows from the disk's name) and by devices of the host's.
-fn scsi_places(domain: &Domain, r: &mut Report<'_>) {
-    let mut taken = HashSet::new();
-    for (i, disk) in domain.disks().iter().enumerate() {
-        let Some(bus) = bus_of(disk) else { continue };
-        let stated = disk
-            .address
-            .as_ref()
-            .filter(|address| address.kind == Some(AddressType::Drive));
-        let number =
-            |number: Option<crate::scalar::Number>| number.map_or(0, crate::scalar::Number::get);
-        let place = match stated {
-            Some(a) => Some((
-                number(a.controller),
-                number(a.bus),
-                number(a.target),
-                number(a.unit),
-            )),
-            None if bus == DiskBus::Scsi && disk.address.is_none() => {
-                first_places(disk).map(|unit| (0, 0, 0, unit))
-            }
-            None => None,
-        };
-        if let Some(place) = place
-            && !taken.insert((bus, place))
-        {
-            r.add(
-                Rule::AddressInUse,
-                format_args!("devices/disk[{}]/address", i + 1),
-                "another disk has this place",
-                None,
-            );
-        }
-    }
-    for (i, hostdev) in domain
-        .devices
-        .iter()
-        .flat_map(|devices| &devices.hostdevs)
-        .enumerate()
-    {
-        let Some(a) = hostdev
-            .address
-            .as_ref()
-            .filter(|address| address.kind == Some(AddressType::Drive))
-        else {
-            continue;
-        };
-        let number =
-            |number: Option<crate::scalar::Number>| number.map_or(0, crate::scalar::Number::get);
-        let place = (
-            number(a.controller),
-            number(a.bus),
-            number(a.target),
-            number(a.unit),
-        );
-        if !taken.insert((DiskBus::Scsi, place)) {
-            r.add(
-                Rule::AddressInUse,
-                format_args!("devices/hostdev[{}]/address", i + 1),
-                "a disk has this place",
-                None,
-            );
-        }
-    }
-}
-
-/// The unit of `sda` to `sdg`; further names depend on the controller.
-fn first_places(disk: &Disk) -> Option<u64> {
-    let dev = disk.target.as_ref()?.dev.as_deref()?;
-    let letter = dev
-        .strip_prefix("sd")
-        .filter(|rest| rest.len() == 1)?
-        .bytes()
-        .next()?;
-    letter
-        .checked_sub(b'a')
-        .filter(|unit| *unit < 7)
-        .map(u64::from)
 }

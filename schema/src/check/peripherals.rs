@@ -14,6 +14,7 @@ use crate::domain::misc::{
 use crate::domain::{Devices, Domain};
 use crate::rule::Rule;
 use crate::scalar::OnOff;
+use std::collections::HashSet;
 use std::fmt::Arguments;
 
 /// Every rule on the smaller devices.
@@ -363,8 +364,26 @@ fn watchdogs(domain: &Domain, watchdogs: &[Watchdog], r: &mut Report<'_>) {
 fn panics(domain: &Domain, devices: &Devices, r: &mut Report<'_>) {
     let arch = arch(domain);
     let x86 = arch == "x86_64" || arch == "i686";
+    let mut seen = HashSet::new();
     for (i, panic) in devices.panics.iter().enumerate() {
         let path = format_args!("devices/panic[{}]", i + 1);
+        let usual = x86.then_some(PanicModel::Isa);
+        if let Some(model) = panic.model.or(usual)
+            && !seen.insert(model)
+        {
+            let stated = panic.model.is_some();
+            let given = if stated {
+                ""
+            } else {
+                ", which it is where none is stated"
+            };
+            r.add(
+                Rule::DuplicatePanic,
+                path,
+                format!("another panic device is of model {model}{given}"),
+                Some("keep one of them"),
+            );
+        }
         let Some(model) = panic.model else { continue };
         let (fits, place) = match model {
             PanicModel::Isa => (true, Some(AddressType::Isa)),

@@ -69,6 +69,12 @@ pub(super) fn number(dev: &str) -> Option<u64> {
     number.checked_sub(1)
 }
 
+/// Controller, bus and unit of the drive of that name, where they do not depend on the controller's model: on SCSI, of `sda` to `sdg`.
+pub(crate) fn by_name(bus: DiskBus, dev: &str) -> Option<[u64; 3]> {
+    let number = number(dev).filter(|number| bus != DiskBus::Scsi || *number < 7)?;
+    on(bus, number)
+}
+
 /// Controller, bus and unit of the drive of that number.
 fn on(bus: DiskBus, number: u64) -> Option<[u64; 3]> {
     match bus {

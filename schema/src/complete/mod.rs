@@ -8,7 +8,7 @@
 
 mod controllers;
 mod devices;
-mod drives;
+pub(crate) mod drives;
 mod order;
 mod pci;
 pub mod targets;
