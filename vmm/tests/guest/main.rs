@@ -459,11 +459,10 @@ fn a_host_without_vhost_net_is_told_of_where_a_guest_is_to_have_it_and_nowhere_e
 
 fn pass_frames(namespace: &tap::Namespace, more: &str) {
     let more = format!("interfaces: [{{id: net0, tap: vtest0, mac: '52:54:00:12:34:56'{more}}}]");
-    let mut monitor = Monitor::start("test=net", &more, &namespace.prefix());
     let pong = namespace.answer_ping("vtest0", PATIENCE);
-    let ran = monitor.wait();
+    let ran = Monitor::start("test=net", &more, &namespace.prefix()).wait();
     assert_eq!(
-        pong,
+        pong.address(),
         Ok([0x52, 0x54, 0, 0x12, 0x34, 0x56]),
         "{} {}",
         ran.console,

@@ -1,8 +1,9 @@
-# Brings the interface up, takes one "ping" of the experimental ethernet type, answers "pong", prints the sender.
+# Says that it waits, brings the interface up, takes one "ping" of the experimental ethernet type, answers "pong", prints the sender.
 import socket, subprocess, sys, time
 
 interface, patience = sys.argv[1], float(sys.argv[2])
 end = time.time() + patience
+print("waiting", flush=True)
 while subprocess.run(["ip", "link", "set", interface, "up"], capture_output=True).returncode:
     if time.time() > end:
         sys.exit("no interface " + interface)

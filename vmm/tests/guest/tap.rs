@@ -1,6 +1,7 @@
 //! A private network namespace with a tap, and the host's side of it.
 
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A process that keeps a network namespace of its own, ended when this is dropped.
@@ -52,17 +53,38 @@ impl Namespace {
         self.enter().into_iter().map(|word| &*word.leak()).collect()
     }
 
-    /// Waits for the interface and brings it up, takes the guest's "ping" and answers "pong"; returns the guest's address.
-    pub fn answer_ping(&self, interface: &str, patience: Duration) -> Result<[u8; 6], String> {
-        let script = include_str!("pong.py");
+    /// Has somebody wait for the interface, bring it up, take the guest's "ping" and answer "pong". Who does is there when this returns: an emulated host takes longer to
+    /// start a program than a guest goes on asking.
+    pub fn answer_ping(&self, interface: &str, patience: Duration) -> Answer {
         let [nsenter, rest @ ..] = self.enter();
         let seconds = patience.as_secs().to_string();
-        let output = Command::new(nsenter)
+        let mut child = Command::new(nsenter)
             .args(rest)
-            .args(["python3", "-c", script, interface, &seconds])
-            .output();
-        let output = output.map_err(|error| error.to_string())?;
-        let text = String::from_utf8_lossy(&output.stdout);
+            .args(["python3", "-c", include_str!("pong.py")])
+            .args([interface, &seconds])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        // One that could not begin says nothing here, and why in the end.
+        said.read_line(&mut String::new()).unwrap();
+        Answer { child, said }
+    }
+}
+
+/// Somebody who answers a guest's "ping".
+pub struct Answer {
+    child: Child,
+    said: BufReader<ChildStdout>,
+}
+
+impl Answer {
+    /// Waits until it is given; the guest's address, or why there was none.
+    pub fn address(mut self) -> Result<[u8; 6], String> {
+        let mut text = String::new();
+        self.said.read_to_string(&mut text).unwrap();
+        let output = self.child.wait_with_output().unwrap();
         let bytes: Vec<u8> = text
             .trim()
             .split(':')
