@@ -145,6 +145,7 @@ impl<'a> Parser<'a> {
                 Span::new(end + self.base, end + self.base),
                 "the document holds no element",
             )
+            .with_help("write a definition, such as <network><name>default</name></network>, or remove the file")
         })
     }
 

@@ -40,39 +40,56 @@ pub fn check<D: Borrow<Document>>(documents: &[D]) -> Problems {
         .iter()
         .filter(|located| located.kind() != Kind::Volume)
         .map(|located| ((located.kind(), located.uuid()), *located));
-    twice(uuids, Rule::DuplicateUuid, &mut problems, |here, other| {
-        (here.name() != other.name()).then(|| {
-            format!(
-                "the uuid {} is claimed by {} {} too",
-                other.uuid(),
-                other.kind(),
-                other.name()
-            )
-        })
-    });
+    let remedy = "take `uuid` out of the copy, and it gets its own";
+    twice(
+        uuids,
+        (Rule::DuplicateUuid, remedy),
+        &mut problems,
+        |here, other| {
+            (here.name() != other.name()).then(|| {
+                format!(
+                    "the uuid {} is claimed by {} {} too",
+                    other.uuid(),
+                    other.kind(),
+                    other.name()
+                )
+            })
+        },
+    );
     let names = all
         .iter()
         .filter(|located| !matches!(located.definition, Definition::Secret(_)))
         .map(|located| ((located.kind(), located.name()), *located));
-    twice(names, Rule::DuplicateName, &mut problems, |_, other| {
-        Some(format!(
-            "{} {} is defined twice",
-            other.kind(),
-            other.name()
-        ))
-    });
+    let remedy = "rename one of them, or remove it";
+    twice(
+        names,
+        (Rule::DuplicateName, remedy),
+        &mut problems,
+        |_, other| {
+            Some(format!(
+                "{} {} is defined twice",
+                other.kind(),
+                other.name()
+            ))
+        },
+    );
     let uses = all
         .iter()
         .filter_map(|located| Some((secret_use(&located.definition)?, *located)));
-    twice(uses, Rule::DuplicateUsage, &mut problems, |_, other| {
-        Some(format!("secret {} is for the same use", other.uuid()))
-    });
+    let remedy = "remove one of them";
+    twice(
+        uses,
+        (Rule::DuplicateUsage, remedy),
+        &mut problems,
+        |_, other| Some(format!("secret {} is for the same use", other.uuid())),
+    );
     let bridges = all
         .iter()
         .filter_map(|located| Some((made_bridge(&located.definition)?, *located)));
+    let remedy = "give one of them another name, or leave it out, and it gets its own";
     twice(
         bridges,
-        Rule::DuplicateBridge,
+        (Rule::DuplicateBridge, remedy),
         &mut problems,
         |here, other| {
             (here.name() != other.name())
@@ -122,10 +139,10 @@ pub(super) fn makes_bridge(network: &Network) -> bool {
     )
 }
 
-/// Reports each pair of definitions that share a key, at both of them.
+/// Reports each pair of definitions that share a key, at both of them, with what to do about it.
 fn twice<'l, K: Eq + Hash>(
     keyed: impl Iterator<Item = (K, &'l Located)>,
-    rule: Rule,
+    (rule, remedy): (Rule, &str),
     problems: &mut Problems,
     message: impl Fn(&Located, &Located) -> Option<String>,
 ) {
@@ -142,7 +159,7 @@ fn twice<'l, K: Eq + Hash>(
                     };
                     let position = other.source.position(other.span.start);
                     let help = format!(
-                        "the other is at {}:{}:{}",
+                        "the other is at {}:{}:{}: {remedy}",
                         other.source.path.display(),
                         position.line,
                         position.column

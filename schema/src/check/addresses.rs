@@ -437,10 +437,11 @@ fn numbers(devices: &Devices, r: &mut Report<'_>) {
         for (name, number) in stated {
             let Some(number) = number else { continue };
             match taken.get(&(name, number)) {
-                Some(other) => r.report(
+                Some(other) => r.add(
                     Rule::AddressInUse,
                     format_args!("{path}/address/{name}"),
                     format!("{other} has this number"),
+                    Some("take another, or leave it out, and a free one is given"),
                 ),
                 None => {
                     taken.insert((name, number), path);

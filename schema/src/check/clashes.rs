@@ -11,6 +11,12 @@ use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+/// What to do about one MAC address in two places.
+const OWN_MAC: &str = "leave it out of one of them, and it gets its own";
+
+/// What to do about networks that overlap.
+const OTHER_ADDRESSES: &str = "give one of them other addresses";
+
 /// Two interfaces with one MAC address. A pair that is bonded in the guest (`<teaming>`) has one on purpose, and one guest defined twice is told as that.
 pub(super) fn macs(all: &[&Located], problems: &mut Problems) {
     let mut first: HashMap<MacAddr, (&Located, usize)> = HashMap::new();
@@ -41,14 +47,14 @@ pub(super) fn macs(all: &[&Located], problems: &mut Problems) {
                 ),
             };
             clash(
-                Rule::DuplicateMac,
+                (Rule::DuplicateMac, OWN_MAC),
                 (located, &place(number), message(other)),
                 (other, &place(*at)),
                 problems,
             );
             if !one_guest {
                 clash(
-                    Rule::DuplicateMac,
+                    (Rule::DuplicateMac, OWN_MAC),
                     (other, &place(*at), message(located)),
                     (located, &place(number)),
                     problems,
@@ -96,13 +102,13 @@ pub(super) fn subnets(all: &[&Located], problems: &mut Problems) {
                     )
                 };
                 clash(
-                    Rule::OverlappingNetworks,
+                    (Rule::OverlappingNetworks, OTHER_ADDRESSES),
                     (located, &place(number), message(other, outer)),
                     (other, &place(at)),
                     problems,
                 );
                 clash(
-                    Rule::OverlappingNetworks,
+                    (Rule::OverlappingNetworks, OTHER_ADDRESSES),
                     (other, &place(at), message(located, net)),
                     (located, &place(number)),
                     problems,
@@ -202,14 +208,14 @@ fn references(filter: &NwFilter) -> impl Iterator<Item = &str> {
 
 /// Tells that something of one definition clashes with something of another.
 pub(super) fn clash(
-    rule: Rule,
+    (rule, remedy): (Rule, &str),
     (here, place, message): (&Located, &str, String),
     (other, at): (&Located, &str),
     problems: &mut Problems,
 ) {
     let position = other.source.position(other.spans.nearest(at).start);
     let help = format!(
-        "the other is at {}:{}:{}",
+        "the other is at {}:{}:{}: {remedy}",
         other.source.path.display(),
         position.line,
         position.column

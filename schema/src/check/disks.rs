@@ -25,10 +25,11 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
             .as_ref()
             .and_then(|target| target.dev.as_deref());
         if target.is_some_and(|dev| !targets.insert(dev)) {
-            r.report(
+            r.add(
                 Rule::DuplicateTarget,
                 format_args!("{path}/target/@dev"),
                 format!("two disks are `{}`", target.unwrap_or_default()),
+                Some("give one of them a name that no other has"),
             );
         }
         source(disk, path, r);

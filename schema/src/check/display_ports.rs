@@ -17,6 +17,10 @@ use std::fmt::Arguments;
 /// Where displays listen that do not say. Source: `vnc_listen` and `spice_listen` of libvirt's `qemu.conf`.
 const LOCAL: &str = "127.0.0.1";
 
+/// What to do about displays at one port.
+const OTHER_PORT: &str =
+    "take another port for one of them, or leave it out, and a free one is chosen";
+
 /// One port of a display.
 struct Port<'d> {
     number: i32,
@@ -149,13 +153,13 @@ pub(super) fn across(all: &[&Located], problems: &mut Problems) {
                         )
                     };
                     clash(
-                        Rule::DisplayPort,
+                        (Rule::DisplayPort, OTHER_PORT),
                         (located, &place, message(other)),
                         (other, at),
                         problems,
                     );
                     clash(
-                        Rule::DisplayPort,
+                        (Rule::DisplayPort, OTHER_PORT),
                         (other, at, message(located)),
                         (located, &place),
                         problems,

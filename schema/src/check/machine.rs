@@ -212,10 +212,11 @@ fn lifecycle(domain: &Domain, r: &mut Report<'_>) {
     if domain.on_poweroff == Some(LifecycleAction::Restart)
         && domain.on_reboot == Some(LifecycleAction::Destroy)
     {
-        r.report(
+        r.add(
             Rule::Lifecycle,
             "on_poweroff",
             "a guest cannot restart on power-off and stay off on reboot",
+            Some("take <on_reboot>restart</on_reboot>, or <on_poweroff>destroy</on_poweroff>"),
         );
     }
     for (name, action) in [

@@ -291,7 +291,12 @@ fn nat(nat: &Nat, r: &mut Report<'_>) {
                 "the addresses to translate to are IPv4's",
             );
         } else if start > end {
-            r.report(Rule::NatRange, path, "the first address is above the last");
+            r.add(
+                Rule::NatRange,
+                path,
+                "the first address is above the last",
+                Some("`start` is the lower one: swap them"),
+            );
         }
     }
 }

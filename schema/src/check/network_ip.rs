@@ -84,10 +84,11 @@ fn ranges(dhcp: &Dhcp, subnet: IpNet, path: Arguments<'_>, r: &mut Report<'_>) {
         let at = format_args!("{path}/dhcp/range[{}]", i + 1);
         lease(range.lease.as_ref(), at, r);
         if start > end {
-            r.report(
+            r.add(
                 Rule::DhcpRangeOrder,
                 at,
                 "the first address is above the last",
+                Some("`start` is the lower one: swap them"),
             );
         } else if !subnet.contains(&start) || !subnet.contains(&end) {
             r.report(
