@@ -254,7 +254,7 @@ rules! {
     MulticastMac = "multicast-mac": "The address of an interface or a bridge is a group's.", "<interface type='user'><mac address='53:54:00:12:34:56'/></interface>";
     LinkName = "link-name": "A name is none that the kernel takes for a link.", "<network><name>a</name><bridge name='a-very-long-bridge-name'/></network>";
     MtuRange = "mtu-range": "The largest packet is not between 68 and 65535 bytes.", "<interface type='ethernet'><mtu size='40'/></interface>";
-    DuplicateTap = "duplicate-tap": "Two interfaces of a guest have one device on the host.", "<devices><interface type='ethernet'><target dev='tap7'/></interface><interface type='ethernet'><target dev='tap7'/></interface></devices>";
+    DuplicateTap = "duplicate-tap": "Two interfaces have one device on the host.", "<devices><interface type='ethernet'><target dev='tap7'/></interface><interface type='ethernet'><target dev='tap7'/></interface></devices>";
     InterfaceSocket = "interface-socket": "An interface to another program's socket does not say which, or how.", "<interface type='vhostuser'><source type='unix' path='/a'/></interface>";
     InterfaceModel = "interface-model": "An interface's model is no name of one, or not the one that its type needs.", "<interface type='user'><model type='a b'/></interface>";
     InterfaceAddress = "interface-address": "An interface is given addresses or routes that its type does not give.", "<interface type='ethernet'><ip address='10.0.0.2' prefix='24'/></interface>";

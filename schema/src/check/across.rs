@@ -97,6 +97,7 @@ pub fn check<D: Borrow<Document>>(documents: &[D]) -> Problems {
         },
     );
     clashes::macs(&all, &mut problems);
+    clashes::taps(&all, &mut problems);
     clashes::subnets(&all, &mut problems);
     clashes::loops(&all, &mut problems);
     display_ports::across(&all, &mut problems);

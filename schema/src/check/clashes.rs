@@ -1,10 +1,12 @@
-//! Rules between definitions on what there can be but once on a host: hardware addresses, addresses of networks; and filters that lead back to themselves.
+//! Rules between definitions on what there can be but once on a host: hardware addresses, taps, addresses of networks; and filters that lead back to themselves.
 
 use super::across::{Problems, makes_bridge};
 use crate::definition::Definition;
 use crate::diagnostic::Diagnostic;
 use crate::document::Located;
+use crate::domain::interface::{Interface, InterfaceTarget, InterfaceType};
 use crate::nwfilter::{Entry, NwFilter};
+use crate::policy::WantedState;
 use crate::rule::Rule;
 use crate::scalar::MacAddr;
 use ipnet::IpNet;
@@ -13,6 +15,9 @@ use std::net::IpAddr;
 
 /// What to do about one MAC address in two places.
 const OWN_MAC: &str = "leave it out of one of them, and it gets its own";
+
+/// What to do about one tap in two places.
+const OWN_TAP: &str = "leave its name out of one of them, and it gets its own";
 
 /// What to do about networks that overlap.
 const OTHER_ADDRESSES: &str = "give one of them other addresses";
@@ -62,6 +67,66 @@ pub(super) fn macs(all: &[&Located], problems: &mut Problems) {
             }
         }
     }
+}
+
+/// Two guests whose interfaces have one device on the host. A guest that is wanted stopped has none; one guest defined twice is told as that.
+pub(super) fn taps(all: &[&Located], problems: &mut Problems) {
+    let mut first: HashMap<&str, (&Located, usize)> = HashMap::new();
+    for located in all {
+        let Definition::Domain(domain) = &located.definition else {
+            continue;
+        };
+        if is_stopped(located) {
+            continue;
+        }
+        for (number, interface) in domain.interfaces().iter().enumerate() {
+            let target = interface.target.as_ref().filter(|_| has_link(interface));
+            let Some(tap) = target.and_then(InterfaceTarget::kept_name) else {
+                continue;
+            };
+            let (other, at) = *first.entry(tap).or_insert((located, number));
+            if tap.contains('%') || other.name() == located.name() {
+                continue;
+            }
+            let place = |number: usize| format!("devices/interface[{}]/target/@dev", number + 1);
+            let message = |of: &Located| {
+                format!(
+                    "an interface of domain {} has the device {tap} too",
+                    of.name()
+                )
+            };
+            clash(
+                (Rule::DuplicateTap, OWN_TAP),
+                (located, &place(number), message(other)),
+                (other, &place(at)),
+                problems,
+            );
+            clash(
+                (Rule::DuplicateTap, OWN_TAP),
+                (other, &place(at), message(located)),
+                (located, &place(number)),
+                problems,
+            );
+        }
+    }
+}
+
+/// Whether a link of the host's is made for it, or is there for it.
+fn has_link(interface: &Interface) -> bool {
+    matches!(
+        interface.kind,
+        Some(
+            InterfaceType::Network
+                | InterfaceType::Bridge
+                | InterfaceType::Ethernet
+                | InterfaceType::Direct
+        )
+    )
+}
+
+/// Whether a guest is wanted stopped, and so has nothing of the host's.
+pub(super) fn is_stopped(located: &Located) -> bool {
+    located.policy.state == Some(WantedState::Stopped)
 }
 
 /// Two networks that vireo or libvirt would make with addresses in common: packets for one would go to the other.

@@ -1,14 +1,13 @@
 //! Rules on the host's ports at which displays listen: each is one display's, in a guest and among guests.
 
 use super::across::Problems;
-use super::clashes::clash;
+use super::clashes::{clash, is_stopped};
 use super::machine::is_qemu;
 use super::one::Report;
 use crate::definition::Definition;
 use crate::document::Located;
 use crate::domain::Domain;
 use crate::domain::graphics::{Graphics, GraphicsType, ListenType};
-use crate::policy::WantedState;
 use crate::rule::Rule;
 use crate::scalar::YesNo;
 use std::collections::HashMap;
@@ -134,7 +133,7 @@ pub(super) fn across(all: &[&Located], problems: &mut Problems) {
         let Definition::Domain(domain) = &located.definition else {
             continue;
         };
-        if !is_qemu(domain) || located.policy.state == Some(WantedState::Stopped) {
+        if !is_qemu(domain) || is_stopped(located) {
             continue;
         }
         for (i, graphics) in displays(domain) {

@@ -5,8 +5,8 @@ use super::machine::is_qemu;
 use super::one::Report;
 use super::traffic;
 use crate::domain::interface::{
-    BackendType, Interface, InterfaceSource, InterfaceSourceMode, InterfaceType, Rom, Teaming,
-    TeamingType,
+    BackendType, Interface, InterfaceSource, InterfaceSourceMode, InterfaceTarget, InterfaceType,
+    Rom, Teaming, TeamingType,
 };
 use crate::domain::storage::SourceType;
 use crate::domain::{Domain, DomainType};
@@ -41,12 +41,13 @@ pub(crate) fn check(domain: &Domain, r: &mut Report<'_>) {
         let tap = interface
             .target
             .as_ref()
-            .and_then(|target| target.dev.as_deref());
+            .and_then(InterfaceTarget::kept_name);
         if tap.is_some_and(|name| !name.contains('%') && !taps.insert(name)) {
-            r.report(
+            r.add(
                 Rule::DuplicateTap,
                 format_args!("{path}/target/@dev"),
                 "two interfaces have one device on the host",
+                Some("leave its name out, and it gets its own"),
             );
         }
         sockets(interface, path, r);

@@ -378,6 +378,17 @@ element! {
     }
 }
 
+impl InterfaceTarget {
+    /// The device's name, unless it is one that libvirt gives by itself: of a device that it makes, it drops those.
+    /// Source: libvirt's domain format, "Overriding the target element".
+    pub fn kept_name(&self) -> Option<&str> {
+        let given = ["vnet", "vif", "macvtap", "macvlan"];
+        let made = self.managed != Some(YesNo::No);
+        let dropped = |name: &&str| made && given.iter().any(|prefix| name.starts_with(prefix));
+        self.dev.as_deref().filter(|name| !dropped(name))
+    }
+}
+
 element! {
     /// Details of the host's side.
     pub struct InterfaceTune {

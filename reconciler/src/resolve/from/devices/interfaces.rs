@@ -27,13 +27,8 @@ pub(super) fn interface_at(
     // All that an interface refers to is looked up, so that whatever is missing of it is told at once.
     let source = source(at, stated, &path, around);
     let filter = filter(at, stated, &path, around);
-    let named = stated.target.as_ref().and_then(|target| target.dev.clone());
-    // Source: libvirt's domain format, "Overriding the target element": names with these prefixes are its own and are ignored.
-    let named = named.filter(|name| {
-        !["vnet", "vif", "macvtap", "macvlan"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
-    });
+    let named = stated.target.as_ref();
+    let named = named.and_then(|target| target.kept_name().map(str::to_owned));
     if let Some(name) = named.as_ref().filter(|name| !is_link_name(name)) {
         at.refuse(
             Rule::BadName,
