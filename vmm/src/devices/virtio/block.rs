@@ -21,6 +21,7 @@ use crate::config::{
 };
 use crate::notice::Notifier;
 
+mod beside;
 mod control;
 mod engine;
 mod image;
@@ -30,6 +31,7 @@ mod request;
 mod throttle;
 mod uring;
 
+use beside::Beside;
 pub use control::{DiskControl, GrowError};
 use engine::Engine;
 pub use image::{Image, OpenError};
@@ -180,6 +182,8 @@ impl Block {
             image,
             uring,
             beside,
+            turn: 0,
+            lonely: 0,
             capacity,
             readonly: spec.readonly,
             unmap,
@@ -235,25 +239,31 @@ impl Block {
     }
 }
 
-/// Where the disk's requests go on side by side, and whether reads do, and writes. Not where the kernel does not give it, unless it is asked for; nor what is sooner done than handed
-/// over to a thread of the kernel, which is what it does with most accesses of its page cache: what has to be copied is copied.
-fn side_by_side(image: &Image, spec: &Spec) -> io::Result<(Option<Uring<Request>>, [bool; 2])> {
+/// Where the disk's requests go on side by side, and which do. Not where the kernel does not give it, unless it is asked for; nor what is sooner done than handed over to a thread
+/// of the kernel, which is what it does with most accesses of its page cache: what has to be copied is copied.
+fn side_by_side(image: &Image, spec: &Spec) -> io::Result<(Option<Uring<Request>>, Beside)> {
+    let none = Beside {
+        reads: false,
+        writes: false,
+        lone: false,
+    };
     if spec.io == Some(DiskIo::Threads) {
-        return Ok((None, [false; 2]));
+        return Ok((None, none));
     }
     let most = spec.queues.iter().copied().map(u32::from).sum();
     let made = image.files().and_then(|files| {
-        let direct = spec.cache == Cache::None;
-        let beside = match spec.io {
-            Some(_) => [true; 2],
-            None => [direct || files.iter().all(image::knows_nowait), direct],
+        let (asked, direct) = (spec.io.is_some(), spec.cache == Cache::None);
+        let beside = Beside {
+            reads: asked || direct || files.iter().all(image::knows_nowait),
+            writes: asked || direct,
+            lone: asked,
         };
         Ok((Some(Uring::new(&files, most)?), beside))
     });
     match (made, spec.io) {
         (Err(error), None) => {
             tracing::debug!(%error, "a disk's requests are done one after the other");
-            Ok((None, [false; 2]))
+            Ok((None, none))
         }
         (Err(error), Some(_)) => Err(io::Error::new(
             error.kind(),

@@ -149,6 +149,21 @@ fn memory_that_direct_access_cannot_take_is_read_all_the_same() {
     }
 }
 
+#[test]
+fn a_guest_that_waits_for_each_answer_is_known_until_it_offers_several_at_once() {
+    let dir = TempDir::new().unwrap();
+    let mut rig = rig(&raw(&dir));
+    let engine = Arc::clone(&rig.device.engine);
+    let lonely = || lock(&engine).lonely;
+    for turn in 1..=40 {
+        assert_eq!(request(&mut rig, T_IN, 5, 512, true), (0, 513));
+        wait_until("the turn ends", || lonely() == turn);
+    }
+    let answers = at_once(&mut rig, &[(T_IN, 1), (T_OUT, 2), (T_IN, 3)]);
+    assert_eq!(answers, [(0, 513), (0, 1), (0, 513)]);
+    wait_until("the turn ends", || lonely() == 0);
+}
+
 /// What one batch of a history does to a sector.
 #[derive(Debug, Clone, Copy)]
 enum Deed {

@@ -17,11 +17,12 @@ use vm_memory::GuestMemoryMmap;
 use super::super::VirtioInterrupt;
 use super::super::ring::Buffers;
 use super::super::worker::{Handler, Timer};
+use super::beside::Beside;
 use super::control::Shared;
 use super::policy::{Access, Policies, Verdict};
 use super::request::{Header, Lane, Line, Request};
 use super::throttle::Direction;
-use super::uring::{Op, Uring};
+use super::uring::Uring;
 use super::{
     ID, Image, MOST_DISCARD, MOST_RANGES, MOST_ZEROES, PIECE, SECTOR, T_DISCARD, T_FLUSH, T_GET_ID,
     T_IN, T_OUT, T_WRITE_ZEROES, UNMAP,
@@ -34,14 +35,14 @@ const FAR: Duration = Duration::from_secs(3600);
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Status {
+pub(super) enum Status {
     Ok = 0,
     IoError = 1,
     Unsupported = 2,
 }
 
 /// Why a request does not go on.
-enum Halt {
+pub(super) enum Halt {
     /// It has ended so.
     Ended(Status),
     /// The host failed it, and it waits until it is tried again.
@@ -53,8 +54,11 @@ pub(super) struct Engine {
     pub image: Image,
     /// Where requests go on side by side.
     pub uring: Option<Uring<Request>>,
-    /// Whether reads do, and writes.
-    pub beside: [bool; 2],
+    /// Which do.
+    pub beside: Beside,
+    /// Requests of this turn so far, and turns in a row that had but one while nothing was under way.
+    pub turn: u32,
+    pub lonely: u32,
     /// Sectors that the guest may reach.
     pub capacity: u64,
     pub readonly: bool,
@@ -93,6 +97,7 @@ impl Handler for Engine {
         }
         let mut lanes = std::mem::take(&mut self.lanes);
         self.land(&mut lanes);
+        let rested = self.begin_turn();
         if self.shared.is_to_retry() {
             self.retry(&mut lanes);
         }
@@ -110,6 +115,7 @@ impl Handler for Engine {
         }
         lanes.iter_mut().for_each(Lane::announce);
         self.lanes = lanes;
+        self.end_turn(rested);
         self.arm();
     }
 }
@@ -247,100 +253,6 @@ impl Engine {
         }
     }
 
-    /// Sends a request on its way beside others, or does it.
-    fn start(&mut self, lanes: &mut [Lane], request: Request) {
-        let memory = lanes.get(request.lane).map(|lane| lane.ring.memory());
-        let op = memory.and_then(|memory| self.op(memory, &request));
-        let (Some(uring), Some(memory), Some((file, op))) = (&mut self.uring, memory, op) else {
-            return self.finish(lanes, request);
-        };
-        let buffers = match op {
-            Op::Read(_) => request.to.clone(),
-            Op::Write { .. } => request.from.clone(),
-            Op::Flush => Buffers::default(),
-        };
-        if let Err(request) = uring.push(file, op, &buffers, memory, request) {
-            self.finish(lanes, request);
-        }
-    }
-
-    /// What of which file a request comes to, if it can go on beside others: then nothing is wrong with it.
-    fn op(&self, memory: &GuestMemoryMmap, request: &Request) -> Option<(u32, Op)> {
-        self.uring.as_ref()?;
-        let header = request.header.filter(|_| !request.status.is_empty())?;
-        let [reads, writes] = self.beside;
-        let (buffers, writes) = match header.kind {
-            T_IN if reads => (&request.to, false),
-            T_OUT if !self.readonly && (writes || self.writethrough) => (&request.from, true),
-            T_FLUSH if self.image.is_flushed_by_its_file() => return Some((0, Op::Flush)),
-            _ => return None,
-        };
-        let len = buffers.len();
-        let at = self.place(header.sector, len).ok().filter(|_| len > 0)?;
-        if writes && self.detect_zeroes != DetectZeroes::Off && buffers.is_zero(memory) {
-            return None;
-        }
-        let place = self.image.place(at, len, writes)?;
-        let op = match writes {
-            true => Op::Write {
-                at: place.at,
-                durable: self.writethrough,
-            },
-            false => Op::Read(place.at),
-        };
-        let aligned = self.image.is_aligned(place.at, buffers, memory);
-        aligned.then_some((place.file, op))
-    }
-
-    /// Begins what was sent, and answers what has come back.
-    fn depart(&mut self, lanes: &mut [Lane]) {
-        let Some(uring) = &mut self.uring else {
-            return;
-        };
-        if let Err(error) = uring.submit() {
-            tracing::error!(%error, "the kernel takes no more requests of a disk: they are done one after the other from now on");
-            let back = self.uring.take().map(Uring::abandon);
-            for (request, whole) in back.into_iter().flatten() {
-                self.landed(lanes, request, whole);
-            }
-        }
-        self.land(lanes);
-    }
-
-    /// Answers what has come back.
-    fn land(&mut self, lanes: &mut [Lane]) {
-        while let Some((request, whole)) = self.uring.as_mut().and_then(Uring::done) {
-            self.landed(lanes, request, whole);
-        }
-    }
-
-    /// Answers a request that has come back. What was not done whole is done again: so it fails, or waits, as any does.
-    fn landed(&mut self, lanes: &mut [Lane], mut request: Request, whole: bool) {
-        if !whole {
-            return self.finish(lanes, request);
-        }
-        if request.header.is_some_and(|header| header.kind == T_IN) {
-            request.answered = request.to.len();
-        }
-        self.answer(lanes, request, Status::Ok);
-    }
-
-    /// Waits until nothing is under way, where the image may use space that it gets back for something else: that must not be read or written any more then.
-    fn rest(&mut self) {
-        if let Some(uring) = &mut self.uring
-            && self.image.reuses_space()
-        {
-            // What it does not take is not under way.
-            let _ = uring.submit();
-            uring.wait();
-        }
-    }
-
-    /// Whether no more can go on side by side.
-    fn is_full(&self) -> bool {
-        self.uring.as_ref().is_some_and(|uring| !uring.has_room())
-    }
-
     /// Tries again what is held, until the host fails it again.
     fn retry(&mut self, lanes: &mut [Lane]) {
         for request in std::mem::take(&mut self.held) {
@@ -352,7 +264,7 @@ impl Engine {
     }
 
     /// Does a request, or what is left of it, and gives it back to the guest, unless it has to wait.
-    fn finish(&mut self, lanes: &mut [Lane], mut request: Request) {
+    pub(super) fn finish(&mut self, lanes: &mut [Lane], mut request: Request) {
         let Some(lane) = lanes.get_mut(request.lane) else {
             return;
         };
@@ -369,7 +281,7 @@ impl Engine {
     }
 
     /// Gives a request back to the guest.
-    fn answer(&mut self, lanes: &mut [Lane], request: Request, status: Status) {
+    pub(super) fn answer(&mut self, lanes: &mut [Lane], request: Request, status: Status) {
         let Some(lane) = lanes.get_mut(request.lane) else {
             return;
         };
@@ -410,7 +322,7 @@ impl Engine {
     }
 
     /// The byte at which `len` bytes from `sector` begin, if all of them are on the disk and whole sectors.
-    fn place(&self, sector: u64, len: u64) -> Result<u64, Halt> {
+    pub(super) fn place(&self, sector: u64, len: u64) -> Result<u64, Halt> {
         // The guest chooses both numbers: neither their sum nor the position in bytes may wrap around to inside the disk.
         let end = sector.checked_add(len / SECTOR);
         let fits = len.is_multiple_of(SECTOR) && end.is_some_and(|end| end <= self.capacity);
