@@ -11,6 +11,7 @@ use vireo_reconciler::host::cgroup::Cgroups;
 use vireo_reconciler::inventory::GuestState;
 use vireo_reconciler::resolve::Driver;
 use vireo_reconciler::resolve::domain::Domain;
+use vireo_reconciler::resolve::limits::{Limit, Limits};
 use vireo_reconciler::units::Bytes;
 
 /// A machine of 64 MiB without a disk, in its firmware.
@@ -215,6 +216,45 @@ async fn a_guest_that_was_paused_for_its_disk_is_seen_so_with_the_reason_each_ti
         place.guests().resume(guest, Driver::Qemu).await.unwrap();
     }
     place.clear(guest).await;
+}
+
+#[tokio::test]
+async fn limits_of_disks_hold_from_the_start_change_while_the_guest_runs_and_are_told() {
+    let Some(place) = Place::new() else { return };
+    let image = place.runtime.path().join("image");
+    let file = std::fs::File::create(&image).unwrap();
+    file.set_len(1 << 20).unwrap();
+    let slow = Limits {
+        total_bytes: Some(Limit {
+            rate: 1000,
+            max: Some(2000),
+            length: None,
+        }),
+        ..Limits::default()
+    };
+    for bus in ["virtio", "usb"] {
+        let mut limited = domain(&format!("limited {bus}"));
+        limited.disks = serde_json::from_value(serde_json::json!([{
+            "target": "vda", "bus": bus, "device": "disk", "path": image, "volume": null, "format": "raw", "readonly": false, "shareable": false,
+            "cache": null, "io": null, "discard": null, "serial": null, "limits": slow, "boot_order": null,
+        }]))
+        .unwrap();
+        let launch = launch(limited);
+        let guest = launch.domain.uuid;
+        place.guests().start(&launch).await.unwrap();
+        let told = || async {
+            let mut all = place.guests().observe().await.unwrap();
+            all.remove(&guest).unwrap().disks.remove("vda").unwrap()
+        };
+        assert_eq!(told().await.limits, slow, "{bus}");
+        assert_eq!(told().await.capacity, Bytes::mib(1), "{bus}");
+        let none = Limits::default();
+        let changed = place.guests();
+        let changed = changed.set_limits(guest, Driver::Qemu, "vda", &none);
+        changed.await.unwrap();
+        assert_eq!(told().await.limits, none, "{bus}");
+        place.clear(guest).await;
+    }
 }
 
 #[tokio::test]

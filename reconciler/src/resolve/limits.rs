@@ -61,6 +61,17 @@ impl Limits {
         *self != named
     }
 
+    /// Whether requests come to the same under both: a group, or the size of a request, limits nothing where there is no rate.
+    pub fn limit_the_same_as(&self, other: &Self) -> bool {
+        self == other || !(self.has_rates() || other.has_rates())
+    }
+
+    fn has_rates(&self) -> bool {
+        let bytes = [self.total_bytes, self.read_bytes, self.write_bytes];
+        let requests = [self.total_requests, self.read_requests, self.write_requests];
+        bytes.iter().chain(&requests).any(Option::is_some)
+    }
+
     /// Nothing is limited, and nobody shares that.
     pub fn is_default(&self) -> bool {
         *self == Self::default()

@@ -8,6 +8,7 @@ mod clock;
 mod command;
 mod controllers;
 mod devices;
+mod disks;
 mod events;
 mod limits;
 mod machine;
@@ -77,6 +78,7 @@ impl Driver for Qemu {
         let mut qmp = Qmp::connect(&dir.control(), "ask how the guest does").await?;
         let status = qmp.execute("query-status", None).await?;
         link_console(dir, &mut qmp).await?;
+        let blocks = qmp.execute("query-block", None).await?;
         let status = status.get("status").and_then(Value::as_str);
         let preserved = match status {
             Some("guest-panicked") => Some("crash"),
@@ -97,13 +99,14 @@ impl Driver for Qemu {
             stopped,
             preserved: preserved.map(str::to_owned),
             balloon: None,
-            disks: BTreeMap::new(),
+            disks: disks::told(&blocks),
             memory: BTreeMap::new(),
         })
     }
 
     async fn ask(&self, dir: &GuestDir, request: Request) -> Result<(), DriverError> {
-        let mut qmp = Qmp::connect(&dir.control(), request.what()).await?;
+        let what = request.what();
+        let mut qmp = Qmp::connect(&dir.control(), what).await?;
         let (command, arguments) = match request {
             Request::PowerButton => ("system_powerdown", None),
             Request::Pause => ("stop", None),
@@ -118,10 +121,16 @@ impl Driver for Qemu {
                 "block_resize",
                 Some(json!({"node-name": command::node_name(&disk), "size": size.0})),
             ),
-            Request::Limits(disk, limits) => (
-                "block_set_io_throttle",
-                Some(limits::arguments(&disk, &limits)),
-            ),
+            Request::Limits(disk, limits) => {
+                let blocks = qmp.execute("query-block", None).await?;
+                let device = disks::device(&blocks, &disk);
+                let device = device.ok_or_else(|| DriverError::Refused {
+                    what,
+                    message: format!("QEMU tells of no disk {disk}"),
+                })?;
+                let arguments = limits::arguments(device, &disk, &limits);
+                ("block_set_io_throttle", Some(arguments))
+            }
             Request::Quit => return qmp.quit().await,
         };
         qmp.execute(command, arguments).await.map(drop)

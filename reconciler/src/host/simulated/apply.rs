@@ -15,7 +15,6 @@ use crate::execute::effect::{Effect, EffectError};
 use crate::inventory::{
     DnsmasqProcess, File, Guest, GuestDisk, GuestState, Image, Link, LinkKind, Table,
 };
-use crate::resolve::Driver;
 use crate::resolve::domain::{Bandwidth, Domain, InterfaceSource};
 use crate::resolve::network::Bridge;
 use crate::resolve::storage::{ImageFormat, Permissions, Volume};
@@ -504,10 +503,9 @@ fn set_permissions(present: &mut Permissions, wanted: &Permissions) {
     present.mode = wanted.mode.or(present.mode);
 }
 
-/// What the monitor of a guest that starts tells of its disks: the builtin one does.
+/// What the monitor of a guest that starts tells of its disks.
 fn disks_of(domain: &Domain, files: &BTreeMap<PathBuf, File>) -> BTreeMap<String, GuestDisk> {
     let disks = domain.disks.iter();
-    let disks = disks.filter(|_| domain.driver == Driver::Builtin);
     disks
         .filter_map(|disk| {
             let file = files.get(disk.path.as_ref()?)?;

@@ -284,7 +284,8 @@ fn limits(target: &Domain, guest: &Guest, work: &mut Work) {
             continue;
         };
         let told = guest.disks.get(&disk.target).map(|told| &told.limits);
-        if *told.unwrap_or(&before.limits) == disk.limits {
+        let now = told.unwrap_or(&before.limits);
+        if now.limit_the_same_as(&disk.limits) {
             continue;
         }
         let reason = if before.limits == disk.limits {

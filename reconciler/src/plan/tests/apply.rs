@@ -9,7 +9,6 @@ use crate::inventory::{
 };
 use crate::ledger::Ledger;
 use crate::plan::step::Plan;
-use crate::resolve::Driver;
 use crate::resolve::domain::{Bandwidth, Domain};
 use crate::units::Bytes;
 
@@ -258,18 +257,17 @@ fn nft(ops: &[NftOp], host: &mut Inventory) {
     }
 }
 
-/// What a builtin guest's monitor tells of its disks.
+/// What a guest's monitor tells of its disks: those that have an image.
 fn disks(host: &Inventory, domain: &Domain) -> BTreeMap<String, GuestDisk> {
     let disks = domain.disks.iter();
-    let disks = disks.filter(|_| domain.driver == Driver::Builtin);
-    let told = disks.map(|disk| {
-        let file = &host.files[disk.path.as_ref().unwrap()];
+    let told = disks.filter_map(|disk| {
+        let file = &host.files[disk.path.as_ref()?];
         let image = file.image.as_ref();
         let state = GuestDisk {
             capacity: image.map_or(file.size, |image| image.capacity),
             limits: disk.limits.clone(),
         };
-        (disk.target.clone(), state)
+        Some((disk.target.clone(), state))
     });
     told.collect()
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::plan::restart;
 use crate::resolve::Driver;
 use crate::resolve::domain::Boot;
+use crate::resolve::limits::Limits;
 
 /// A guest that boots its disk and prefers builtin, and was started under QEMU by a vireo whose builtin driver could not run it.
 fn under_qemu() -> Case {
@@ -67,6 +68,24 @@ fn what_changes_live_changes_under_the_driver_that_runs_the_guest() {
     case.settle();
     assert_eq!(runs(&case).driver, Driver::Qemu);
     assert_eq!(runs(&case).tuning.shares, Some(2048));
+}
+
+#[test]
+fn limits_that_qemu_tells_otherwise_are_put_back_where_there_is_a_rate() {
+    let mut case = under_qemu();
+    let mut tell = |change: fn(&mut Limits)| {
+        for guest in case.host.guests.values_mut() {
+            for disk in guest.disks.values_mut() {
+                change(&mut disk.limits);
+            }
+        }
+        case.plan().steps.len()
+    };
+    assert_eq!(tell(|limits| limits.group = Some("slow".to_owned())), 0);
+    assert_eq!(tell(|limits| limits.total_requests = Some(limit(10))), 1);
+    case.settle();
+    let web = &case.host.guests[&make::uuid(Kind::Domain, "web")];
+    assert!(!web.disks["vda"].limits.states_any());
 }
 
 #[test]

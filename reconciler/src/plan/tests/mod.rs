@@ -16,12 +16,22 @@ use crate::inventory::{CgroupVersion, File, GuestState, Inventory};
 use crate::ledger::Ledger;
 use crate::object::Kind;
 use crate::resolve::domain::{Domain, FilterRef, Rate};
+use crate::resolve::limits::Limit;
 use crate::resolve::storage::Permissions;
 use crate::resolve::{WantedState, derived_link};
 use crate::units::Bytes;
 
 use super::step::{Disruption, Plan, Step, Verb};
 use super::{plan, render};
+
+/// A limit without bursts.
+fn limit(rate: u64) -> Limit {
+    Limit {
+        rate,
+        max: None,
+        length: None,
+    }
+}
 
 /// A host with its ledger, and what is wanted of it.
 struct Case {
@@ -180,7 +190,7 @@ fn every_damage_is_repaired_and_no_guest_is_stopped_for_it() {
         ("limits changed", |host| {
             for guest in host.guests.values_mut() {
                 for disk in guest.disks.values_mut() {
-                    disk.limits.request_size = Some(1);
+                    disk.limits.read_bytes = Some(limit(1));
                 }
             }
         }),
