@@ -171,6 +171,8 @@ pub(super) const DOMAIN: &[&str] = &[
     "devices/interface/source/@bridge",
     "devices/interface/target",
     "devices/interface/target/@dev",
+    "devices/interface/script/**",
+    "devices/interface/downscript/**",
     "devices/interface/model",
     "devices/interface/model/@type",
     "devices/interface/filterref/**",

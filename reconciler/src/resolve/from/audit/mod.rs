@@ -56,6 +56,14 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
         "a name for the management's use, which no guest sees",
     ),
     (
+        "devices/interface/script/**",
+        "an empty path is all that is accepted, and runs nothing",
+    ),
+    (
+        "devices/interface/downscript/**",
+        "an empty path is all that is accepted, and runs nothing",
+    ),
+    (
         "devices/interface/alias/**",
         "a name for the management's use, which no guest sees",
     ),

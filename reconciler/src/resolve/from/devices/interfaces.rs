@@ -38,6 +38,7 @@ pub(super) fn interface_at(
         );
         return None;
     }
+    refuse_scripts(at, stated, &path);
     let (source, filter) = (source?, filter?);
     if source == InterfaceSource::User {
         refuse_without_tap(at, stated, &path);
@@ -215,6 +216,24 @@ fn vhost(at: &mut Resolving<'_>, stated: &interface::Interface, path: &str) -> O
                 "vhost and qemu are",
             );
             None
+        }
+    }
+}
+
+/// Programs for an interface are not run; one whose path is empty says that none is.
+fn refuse_scripts(at: &mut Resolving<'_>, stated: &interface::Interface, path: &str) {
+    let scripts = [
+        ("script", &stated.script),
+        ("downscript", &stated.downscript),
+    ];
+    for (element, script) in scripts {
+        if script.as_ref().is_some_and(|script| script.path.is_some()) {
+            at.refuse(
+                Rule::Unsupported,
+                &format!("{path}/{element}/@path"),
+                format!("<{element}> of an interface is not something vireo can do"),
+                "take it out; a hook script is told of guests that start and end",
+            );
         }
     }
 }
