@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use vireo_schema::domain::disk::{CacheMode, DiskIo};
 
 use super::clock;
+use super::graphics;
 use super::place::{self, pci};
 use super::unsupported;
 use super::{chardevs, controllers, devices, machine};
@@ -30,6 +31,8 @@ pub struct Host {
     pub vhost: bool,
     /// The installed firmware for UEFI: its code, and the template of its variables.
     pub firmware: Option<(PathBuf, PathBuf)>,
+    /// The port of a SPICE display that leaves it to be chosen.
+    pub spice: u16,
 }
 
 impl Host {
@@ -42,6 +45,7 @@ impl Host {
             kvm: !domain.emulated,
             vhost: Path::new("/dev/vhost-net").exists(),
             firmware: installed.map(|(code, vars)| (code.into(), vars.into())),
+            spice: graphics::spice_port(domain).unwrap_or(graphics::FIRST),
         }
     }
 
@@ -52,6 +56,7 @@ impl Host {
             kvm: !domain.emulated,
             vhost: true,
             firmware: Some((code.into(), vars.into())),
+            spice: graphics::FIRST,
         }
     }
 }
@@ -227,7 +232,7 @@ fn parts(domain: &Domain, dir: &GuestDir, host: &Host) -> Vec<Part> {
             chardevs::chardev(line, domain, dir, index, chardev)
         }));
     }
-    parts.extend(extras(domain, dir));
+    parts.extend(extras(domain, dir, host));
     parts.push(part("devices/rng", |line| rng(line, domain)));
     parts.push(part("devices/memballoon", |line| {
         if domain.balloon {
@@ -285,13 +290,13 @@ fn buses(domain: &Domain) -> Vec<Part> {
 }
 
 /// Whatever else only QEMU has. Timers are in what the machine, the processor and the clock are told.
-fn extras(domain: &Domain, dir: &GuestDir) -> Vec<Part> {
+fn extras(domain: &Domain, dir: &GuestDir, host: &Host) -> Vec<Part> {
     let others = domain.extras.iter().enumerate();
     let others = others.filter(|(_, extra)| extra.class != "controller" && extra.class != "timer");
     let mut parts: Vec<Part> = others
         .map(|(index, extra)| {
             part(path_of(domain, index, extra), |line| {
-                devices::extra(line, domain, dir, index, extra)
+                devices::extra(line, domain, dir, host, (index, extra))
             })
         })
         .collect();

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::clock;
-use super::command::{CommandLine, escape, is_q35, text};
+use super::command::{CommandLine, Host, is_q35};
 use super::controllers::scsi_model;
+use super::graphics;
 use super::place::{self, pci, usb};
 use super::unsupported;
 use crate::domain::fields::Fields;
@@ -110,12 +111,12 @@ pub fn extra(
     line: &mut CommandLine,
     domain: &Domain,
     dir: &GuestDir,
-    index: usize,
-    extra: &Extra,
+    host: &Host,
+    (index, extra): (usize, &Extra),
 ) -> Result<(), DriverError> {
     let fields = Fields::of(Driver::Qemu, extra);
     match extra.class.as_str() {
-        "graphics" => graphics(line, &fields, index, dir)?,
+        "graphics" => graphics::graphics(line, &fields, index, dir, host)?,
         "video" => video(line, domain, &fields, index)?,
         "input" => input(line, domain, &fields, index)?,
         "sound" => sound(line, domain, &fields, index)?,
@@ -131,74 +132,6 @@ pub fn extra(
         other => return Err(unsupported(format!("<{other}>"))),
     }
     fields.done()
-}
-
-/// A display for people elsewhere.
-fn graphics(
-    line: &mut CommandLine,
-    fields: &Fields<'_>,
-    index: usize,
-    dir: &GuestDir,
-) -> Result<(), DriverError> {
-    fields.word("listen.type", "", &[("address", "")])?;
-    if let Some(keymap) = fields.get("keymap") {
-        line.option("-k", keymap);
-    }
-    let auto = fields.get("autoport") == Some("yes");
-    let (first, again) = (fields.get("listen"), fields.get("listen.address"));
-    if let (Some(first), Some(again)) = (first, again)
-        && first != again
-    {
-        return Err(fields.refuse("listen.address", again));
-    }
-    let address = first.or(again).unwrap_or("127.0.0.1");
-    let port = fields
-        .get("port")
-        .unwrap_or("-1")
-        .parse::<i32>()
-        .unwrap_or(-1);
-    let password = fields.get("passwd").map(|secret| {
-        let name = format!("password{index}");
-        line.secrets.push((name.clone(), secret.to_owned()));
-        line.json(
-            "-object",
-            json!({"qom-type": "secret", "id": name, "file": text(&dir.file(&name))}),
-        );
-        format!(",password-secret={name}")
-    });
-    let password = password.unwrap_or_default();
-    match fields.get("type") {
-        Some("vnc") => {
-            let (display, to) = match u32::try_from(port.saturating_sub(5900)) {
-                Ok(display) if !auto => (display, ""),
-                _ => (0, ",to=999"),
-            };
-            let password = if password.is_empty() {
-                password
-            } else {
-                format!(",password=on{password}")
-            };
-            line.option(
-                "-vnc",
-                format!("{}:{display}{to}{password}", escape(address)),
-            );
-        }
-        Some("spice") => {
-            let port = u16::try_from(port).ok().filter(|_| !auto).unwrap_or(5900);
-            let ticketing = if password.is_empty() {
-                ",disable-ticketing=on".to_owned()
-            } else {
-                password
-            };
-            line.option(
-                "-spice",
-                format!("addr={},port={port}{ticketing}", escape(address)),
-            );
-        }
-        Some(other) => return Err(fields.refuse("type", other)),
-        None => return Err(unsupported("<graphics> without a type")),
-    }
-    Ok(())
 }
 
 fn video(

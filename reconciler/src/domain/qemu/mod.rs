@@ -10,6 +10,7 @@ mod controllers;
 mod devices;
 mod disks;
 mod events;
+mod graphics;
 mod limits;
 mod machine;
 mod memory;
