@@ -1,4 +1,6 @@
 //! From the loader's 32-bit mode (PVH) to Rust in 64-bit mode: identity-mapped first 4 GiB, SSE on, one stack, interrupts off.
+//!
+//! The page tables are part of the program: a KVM that interprets the guest until it is in 64-bit mode would take milliseconds to have them filled in.
 
 use core::arch::{asm, global_asm};
 
@@ -16,25 +18,6 @@ start32:
     cld
     mov esp, offset stack_top
     mov ebp, ebx
-    mov eax, offset level3 + 3
-    mov dword ptr [level4], eax
-    mov eax, offset level2 + 3
-    mov dword ptr [level3], eax
-    add eax, 0x1000
-    mov dword ptr [level3 + 8], eax
-    add eax, 0x1000
-    mov dword ptr [level3 + 16], eax
-    add eax, 0x1000
-    mov dword ptr [level3 + 24], eax
-    mov edi, offset level2
-    mov eax, 0x83
-    mov ecx, 2048
-1:  mov dword ptr [edi], eax
-    mov dword ptr [edi + 4], 0
-    add eax, 0x200000
-    add edi, 8
-    dec ecx
-    jnz 1b
     mov eax, cr4
     or eax, 0x620
     mov cr4, eax
@@ -70,11 +53,23 @@ gdt_pointer:
     .word 23
     .long gdt
 
+    .section .data
+    .balign 4096
+level4:
+    .quad level3 + 3
+    .skip 4096 - 8
+level3:
+    .quad level2 + 3, level2 + 0x1003, level2 + 0x2003, level2 + 0x3003
+    .skip 4096 - 32
+level2:
+    .set page, 0x83
+    .rept 2048
+    .quad page
+    .set page, page + 0x200000
+    .endr
+
     .section .bss
     .balign 4096
-level4: .skip 4096
-level3: .skip 4096
-level2: .skip 16384
     .skip 32768
 stack_top:
 "#
