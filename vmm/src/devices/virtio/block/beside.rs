@@ -68,10 +68,16 @@ impl Engine {
         }
         let header = request.header.filter(|_| !request.status.is_empty())?;
         let Beside { reads, writes, .. } = self.beside;
+        let by_file = self.image.is_flushed_by_its_file();
+        // What is written through is on the disk when all that leads to it is.
+        let writes = match self.writethrough {
+            true => by_file,
+            false => writes,
+        };
         let (buffers, writes) = match header.kind {
             T_IN if reads => (&request.to, false),
-            T_OUT if !self.readonly && (writes || self.writethrough) => (&request.from, true),
-            T_FLUSH if self.image.is_flushed_by_its_file() => return Some((0, Op::Flush)),
+            T_OUT if writes && !self.readonly => (&request.from, true),
+            T_FLUSH if by_file => return Some((0, Op::Flush)),
             _ => return None,
         };
         let len = buffers.len();
