@@ -348,15 +348,11 @@ fn open_vsock(config: &config::Vsock, sandbox: &Sandbox) -> Result<Vsock, PlugEr
         },
     };
     let inside = sandbox.clone();
-    let worker = Worker::spawn("vsock", move || {
-        inside
-            .enter_at(Role::Caller, &place)
-            .map_err(io::Error::other)
-    });
-    let worker = worker.map_err(|source| PlugError::Worker {
-        device: "the socket device".into(),
-        source,
-    })?;
+    let prepare = move || {
+        let entered = inside.enter_at(Role::Caller, &place);
+        entered.map_err(io::Error::other)
+    };
+    let worker = spawn_worker("vsock", "the socket device", prepare)?;
     Vsock::new(&spec, worker).map_err(failed)
 }
 
@@ -454,10 +450,7 @@ fn start_disk_worker(
         }
         sandbox.enter(Role::Disk).map_err(io::Error::other)
     };
-    Worker::spawn(thread, prepare).map_err(|source| PlugError::Worker {
-        device: device.into(),
-        source,
-    })
+    spawn_worker(thread, device, prepare)
 }
 
 fn start_worker_as(
@@ -467,10 +460,17 @@ fn start_worker_as(
     sandbox: &Sandbox,
 ) -> Result<Arc<Worker>, PlugError> {
     let sandbox = sandbox.clone();
-    Worker::spawn(thread, move || {
-        sandbox.enter(role).map_err(io::Error::other)
-    })
-    .map_err(|source| PlugError::Worker {
+    let prepare = move || sandbox.enter(role).map_err(io::Error::other);
+    spawn_worker(thread, device, prepare)
+}
+
+/// `prepare` is done by the thread itself, before it serves anything.
+fn spawn_worker(
+    thread: &str,
+    device: &str,
+    prepare: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> Result<Arc<Worker>, PlugError> {
+    Worker::spawn(thread, prepare).map_err(|source| PlugError::Worker {
         device: device.into(),
         source,
     })

@@ -147,11 +147,6 @@ impl Image {
         self.layers.iter().map(open).collect()
     }
 
-    /// Whether the image's files are accessed past the host's page cache.
-    pub fn is_direct(&self) -> bool {
-        self.direct
-    }
-
     /// Where `len` bytes from `at` are, if they are in one piece of one file as they are, and may be written there if `write` says so. It stays so until one of the image's other
     /// functions that change it is called.
     pub fn place(&self, at: u64, len: u64, write: bool) -> Option<Place> {
