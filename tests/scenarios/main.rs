@@ -11,6 +11,7 @@ mod repair;
 mod root_ports;
 mod story;
 mod story_qemu;
+mod taps;
 mod twice;
 
 use vireo_tests::lab::runner::{self, Scenario};
@@ -22,6 +23,7 @@ const SCENARIOS: &[Scenario] = &[
     pressure::SCENARIO,
     failing_disks::SCENARIO,
     root_ports::SCENARIO,
+    taps::SCENARIO,
     story::SCENARIO,
     repair::SCENARIO,
     killed_agent::SCENARIO,

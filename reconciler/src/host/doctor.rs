@@ -412,7 +412,7 @@ fn vhost() -> Check {
         Check::lacking(
             "vhost-net",
             "no /dev/vhost-net",
-            "the network of guests under the qemu driver is slower, and guests with <driver name='vhost'/> do not start",
+            "the network of guests is slower, and guests with <driver name='vhost'/> do not start",
             "`modprobe vhost_net`",
         )
     }

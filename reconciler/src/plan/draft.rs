@@ -143,11 +143,16 @@ pub(super) struct Work {
 impl Work {
     /// Plans an effect, for this reason.
     pub fn act(&mut self, reason: impl Into<String>, effect: Effect) {
+        self.because(reason);
+        self.effects.push(effect);
+    }
+
+    /// Gives a reason for effects that follow; an empty one is none.
+    pub fn because(&mut self, reason: impl Into<String>) {
         let reason = reason.into();
         if !reason.is_empty() && !self.reasons.contains(&reason) {
             self.reasons.push(reason);
         }
-        self.effects.push(effect);
     }
 
     /// Plans an effect that the reasons so far already explain.

@@ -54,6 +54,12 @@ impl Process {
         Ok(())
     }
 
+    /// Whether it has this file open.
+    pub fn has_open(&self, path: &str) -> Outcome<bool> {
+        let mut entries = fs::read_dir(format!("/proc/{}/fd", self.pid))?.flatten();
+        Ok(entries.any(|entry| fs::read_link(entry.path()).is_ok_and(|to| to == Path::new(path))))
+    }
+
     /// The name of its program.
     pub fn program(&self) -> String {
         program(self.pid)

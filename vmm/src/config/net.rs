@@ -45,10 +45,9 @@ pub struct Interface {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = Interface::MOST_PAIRS))]
     pub queues: Option<u16>,
-    /// Have the kernel move the frames (vhost-net). The guest does not start where the host has no `/dev/vhost-net`. The kernel forgets frames that it was about to send when the
-    /// tap is deleted: the interface then waits until the guest's driver begins anew, and is not mended by a new tap, as one without this is.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub vhost: bool,
+    /// Whether the kernel moves the frames (vhost-net): where it can, if left out. If `true`, the guest does not start where the host has no `/dev/vhost-net`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vhost: Option<bool>,
     /// PCI slot of bus 0, or `BUS:SLOT.FUNCTION` as `lspci` shows it; the first free slot if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<Place>,

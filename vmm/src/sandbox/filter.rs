@@ -114,13 +114,14 @@ const TUN: u32 = b'T' as u32;
 const BLOCK: u32 = 0x12;
 
 /// Requests of what any of the threads does when it delivers an interrupt, or connects and disconnects a queue.
-const SHARED_REQUESTS: [u32; 8] = [
+const SHARED_REQUESTS: [u32; 9] = [
     iow::<kvm_msi>(KVM, 0xa5),
     iow::<kvm_irq_level>(KVM, 0x61),
     iow::<kvm_ioeventfd>(KVM, 0x79),
     iow::<kvm_irq_routing>(KVM, 0x6a),
     iow::<kvm_irqfd>(KVM, 0x76),
     iow::<u32>(TUN, 208), // TUNSETOFFLOAD
+    ior::<u32>(TUN, 210), // TUNGETIFF
     iow::<i32>(TUN, 216), // TUNSETVNETHDRSZ
     iow::<i32>(TUN, 217), // TUNSETQUEUE
 ];

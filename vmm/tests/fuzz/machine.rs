@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use imago::qcow2::Qcow2;
@@ -24,7 +25,7 @@ use vireo_vmm::devices::virtio::VirtioDevice;
 use vireo_vmm::devices::virtio::balloon::{self, Balloon};
 use vireo_vmm::devices::virtio::block::{self, Block, DiskControl};
 use vireo_vmm::devices::virtio::console::Console;
-use vireo_vmm::devices::virtio::net::{self, Net, Offload, Port as Cable};
+use vireo_vmm::devices::virtio::net::{self, LinkControl, Net, Offload, Port as Cable};
 use vireo_vmm::devices::virtio::pci::VirtioPci;
 use vireo_vmm::devices::virtio::rng::{self, Rng};
 use vireo_vmm::devices::virtio::vsock::{self, Vsock};
@@ -53,6 +54,7 @@ pub enum Kind {
     BadBlock,
     Net,
     ManyNet,
+    KernelNet,
     Console,
     Vsock,
     Watchdog,
@@ -135,6 +137,8 @@ pub struct Machine {
     _disk: NamedTempFile,
     /// The device's handle, if it is a disk.
     control: Option<DiskControl>,
+    /// Its cable, if it is an interface.
+    link: Option<LinkControl>,
     pub notices: notice::Notices,
     /// Held by whoever serves the device.
     _worker: Arc<Worker>,
@@ -151,7 +155,7 @@ impl Machine {
         let pci = Arc::new(Mutex::new(PciBus::new(Arc::clone(&mmio))));
         let (notifier, notices) = notice::channel().unwrap();
         let disk = image(kind);
-        let mut control = None;
+        let (mut control, mut link) = (None, None);
 
         let worker = Worker::spawn("fuzz", || Ok(())).unwrap();
         let function: Arc<Mutex<dyn PciFunction>> = match function(kind, &worker, &notifier) {
@@ -163,6 +167,11 @@ impl Machine {
                         block.tell(notifier.clone());
                         control = Some(block.control());
                         Box::new(block)
+                    }
+                    Kind::Net | Kind::ManyNet | Kind::KernelNet => {
+                        let net = interface(kind, &worker);
+                        link = Some(net.link());
+                        Box::new(net)
                     }
                     _ => device(kind, disk.path(), Arc::clone(&worker)),
                 };
@@ -201,14 +210,19 @@ impl Machine {
             pci,
             _disk: disk,
             control,
+            link,
             notices,
             _worker: worker,
         }
     }
 
-    /// What the machine's resumption does to devices.
+    /// What the machine's resumption does to devices, and a cable that is pulled and put in.
     pub fn resume(&self) {
         self.control.iter().for_each(DiskControl::retry);
+        if let Some(link) = &self.link {
+            link.set(LinkState::Down);
+            link.set(LinkState::Up);
+        }
     }
 
     /// How the host failed the request that waits to be tried again.
@@ -297,10 +311,45 @@ fn block(kind: Kind, disk: &Path, worker: Arc<Worker>) -> Block {
     Block::new(&spec, worker).unwrap()
 }
 
+/// The name of the tap by which the kernel serves an interface.
+const TAP: &str = "fuzz0";
+
+/// An interface, on cables that send everything back or, where the kernel serves it, on a tap.
+fn interface(kind: Kind, worker: &Arc<Worker>) -> Net {
+    let by_kernel = kind == Kind::KernelNet;
+    let pairs = if kind == Kind::Net { 1 } else { 3 };
+    let spec = net::Spec {
+        tap: TAP.into(),
+        mac: [0x52, 0x54, 0, 0, 0, 1],
+        link: LinkState::Up,
+        mtu: Some(1400),
+        without: Vec::new(),
+        queue_sizes: [256; 2],
+        pairs,
+        vhost: Some(by_kernel),
+    };
+    if by_kernel {
+        let workers = (0..pairs).map(|_| Arc::clone(worker)).collect();
+        let net = Net::new(&spec, workers).unwrap();
+        let up = Command::new("ip").args(["link", "set", TAP, "up"]).status();
+        assert!(up.unwrap().success());
+        return net;
+    }
+    let ports = (0..pairs).map(|_| {
+        let (near, far) = UnixDatagram::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        far.set_nonblocking(true).unwrap();
+        let cable = Arc::new(Echo(near, far)) as Arc<dyn Cable>;
+        (cable, Arc::clone(worker))
+    });
+    Net::with_ports(&spec, ports.collect()).unwrap()
+}
+
 fn device(kind: Kind, disk: &Path, worker: Arc<Worker>) -> Box<dyn VirtioDevice> {
     match kind {
         Kind::Watchdog | Kind::Panic => unreachable!("it is not virtio"),
         Kind::Block | Kind::SlowBlock | Kind::BadBlock => unreachable!("it is made elsewhere"),
+        Kind::Net | Kind::ManyNet | Kind::KernelNet => unreachable!("it is made elsewhere"),
         Kind::Rng => Box::new(Rng::new(&rng::Spec::default(), worker).unwrap()),
         Kind::Balloon => {
             let spec = balloon::Spec {
@@ -340,30 +389,6 @@ fn device(kind: Kind, disk: &Path, worker: Arc<Worker>) -> Box<dyn VirtioDevice>
             let vsock = Vsock::new(&spec, worker).unwrap();
             let _ = std::fs::remove_file(&spec.socket);
             Box::new(vsock)
-        }
-        Kind::Net | Kind::ManyNet => {
-            let pairs = if kind == Kind::Net { 1 } else { 3 };
-            let ports = (0..pairs).map(|_| {
-                let (near, far) = UnixDatagram::pair().unwrap();
-                near.set_nonblocking(true).unwrap();
-                far.set_nonblocking(true).unwrap();
-                (
-                    Arc::new(Echo(near, far)) as Arc<dyn Cable>,
-                    Arc::clone(&worker),
-                )
-            });
-            let ports = ports.collect();
-            let spec = net::Spec {
-                tap: "fuzz0".into(),
-                mac: [0x52, 0x54, 0, 0, 0, 1],
-                link: LinkState::Up,
-                mtu: Some(1400),
-                without: Vec::new(),
-                queue_sizes: [256; 2],
-                pairs,
-                vhost: false,
-            };
-            Box::new(Net::with_ports(&spec, ports).unwrap())
         }
     }
 }

@@ -39,8 +39,8 @@ pub struct InterfaceConfig {
     rx_queue_size: Option<u32>,
     #[serde(rename = "tx-queue-size", skip_serializing_if = "Option::is_none")]
     tx_queue_size: Option<u32>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    vhost: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vhost: Option<bool>,
     slot: Slot,
 }
 
@@ -80,7 +80,7 @@ pub fn interface(interface: &Interface, slot: Slot) -> Result<InterfaceConfig, D
         without: without(interface)?,
         rx_queue_size: queue_size(interface, "to", interface.rx_queue_size)?,
         tx_queue_size: queue_size(interface, "from", interface.tx_queue_size)?,
-        vhost: interface.vhost == Some(true),
+        vhost: interface.vhost,
         slot,
     })
 }

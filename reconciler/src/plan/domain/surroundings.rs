@@ -89,13 +89,8 @@ impl Surroundings<'_> {
                 let word = if interface.link_up { "down" } else { "up" };
                 let reason =
                     link.map_or_else(String::new, |_| format!("{} is {word}", interface.tap));
-                work.act(reason, set_link(interface));
-                work.also(Effect::SetGuestLink {
-                    guest: self.domain.uuid,
-                    driver: self.domain.driver,
-                    interface: interface.index,
-                    up: interface.link_up,
-                });
+                work.because(reason);
+                self.turn_link(context, interface, work);
             }
         }
         for link in context.links_of(self.domain.uuid) {
@@ -109,6 +104,25 @@ impl Surroundings<'_> {
                 );
             }
         }
+    }
+
+    /// Raises or lowers a link, and the guest's cable with it. The link comes last: as long as it is not as it should be, a plan does all of this again.
+    fn turn_link(&self, context: &Context<'_>, interface: &Interface, work: &mut Work) {
+        // A tap may have been made, and its monitor not have it yet.
+        if interface.link_up && tap_differs(context, interface).is_none() {
+            work.also(self.ensure_tap(interface));
+        }
+        // What moves packets looks at the tap anew when its cable is put in, which it must be pulled for.
+        let pulled = interface.link_up.then_some(false);
+        for up in pulled.into_iter().chain([interface.link_up]) {
+            work.also(Effect::SetGuestLink {
+                guest: self.domain.uuid,
+                driver: self.domain.driver,
+                interface: interface.index,
+                up,
+            });
+        }
+        work.also(set_link(interface));
     }
 
     fn ensure_tap(&self, interface: &Interface) -> Effect {

@@ -5,6 +5,7 @@ mod drivers;
 pub(in crate::plan) mod make;
 mod properties;
 mod restart;
+mod taps;
 mod volumes;
 
 use std::collections::BTreeMap;

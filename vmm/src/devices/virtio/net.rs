@@ -108,18 +108,28 @@ pub struct Spec {
     pub queue_sizes: [u16; 2],
     /// Pairs of queues, at least one.
     pub pairs: u16,
-    /// Whether the kernel moves the frames.
+    /// Whether the kernel moves the frames; where it can, if left out.
     #[serde(default)]
-    pub vhost: bool,
+    pub vhost: Option<bool>,
 }
 
 /// Has the kernel serve the ports, if it is to: one each, or none.
 fn kernel(spec: &Spec, ports: &[(Arc<dyn Port>, Arc<Worker>)]) -> io::Result<Vec<Arc<Vhost>>> {
+    if spec.vhost == Some(false) {
+        return Ok(Vec::new());
+    }
     let up = spec.link.is_up();
-    let ports = ports.iter().filter(|_| spec.vhost);
-    ports
-        .map(|(port, _)| Vhost::open(port.clone(), up).map(Arc::new))
-        .collect()
+    let opened = ports
+        .iter()
+        .enumerate()
+        .map(|(index, (port, _))| Vhost::open(port.clone(), index > 0, up).map(Arc::new));
+    match opened.collect() {
+        Err(error) if spec.vhost.is_none() => {
+            tracing::debug!(%error, tap = spec.tap, "no vhost-net: the monitor moves the frames");
+            Ok(Vec::new())
+        }
+        opened => opened,
+    }
 }
 
 /// What is offered to a guest without some of it. What needs something that is missing is missing too (virtio 1.2, section 5.1.3.1).
@@ -184,12 +194,16 @@ pub trait Port: AsRawFd + Send + Sync {
     fn receive(&self, frame: &mut [u8]) -> io::Result<usize>;
     /// Sends a frame.
     fn send(&self, frame: &[u8]) -> io::Result<usize>;
-    /// Takes part in what comes for all queues of the port, or does not.
+    /// Takes part in what comes for all queues of the port, or does not. Only of a port with several.
     fn attach(&self, _on: bool) -> io::Result<()> {
         Ok(())
     }
     /// Says what the guest takes.
     fn set_offload(&self, offload: Offload) -> io::Result<()>;
+    /// Whether frames go anywhere by it: not by a tap that was deleted, until somebody attaches another to its descriptor, nor by a queue that takes no part.
+    fn leads_on(&self) -> bool {
+        true
+    }
 }
 
 /// The network device.
@@ -257,7 +271,8 @@ impl Net {
         ports: Vec<(Arc<dyn Port>, Arc<Worker>)>,
         kernel: Vec<Arc<Vhost>>,
     ) -> io::Result<Self> {
-        let link = LinkControl::new(spec.link, kernel.clone());
+        let port = ports.first().map(|(port, _)| Arc::clone(port));
+        let link = LinkControl::new(spec.link, port, kernel.clone());
         let mut kernel = kernel.into_iter();
         let mut lines = Vec::new();
         for (port, worker) in ports {
@@ -336,7 +351,7 @@ impl Net {
                 let handler = Arc::new(Mutex::new(Calls {
                     first,
                     interrupt: Arc::clone(interrupt),
-                    calls: calls.clone(),
+                    vhost: Arc::clone(vhost),
                 }));
                 for ((call, index), token) in calls.into_iter().zip(first..).zip(0..) {
                     interrupt.connect(index, &call);
@@ -435,12 +450,9 @@ impl VirtioDevice for Net {
             }
         }
         let failed = |what| move |source| ActivateError::Io { what, source };
-        if let Some(line) = self.lines.first() {
-            line.port
-                .set_offload(Offload::from_features(features))
-                .map_err(failed("set the tap's offloads"))?;
-        }
-        self.link.activate(interrupt.clone());
+        let offload = Offload::from_features(features);
+        let begun = self.link.activate(interrupt.clone(), offload);
+        begun.map_err(failed("set the tap's offloads"))?;
         let kicks: Vec<_> = usable
             .iter()
             .map(|rings| [rings.receive.kick(), rings.transmit.kick()])
@@ -448,7 +460,7 @@ impl VirtioDevice for Net {
         let pairs = usable.len();
         for (line, rings) in self.lines.iter().zip(usable) {
             if let Some(vhost) = &line.vhost {
-                let begun = vhost.begin(features, [&rings.receive, &rings.transmit]);
+                let begun = vhost.begin(features, [rings.receive, rings.transmit]);
                 begun.map_err(failed("hand the queues of a network device to the kernel"))?;
                 continue;
             }

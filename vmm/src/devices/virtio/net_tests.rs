@@ -45,7 +45,7 @@ fn spec() -> Spec {
         without: Vec::new(),
         queue_sizes: [256, 512],
         pairs: 1,
-        vhost: false,
+        vhost: Some(false),
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use thiserror::Error;
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
@@ -261,6 +262,14 @@ impl Ring {
             available: at(self.queue.avail_ring(), 6, 2)?,
             used: at(self.queue.used_ring(), 6, 8)?,
         })
+    }
+
+    /// Buffers that were given back so far, as the ring in the guest's memory says: the guest may have written anything there.
+    pub fn given_back(&self) -> Option<u16> {
+        // Source: virtio 1.2, section 2.7.8.
+        let at = GuestAddress(self.queue.used_ring().checked_add(2)?);
+        let index = self.memory.load::<u16>(at, Ordering::Acquire).ok()?;
+        Some(u16::from_le(index))
     }
 
     /// What becomes readable when the guest notifies the queue.

@@ -288,7 +288,7 @@ fn who_moves_an_interfaces_packets_reaches_the_monitor_as_it_is_stated() {
         domain.interfaces[0].vhost = vhost;
         let text = serde_json::to_string(&translate(&domain, &dir).unwrap()).unwrap();
         let read = vireo_vmm::config::Guest::parse(&text).unwrap();
-        assert_eq!(read.interfaces[0].vhost, vhost == Some(true));
+        assert_eq!(read.interfaces[0].vhost, vhost);
     }
 }
 

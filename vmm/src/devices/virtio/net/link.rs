@@ -3,11 +3,13 @@
 //! In come requests from outside ([`LinkControl::set`]), out go the status that the guest reads and an interrupt that tells it to read. The state is the
 //! cable's, not the guest's: it outlives a reset of the device.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::super::VirtioInterrupt;
 use super::vhost::Vhost;
+use super::{Offload, Port};
 use crate::bus::lock;
 use crate::config::LinkState;
 
@@ -20,31 +22,46 @@ pub struct LinkControl(Arc<Link>);
 
 struct Link {
     up: AtomicBool,
+    /// One queue of the port, by which what is true of all is said.
+    port: Option<Arc<dyn Port>>,
     /// Pairs that the kernel serves.
     kernel: Vec<Arc<Vhost>>,
-    /// How to tell the guest, while it drives the device.
-    interrupt: Mutex<Option<Arc<dyn VirtioInterrupt>>>,
+    /// How to tell the guest, while it drives the device, and what it takes.
+    driver: Mutex<Option<(Arc<dyn VirtioInterrupt>, Offload)>>,
 }
 
 impl LinkControl {
-    pub(super) fn new(state: LinkState, kernel: Vec<Arc<Vhost>>) -> Self {
+    pub(super) fn new(
+        state: LinkState,
+        port: Option<Arc<dyn Port>>,
+        kernel: Vec<Arc<Vhost>>,
+    ) -> Self {
         Self(Arc::new(Link {
             up: AtomicBool::new(state.is_up()),
+            port,
             kernel,
-            interrupt: Mutex::new(None),
+            driver: Mutex::new(None),
         }))
     }
 
     /// Puts the cable in or pulls it, and tells the guest where that changes anything. Says whether it did.
+    ///
+    /// What the cable leads to may be another tap than before: it learns what the guest takes.
     pub fn set(&self, state: LinkState) -> bool {
         if self.0.up.swap(state.is_up(), Ordering::AcqRel) == state.is_up() {
             return false;
         }
+        let driver = lock(&self.0.driver).clone();
+        if let Some((_, offload)) = &driver
+            && state.is_up()
+            && let Err(error) = self.set_offload(*offload)
+        {
+            tracing::warn!(%error, "a tap does not take what is left to it");
+        }
         for vhost in &self.0.kernel {
             vhost.set_link(state.is_up());
         }
-        let interrupt = lock(&self.0.interrupt).clone();
-        if let Some(interrupt) = interrupt {
+        if let Some((interrupt, _)) = driver {
             interrupt.config_changed();
         }
         true
@@ -60,11 +77,25 @@ impl LinkControl {
         if self.is_up() { LINK_UP } else { 0 }
     }
 
-    pub(super) fn activate(&self, interrupt: Arc<dyn VirtioInterrupt>) {
-        *lock(&self.0.interrupt) = Some(interrupt);
+    /// A driver begins.
+    pub(super) fn activate(
+        &self,
+        interrupt: Arc<dyn VirtioInterrupt>,
+        offload: Offload,
+    ) -> io::Result<()> {
+        *lock(&self.0.driver) = Some((interrupt, offload));
+        self.set_offload(offload)
     }
 
     pub(super) fn reset(&self) {
-        *lock(&self.0.interrupt) = None;
+        *lock(&self.0.driver) = None;
+    }
+
+    /// Says what the guest takes, unless there is nobody to say it to before the cable is put in anew.
+    fn set_offload(&self, offload: Offload) -> io::Result<()> {
+        match &self.0.port {
+            Some(port) if port.leads_on() => port.set_offload(offload),
+            _ => Ok(()),
+        }
     }
 }

@@ -37,17 +37,6 @@ pub(super) struct Line {
     pub vhost: Option<Arc<Vhost>>,
 }
 
-impl Line {
-    /// Has the kernel serve the pair or not, if it is the one that does.
-    fn use_kernel(&self, used: bool) -> io::Result<()> {
-        match &self.vhost {
-            None => Ok(()),
-            Some(vhost) if used => self.port.attach(true).and_then(|()| vhost.set_used(true)),
-            Some(vhost) => vhost.set_used(false).and_then(|()| self.port.attach(false)),
-        }
-    }
-}
-
 /// Who serves which port.
 pub(super) struct Steering {
     lines: Vec<Line>,
@@ -90,9 +79,14 @@ impl Steering {
 
     /// Uses this many pairs.
     fn steer(&mut self, pairs: usize) -> io::Result<()> {
-        let mut lines = self.lines.iter().enumerate();
-        lines.try_for_each(|(index, line)| line.use_kernel(index < pairs))?;
-        if self.lines.iter().any(|line| line.vhost.is_some()) {
+        let mut by_kernel = false;
+        for (index, line) in self.lines.iter().enumerate() {
+            if let Some(vhost) = &line.vhost {
+                vhost.set_used(index < pairs)?;
+                by_kernel = true;
+            }
+        }
+        if by_kernel {
             return Ok(());
         }
         let ports = |lines: &[Line]| {

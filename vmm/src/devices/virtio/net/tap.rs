@@ -7,12 +7,10 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::Mutex;
 
 use thiserror::Error;
 
 use super::{HEADER, Offload, Port};
-use crate::bus::lock;
 
 /// Why a tap could not be used.
 #[derive(Debug, Error)]
@@ -28,11 +26,7 @@ pub struct TapError {
 
 /// An open tap, or a queue of one that has several.
 #[derive(Debug)]
-pub struct Tap {
-    file: File,
-    /// Whether the kernel gives it frames; always where it is the only one.
-    attached: Mutex<bool>,
-}
+pub struct Tap(File);
 
 impl Tap {
     /// Attaches to the tap `name`, which is one of several queues or not.
@@ -51,18 +45,16 @@ impl Tap {
             .open("/dev/net/tun")
             .map_err(failed("open /dev/net/tun for"))?;
         attach(&file, name, multi_queue).map_err(failed("attach to"))?;
-        let header = HEADER as libc::c_int;
-        // SAFETY: TUNSETVNETHDRSZ reads one int from the pointer, which is to a live local.
-        let done = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETVNETHDRSZ, &header) };
-        checked(done).map_err(failed("set the header size of"))?;
-        Ok(Self {
-            file,
-            attached: Mutex::new(true),
-        })
+        Ok(Self(file))
     }
 }
 
-fn attach(file: &File, name: &str, multi_queue: bool) -> io::Result<()> {
+/// Attaches a descriptor that has no tap to one, and has frames begin with the device's header.
+pub(super) fn attach(
+    file: &(impl AsRawFd + ?Sized),
+    name: &str,
+    multi_queue: bool,
+) -> io::Result<()> {
     // A longer name would lose its zero byte and name another interface.
     if name.is_empty() || name.len() >= libc::IFNAMSIZ || name.contains('\0') {
         return Err(io::Error::new(
@@ -81,7 +73,10 @@ fn attach(file: &File, name: &str, multi_queue: bool) -> io::Result<()> {
     }
     request.ifr_ifru.ifru_flags = flags as libc::c_short;
     // SAFETY: TUNSETIFF reads and writes one ifreq at the pointer, which is to a live local.
-    checked(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &mut request) })
+    checked(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &mut request) })?;
+    let header = HEADER as libc::c_int;
+    // SAFETY: TUNSETVNETHDRSZ reads one int from the pointer, which is to a live local.
+    checked(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETVNETHDRSZ, &header) })
 }
 
 fn checked(result: libc::c_int) -> io::Result<()> {
@@ -94,22 +89,22 @@ fn checked(result: libc::c_int) -> io::Result<()> {
 
 impl AsRawFd for Tap {
     fn as_raw_fd(&self) -> RawFd {
-        self.file.as_raw_fd()
+        self.0.as_raw_fd()
     }
 }
 
 impl Port for Tap {
     fn receive(&self, frame: &mut [u8]) -> io::Result<usize> {
-        (&self.file).read(frame)
+        (&self.0).read(frame)
     }
 
     fn send(&self, frame: &[u8]) -> io::Result<usize> {
-        (&self.file).write(frame)
+        (&self.0).write(frame)
     }
 
     fn attach(&self, on: bool) -> io::Result<()> {
-        let mut attached = lock(&self.attached);
-        if *attached == on {
+        // The kernel is asked: somebody else may have attached it to a new tap.
+        if self.leads_on() == on {
             return Ok(());
         }
         // SAFETY: an ifreq is integers and unions of them: all zeroes is a value of it.
@@ -120,9 +115,17 @@ impl Port for Tap {
         };
         request.ifr_ifru.ifru_flags = flag as libc::c_short;
         // SAFETY: TUNSETQUEUE reads one ifreq at the pointer, which is to a live local.
-        checked(unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TUNSETQUEUE, &request) })?;
-        *attached = on;
-        Ok(())
+        checked(unsafe { libc::ioctl(self.0.as_raw_fd(), libc::TUNSETQUEUE, &request) })
+    }
+
+    fn leads_on(&self) -> bool {
+        // SAFETY: an ifreq is integers and unions of them: all zeroes is a value of it.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        // SAFETY: TUNGETIFF writes one ifreq at the pointer, which is to a live local.
+        let told = unsafe { libc::ioctl(self.0.as_raw_fd(), libc::TUNGETIFF, &mut request) };
+        // SAFETY: the flags are the union's member that the request writes, and any number is a value of it.
+        let flags = libc::c_int::from(unsafe { request.ifr_ifru.ifru_flags });
+        told == 0 && flags & libc::IFF_DETACH_QUEUE == 0
     }
 
     fn set_offload(&self, offload: Offload) -> io::Result<()> {
@@ -139,7 +142,7 @@ impl Port for Tap {
         // SAFETY: TUNSETOFFLOAD takes its argument by value and touches no memory of ours.
         checked(unsafe {
             libc::ioctl(
-                self.file.as_raw_fd(),
+                self.0.as_raw_fd(),
                 libc::TUNSETOFFLOAD,
                 libc::c_ulong::from(mask),
             )

@@ -2,8 +2,11 @@
 //!
 //! In come a tap, and two queues that were found to lie in the guest's memory; out go the guest's notifications and interrupts, by eventfds that both sides have. The kernel reads
 //! the descriptors itself: an address in them is looked up in the table of the guest's memory that it was given, and one that is not there stops the queue and is told
-//! by the error's eventfd. So a guest reaches no more than by the monitor, which asks it for a reset then too. The kernel also tells of an error, and forgets the frames of the
-//! guest that it was about to send, when the tap is deleted (`vhost_tx_batch` of its drivers/vhost/net.c): the queue is as good as broken then.
+//! by the error's eventfd. So a guest reaches no more than by the monitor, which asks it for a reset then too.
+//!
+//! When the tap is deleted, the kernel tells of an error too, forgets the frames of the guest that it was about to send (`vhost_tx_batch` of its drivers/vhost/net.c), and listens
+//! to the tap no more. Whoever attaches another to the descriptor pulls the cable and puts it in: the queues are handed over anew then, from the first buffer that the guest has
+//! not had back.
 //!
 //! Everything is opened before the sandbox closes; afterwards there are only requests on descriptors that are open. Source: the kernel's `include/uapi/linux/vhost.h`.
 
@@ -21,7 +24,7 @@ use super::super::ring::Ring;
 use super::super::worker::Handler;
 use super::{F_MRG_RXBUF, MOST_FRAME, Port};
 use crate::bus::lock;
-use crate::ioctl::{io, ior, iow};
+use crate::ioctl::{io, ior, iow, iowr};
 
 /// The device that makes one for whoever opens it.
 const DEVICE: &str = "/dev/vhost-net";
@@ -42,18 +45,20 @@ const SET_MEM_TABLE: u32 = iow::<[u32; 2]>(VHOST, 0x03);
 const SET_VRING_NUM: u32 = iow::<VringNumber>(VHOST, 0x10);
 const SET_VRING_ADDR: u32 = iow::<VringPlace>(VHOST, 0x11);
 const SET_VRING_BASE: u32 = iow::<VringNumber>(VHOST, 0x12);
+const GET_VRING_BASE: u32 = iowr::<VringNumber>(VHOST, 0x12);
 const SET_VRING_KICK: u32 = iow::<VringFile>(VHOST, 0x20);
 const SET_VRING_CALL: u32 = iow::<VringFile>(VHOST, 0x21);
 const SET_VRING_ERR: u32 = iow::<VringFile>(VHOST, 0x22);
 const NET_SET_BACKEND: u32 = iow::<VringFile>(VHOST, 0x30);
 
 /// Requests that are made once the monitor is in its sandbox.
-pub const REQUESTS: [u32; 9] = [
+pub const REQUESTS: [u32; 10] = [
     SET_FEATURES,
     SET_MEM_TABLE,
     SET_VRING_NUM,
     SET_VRING_ADDR,
     SET_VRING_BASE,
+    GET_VRING_BASE,
     SET_VRING_KICK,
     SET_VRING_CALL,
     SET_VRING_ERR,
@@ -107,6 +112,8 @@ struct MemoryTable {
 pub(super) struct Vhost {
     file: File,
     port: Arc<dyn Port>,
+    /// The port takes no part in what comes for all queues while the pair is not used; that of a device's first pair always does.
+    optional: bool,
     /// Written when the guest is to be interrupted: about frames for it, and frames of it.
     calls: [Arc<EventFd>; 2],
     /// Written when the guest broke one of the queues.
@@ -116,33 +123,37 @@ pub(super) struct Vhost {
 
 /// Frames move while all of the first three hold.
 struct State {
-    /// The guest set the queues up.
-    ready: bool,
+    /// The queues, to the guest and from it, if it set them up.
+    rings: Option<[Ring; 2]>,
     /// It uses the pair.
     used: bool,
     /// The cable is in.
     up: bool,
     /// Frames move.
     moves: bool,
+    /// The first buffer of each queue that the guest had not had back when the kernel last forgot some.
+    forgot_at: Option<[u16; 2]>,
 }
 
 impl Vhost {
-    /// Asks the kernel to move the frames of `port`, a tap.
+    /// Asks the kernel to move the frames of `port`, a tap, or with `optional` a queue of one beside others.
     ///
     /// # Errors
     /// The host has no vhost-net, or may not use it, or it is older than what guests are offered.
-    pub fn open(port: Arc<dyn Port>, up: bool) -> io::Result<Self> {
+    pub fn open(port: Arc<dyn Port>, optional: bool, up: bool) -> io::Result<Self> {
         let event = || EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map(Arc::new);
         let vhost = Self {
             file: File::options().read(true).write(true).open(DEVICE)?,
             port,
+            optional,
             calls: [event()?, event()?],
             error: event()?,
             state: Mutex::new(State {
-                ready: false,
+                rings: None,
                 used: false,
                 up,
                 moves: false,
+                forgot_at: None,
             }),
         };
         let mut known = 0_u64;
@@ -156,17 +167,17 @@ impl Vhost {
     }
 
     /// Hands two queues over, to the guest and from it. Frames move once the pair is used.
-    pub fn begin(&self, features: u64, rings: [&Ring; 2]) -> io::Result<()> {
+    pub fn begin(&self, features: u64, rings: [Ring; 2]) -> io::Result<()> {
         let mut state = lock(&self.state);
+        // An error before this is that of queues that are gone.
+        let _ = self.error.read();
         let mut features = features & FEATURES;
         self.request(SET_FEATURES, &mut features)?;
         self.request(SET_MEM_TABLE, &mut table(rings[0].memory())?)?;
-        for ((index, ring), call) in (0..).zip(rings).zip(&self.calls) {
+        for ((index, ring), call) in (0..).zip(&rings).zip(&self.calls) {
             let place = ring.place().ok_or(io::ErrorKind::InvalidInput)?;
-            let number =
-                |request, number| self.request(request, &mut VringNumber { index, number });
-            number(SET_VRING_NUM, place.size.into())?;
-            number(SET_VRING_BASE, 0)?;
+            self.set_number(SET_VRING_NUM, index, place.size)?;
+            self.set_number(SET_VRING_BASE, index, 0)?;
             let mut place = VringPlace {
                 index,
                 flags: 0,
@@ -181,17 +192,18 @@ impl Vhost {
             file(SET_VRING_ERR, &self.error)?;
             file(SET_VRING_KICK, &ring.kick())?;
         }
-        state.ready = true;
+        (state.rings, state.forgot_at) = (Some(rings), None);
         Ok(())
     }
 
     /// Takes the queues back: the kernel does not touch the guest's memory any more.
     pub fn end(&self) {
         let mut state = lock(&self.state);
-        (state.ready, state.used) = (false, false);
+        state.used = false;
         if let Err(error) = self.settle(&mut state) {
             tracing::error!(%error, "the kernel does not give a pair of queues back");
         }
+        state.rings = None;
     }
 
     /// Says whether the guest uses the pair.
@@ -210,7 +222,7 @@ impl Vhost {
             let lost = (0..MOST_STALE).take_while(stale).count();
             tracing::debug!(lost, "a cable was put in");
         }
-        state.up = up;
+        (state.up, state.forgot_at) = (up, None);
         if let Err(error) = self.settle(&mut state) {
             tracing::warn!(%error, up, "the kernel does not take a change of a cable");
         }
@@ -227,24 +239,76 @@ impl Vhost {
         (self.calls.clone(), Arc::clone(&self.error))
     }
 
+    /// Looks into an error that the kernel told of. Whether the guest broke a queue, which is taken back then: it is not where the tap is gone, or was, and frames with it.
+    pub fn is_broken(&self) -> bool {
+        let mut state = lock(&self.state);
+        if self.error.read().is_err() || !state.moves || !self.port.leads_on() {
+            return false;
+        }
+        let mended = self.take_back(&mut state).and_then(|forgot| {
+            // What fails again where it failed before is the guest's doing.
+            let again = forgot.is_none() || state.forgot_at == forgot;
+            state.forgot_at = forgot;
+            if !again {
+                self.settle(&mut state)?;
+            }
+            Ok(!again)
+        });
+        !mended.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the kernel does not go on with a pair of queues");
+            false
+        })
+    }
+
+    /// Has frames move, or not.
     fn settle(&self, state: &mut State) -> io::Result<()> {
-        let wanted = state.ready && state.used && state.up;
-        if wanted == state.moves {
+        let wanted = state.rings.is_some() && state.used && state.up;
+        if state.moves && !wanted {
+            self.take_back(state)?;
+        }
+        if self.optional {
+            self.port.attach(state.used)?;
+        }
+        // A cable that leads nowhere is put in anew once it does.
+        if state.moves || !wanted || !self.port.leads_on() {
             return Ok(());
         }
-        let set = |file| {
-            let both = [0, 1].map(|index| self.set_file(NET_SET_BACKEND, index, file));
-            both.into_iter().collect::<io::Result<()>>()
-        };
-        match wanted {
-            true => set(self.port.as_raw_fd()).inspect_err(|_| {
-                // Half of a pair would be served.
-                let _ = set(-1);
-            })?,
-            false => set(-1)?,
-        }
-        state.moves = wanted;
+        let port = self.port.as_raw_fd();
+        self.set_backend(port).inspect_err(|_| {
+            // Half of a pair would be served.
+            let _ = self.set_backend(-1);
+        })?;
+        state.moves = true;
         Ok(())
+    }
+
+    /// Has the kernel stop, and go on later at the first buffer of each queue that the guest has not had back. Which those are, if it had taken one of them already.
+    fn take_back(&self, state: &mut State) -> io::Result<Option<[u16; 2]>> {
+        self.set_backend(-1)?;
+        state.moves = false;
+        // Of an error before this, what comes of it is known now.
+        let _ = self.error.read();
+        let mut firsts = [0; 2];
+        let mut forgot = false;
+        let rings = state.rings.iter().flatten();
+        for ((index, ring), first) in (0..).zip(rings).zip(&mut firsts) {
+            *first = ring.given_back().ok_or(io::ErrorKind::InvalidInput)?;
+            let mut taken = VringNumber { index, number: 0 };
+            self.request(GET_VRING_BASE, &mut taken)?;
+            forgot |= taken.number != u32::from(*first);
+            self.set_number(SET_VRING_BASE, index, *first)?;
+        }
+        Ok(forgot.then_some(firsts))
+    }
+
+    fn set_backend(&self, file: RawFd) -> io::Result<()> {
+        let both = [0, 1].map(|index| self.set_file(NET_SET_BACKEND, index, file));
+        both.into_iter().collect()
+    }
+
+    fn set_number(&self, request: u32, index: u32, number: u16) -> io::Result<()> {
+        let number = number.into();
+        self.request(request, &mut VringNumber { index, number })
     }
 
     fn set_file(&self, request: u32, index: u32, file: RawFd) -> io::Result<()> {
@@ -298,7 +362,7 @@ pub(super) struct Calls {
     /// The number of the pair's first queue.
     pub first: u16,
     pub interrupt: Arc<dyn VirtioInterrupt>,
-    pub calls: [Arc<EventFd>; 2],
+    pub vhost: Arc<Vhost>,
 }
 
 impl Calls {
@@ -308,15 +372,13 @@ impl Calls {
 
 impl Handler for Calls {
     fn ready(&mut self, token: u32) {
-        match (self.calls.get(token as usize), token) {
+        match (self.vhost.calls.get(token as usize), token) {
             // Nothing to read is a call that somebody else has passed on.
             (Some(call), _) if call.read().is_ok() => {
                 self.interrupt.queue(self.first + token as u16);
             }
-            (None, Self::ERROR) => {
-                tracing::warn!(
-                    "guest broke a virtio ring, or its tap is gone: the device waits for a reset"
-                );
+            (None, Self::ERROR) if self.vhost.is_broken() => {
+                tracing::warn!("guest broke a virtio ring: the device waits for a reset");
                 self.interrupt.needs_reset();
             }
             _ => {}

@@ -4,6 +4,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::Command;
 use std::time::Duration;
 
+use super::super::tap::attach;
 use super::super::{F_CTRL_VQ, F_MQ, HEADER, Net, Spec};
 use super::*;
 use crate::config::LinkState;
@@ -98,7 +99,7 @@ fn rig(pairs: u16, features: u64) -> (Rig<Net>, Wire) {
         without: Vec::new(),
         queue_sizes: [256; 2],
         pairs,
-        vhost: true,
+        vhost: Some(true),
     };
     let workers = (0..pairs).map(|_| worker()).collect();
     let device = Net::new(&spec, workers).unwrap();
@@ -217,6 +218,99 @@ fn no_frame_passes_a_pulled_cable_and_what_came_meanwhile_is_lost() {
     assert_eq!(wire.receive(), Some(frame(b"later")));
     wire.send(&frame(b"new"));
     assert_eq!(arrives(&mut rig, 0), frame(b"new"));
+}
+
+/// Deletes the tap, under the device.
+fn delete_tap() {
+    let deleted = Command::new("ip").args(["link", "del", TAP]).status();
+    assert!(deleted.unwrap().success());
+}
+
+/// Makes it anew, and puts it where the old one was.
+fn make_tap_again(rig: &mut Rig<Net>) -> Wire {
+    for line in &rig.device.lines {
+        attach(&*line.port, TAP, rig.device.lines.len() > 1).unwrap();
+    }
+    let link = rig.device.link();
+    link.set(LinkState::Down);
+    link.set(LinkState::Up);
+    Wire::new()
+}
+
+#[test]
+fn frames_go_on_by_a_new_tap_and_the_guest_has_all_its_buffers_back() {
+    if !able() {
+        return;
+    }
+    let (mut rig, wire) = rig(1, BOTH);
+    give_room(&mut rig, 0);
+    send_from(&mut rig, 0x10000, b"before");
+    assert_eq!(wire.receive(), Some(frame(b"before")));
+    delete_tap();
+    send_from(&mut rig, 0x10400, b"meanwhile");
+    std::thread::sleep(Duration::from_millis(100));
+    let wire = make_tap_again(&mut rig);
+    send_from(&mut rig, 0x10800, b"after");
+    assert_eq!(wire.receive(), Some(frame(b"after")));
+    let mut given_back = 0;
+    wait_until("all buffers come back", || {
+        given_back += rig.queues[1].used().len();
+        given_back == 3
+    });
+    wire.send(&frame(b"pong"));
+    assert_eq!(arrives(&mut rig, 0), frame(b"pong"));
+    assert!(!rig.told.broken());
+}
+
+#[test]
+fn frames_reach_a_guest_by_a_new_tap_although_it_sent_none() {
+    if !able() {
+        return;
+    }
+    let (mut rig, _) = rig(1, BOTH);
+    give_room(&mut rig, 0);
+    delete_tap();
+    std::thread::sleep(Duration::from_millis(100));
+    let wire = make_tap_again(&mut rig);
+    wire.send(&frame(b"pong"));
+    assert_eq!(arrives(&mut rig, 0), frame(b"pong"));
+    assert!(!rig.told.broken());
+}
+
+#[test]
+fn queues_of_a_new_tap_that_the_guest_does_not_use_are_laid_aside_again() {
+    if !able() {
+        return;
+    }
+    let (mut rig, _) = rig(2, BOTH | F_MQ | F_CTRL_VQ);
+    give_room(&mut rig, 0);
+    delete_tap();
+    let wire = make_tap_again(&mut rig);
+    assert_eq!(rig.device.kernel_moves(), [true, false]);
+    let attached = rig.device.lines.iter().map(|line| line.port.leads_on());
+    assert_eq!(attached.collect::<Vec<_>>(), [true, false]);
+    for _ in 0..8 {
+        wire.send(&frame(b"first"));
+    }
+    assert_eq!(arrives(&mut rig, 0), frame(b"first"));
+}
+
+#[test]
+fn a_guest_that_begins_while_its_tap_is_gone_has_frames_once_there_is_a_new_one() {
+    if !able() {
+        return;
+    }
+    let (mut rig, _) = rig(1, BOTH);
+    rig.device.reset();
+    delete_tap();
+    let Rig { device, .. } = rig;
+    let mut rig = Rig::new(device, BOTH);
+    send_from(&mut rig, 0x10000, b"waits");
+    give_room(&mut rig, 0);
+    let wire = make_tap_again(&mut rig);
+    wire.send(&frame(b"pong"));
+    assert_eq!(arrives(&mut rig, 0), frame(b"pong"));
+    assert!(!rig.told.broken());
 }
 
 #[test]
