@@ -9,6 +9,7 @@ mod pressure;
 mod refusals;
 mod repair;
 mod root_ports;
+mod shared_device;
 mod story;
 mod story_qemu;
 mod taps;
@@ -24,6 +25,7 @@ const SCENARIOS: &[Scenario] = &[
     failing_disks::SCENARIO,
     root_ports::SCENARIO,
     taps::SCENARIO,
+    shared_device::SCENARIO,
     story::SCENARIO,
     repair::SCENARIO,
     killed_agent::SCENARIO,

@@ -15,11 +15,28 @@ use crate::domain::Launch;
 use crate::ledger::Entry;
 use crate::object::ObjectId;
 use crate::resolve::Driver;
-use crate::resolve::domain::{Bandwidth, Tuning};
+use crate::resolve::domain::{Bandwidth, DirectMode, Tuning};
 use crate::resolve::limits::Limits;
 use crate::resolve::network::{Bridge, Route};
 use crate::resolve::storage::{Permissions, Volume};
 use crate::units::Bytes;
+
+/// A guest's share of a device of the host's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Macvtap {
+    /// Its name.
+    pub name: String,
+    /// The guest.
+    pub owner: Uuid,
+    /// The device's name.
+    pub device: String,
+    /// How the device is shared.
+    pub mode: DirectMode,
+    /// The guest's address: the device takes in what is for it.
+    pub mac: [u8; 6],
+    /// MTU in bytes; `None` is the device's.
+    pub mtu: Option<u32>,
+}
 
 /// One thing done to the host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -85,6 +102,8 @@ pub enum Effect {
         /// Several queues.
         multi_queue: bool,
     },
+    /// Makes a guest's share of a device of the host's (marked as the guest's, down), or one anew that is otherwise.
+    EnsureMacvtap(Macvtap),
     /// Deletes a link of the owner's. Absent is fine; somebody else's is refused.
     DeleteLink {
         /// Link.

@@ -369,7 +369,11 @@ pub fn change(
         .map_err(|error| failed(doing, &error))
 }
 
-fn ours(found: &LinkRow, kind: LinkKind, owner: Uuid) -> Result<(), EffectError> {
+/// That a link is of this kind, and its owner's.
+///
+/// # Errors
+/// It is another, or somebody else's.
+pub(super) fn ours(found: &LinkRow, kind: LinkKind, owner: Uuid) -> Result<(), EffectError> {
     if found.owner() == Some(owner) && found.kind == kind {
         Ok(())
     } else {
@@ -377,10 +381,12 @@ fn ours(found: &LinkRow, kind: LinkKind, owner: Uuid) -> Result<(), EffectError>
     }
 }
 
-fn refusal(found: &LinkRow, kind: LinkKind) -> EffectError {
+/// Why a link cannot be made what it should be.
+pub(super) fn refusal(found: &LinkRow, kind: LinkKind) -> EffectError {
     let what = match kind {
         LinkKind::Bridge => "a bridge",
         LinkKind::Tap => "a tap",
+        LinkKind::Macvtap => "a macvtap",
         LinkKind::Other => "a link",
     };
     let name = &found.name;

@@ -14,6 +14,7 @@ pub mod facts;
 pub mod hooks;
 pub mod image;
 pub mod links;
+mod macvtap;
 pub mod netlink;
 pub mod nft;
 pub mod paths;

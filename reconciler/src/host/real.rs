@@ -9,6 +9,7 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::cgroup::{CgroupError, Cgroups};
+use super::macvtap;
 use super::netlink::{NetlinkError, NetlinkSocket};
 use super::paths::Paths;
 use super::reattach;
@@ -24,7 +25,6 @@ use crate::ledger::Ledger;
 use crate::ledger::store::Store;
 use crate::object::Kind;
 use crate::resolve::Driver;
-use crate::resolve::domain::InterfaceSource;
 
 /// This machine.
 pub struct RealHost {
@@ -78,10 +78,7 @@ impl RealHost {
             return Ok(());
         };
         let domain = &launch.domain;
-        let interfaces = domain
-            .interfaces
-            .iter()
-            .filter(|it| it.source != InterfaceSource::User);
+        let interfaces = domain.interfaces.iter().filter(|it| it.source.is_tap());
         let queues = |queues: Option<u32>| queues.map_or(1, |queues| queues.max(1) as usize);
         let taps: Vec<(&str, usize)> = interfaces
             .map(|it| (it.tap.as_str(), queues(it.queues)))
@@ -213,6 +210,9 @@ impl Host for RealHost {
                 })
                 .await?;
                 self.give_back(owner, &name, multi_queue)
+            }
+            Effect::EnsureMacvtap(macvtap) => {
+                net(move |socket| macvtap::ensure(socket, &macvtap)).await
             }
             Effect::DeleteLink { link, owner } => {
                 net(move |s| links::delete_link(s, &link, owner)).await

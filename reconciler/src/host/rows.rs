@@ -50,6 +50,10 @@ pub struct LinkRow {
     pub alias: Option<String>,
     /// Number of the bridge it is in.
     pub master: Option<u32>,
+    /// Number of the device that it is a share of.
+    pub lower: Option<u32>,
+    /// How it shares that (`enum macvlan_mode`): 0 for all but macvtaps.
+    pub mode: u32,
     /// Administratively up.
     pub up: bool,
     /// Something is plugged in: a tap that a process has open.
@@ -83,6 +87,7 @@ impl LinkRow {
         let kind = match kind_word.as_str() {
             "bridge" => LinkKind::Bridge,
             "tun" if byte(3) == Some(IFF_TAP) => LinkKind::Tap,
+            "macvtap" => LinkKind::Macvtap,
             _ => LinkKind::Other,
         };
         let number = |kind: u16| data.get(&kind).and_then(|v| u32_at(v, 0)).unwrap_or(0);
@@ -92,6 +97,12 @@ impl LinkRow {
             kind,
             alias: all.get(&20).and_then(|v| text(v)).filter(|a| !a.is_empty()),
             master: all.get(&10).and_then(|v| u32_at(v, 0)).filter(|m| *m != 0),
+            lower: all.get(&5).and_then(|v| u32_at(v, 0)).filter(|l| *l != 0),
+            mode: if kind == LinkKind::Macvtap {
+                number(1)
+            } else {
+                0
+            },
             up: flags & IFF_UP != 0,
             carrier: flags & IFF_LOWER_UP != 0,
             mac: all

@@ -159,6 +159,8 @@ pub enum LinkKind {
     Bridge,
     /// A tap.
     Tap,
+    /// A guest's share of a device.
+    Macvtap,
     /// Anything else.
     Other,
 }

@@ -16,7 +16,7 @@ use crate::compile::nft::{ChainName, Digest, IfName, MapElement, NftOp, Skeleton
 use crate::compile::{dnsmasq as dnsmasq_files, network as network_rules};
 use crate::execute::effect::Effect;
 use crate::inventory::Table;
-use crate::resolve::domain::{Domain, Interface, InterfaceSource};
+use crate::resolve::domain::{Domain, Interface};
 use crate::resolve::network::Network;
 
 use super::context::Context;
@@ -237,7 +237,7 @@ fn with_tap(domain: &Domain) -> impl Iterator<Item = &Interface> {
     domain
         .interfaces
         .iter()
-        .filter(|interface| interface.source != InterfaceSource::User)
+        .filter(|interface| interface.source.is_tap())
 }
 
 fn tap(interface: &Interface) -> Result<IfName, RulesError> {

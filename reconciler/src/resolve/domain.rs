@@ -269,6 +269,13 @@ pub enum InterfaceSource {
     },
     /// A tap in no bridge.
     Ethernet,
+    /// A device of the host's own, which the guest shares: a macvtap.
+    Direct {
+        /// The device's name.
+        device: String,
+        /// How it is shared.
+        mode: DirectMode,
+    },
     /// User-mode networking, QEMU only: no tap.
     User,
 }
@@ -278,9 +285,33 @@ impl InterfaceSource {
     pub fn bridge(&self) -> Option<&str> {
         match self {
             Self::Network { bridge, .. } | Self::Bridge { bridge } => Some(bridge),
-            Self::Ethernet | Self::User => None,
+            Self::Ethernet | Self::Direct { .. } | Self::User => None,
         }
     }
+
+    /// Whether the interface has a link of its own on the host.
+    pub fn has_link(&self) -> bool {
+        *self != Self::User
+    }
+
+    /// Whether that is a tap.
+    pub fn is_tap(&self) -> bool {
+        self.has_link() && !matches!(self, Self::Direct { .. })
+    }
+}
+
+/// How guests share a device of the host's. Source: libvirt's domain format, "Direct attachment to physical interface"; linux/if_link.h, `enum macvlan_mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DirectMode {
+    /// All packets go out, and those to other guests come back from the switch outside.
+    Vepa,
+    /// Packets to other guests on the device in this mode go there directly.
+    Bridge,
+    /// No packet goes to other guests on the device.
+    Private,
+    /// The guest has the device alone.
+    Passthrough,
 }
 
 /// A reference to a packet filter with its parameters.

@@ -3,6 +3,7 @@
 mod clock;
 mod drivers;
 mod images;
+mod interfaces;
 mod limits;
 mod memory;
 mod pins;

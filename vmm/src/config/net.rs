@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 use super::check::Problems;
 use crate::pci::Place;
 
-/// A virtio network device on a tap.
+/// A virtio network device on a tap or a macvtap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Interface {
     /// Its name in requests and messages; no other device has it.
     pub id: String,
-    /// The tap's name, 1 to 15 bytes. It is opened by name and made if it is absent.
+    /// The tap's name, 1 to 15 bytes, or a macvtap's. A tap that is absent is made.
     pub tap: String,
     /// The guest's address.
     pub mac: Mac,

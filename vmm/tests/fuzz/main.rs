@@ -16,8 +16,10 @@ use machine::{Kind, Machine};
 
 /// Accesses of one history; then the device must serve again.
 const HISTORY: u32 = 400;
-/// Longest that one access may keep a processor busy. Devices answer in microseconds.
+/// Longest that one access may keep a processor busy. Devices answer in microseconds; the kernel takes its time to give queues back, and an emulated processor
+/// counts as busy while its host does something else.
 const LONGEST: Duration = Duration::from_secs(5);
+const LONGEST_BY_KERNEL: Duration = Duration::from_secs(60);
 /// Longest that one access may take: a machine that is busy with something else may not come to it for a while.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
@@ -51,17 +53,20 @@ fn fuzz(kind: Kind) {
     let end = Instant::now() + Duration::from_secs(number("VIREO_FUZZ_SECONDS").unwrap_or(2));
     let mut seed = number("VIREO_FUZZ_SEED").unwrap_or_else(|| fastrand::u64(..));
     let mut histories = 0;
+    let longest = match kind {
+        Kind::KernelNet => LONGEST_BY_KERNEL,
+        _ => LONGEST,
+    };
     while Instant::now() < end || histories == 0 {
         let mut guest = Guest::new(Machine::new(kind), seed);
-        let busy = busy_so_far();
         for step in 0..HISTORY {
-            let began = Instant::now();
+            let (began, busy) = (Instant::now(), busy_so_far());
             guest.step();
             let took = began.elapsed();
-            if took > LONGEST {
+            if took > longest {
                 let busy = busy_so_far().saturating_sub(busy);
                 assert!(
-                    took < LONGEST_WAIT && busy < LONGEST,
+                    took < LONGEST_WAIT && busy < longest,
                     "{kind:?} seed {seed} step {step} took {took:?}, {busy:?} of it busy"
                 );
             }

@@ -531,6 +531,9 @@ fn interface(
             "queues or vhost of an interface of model {driver}"
         )));
     }
+    if matches!(interface.source, InterfaceSource::Direct { .. }) {
+        return Err(unsupported("an interface of type 'direct'".to_owned()));
+    }
     let sized = interface.rx_queue_size.or(interface.tx_queue_size);
     if !virtio && (sized.is_some() || !interface.offloads.is_empty()) {
         return Err(unsupported(format!(

@@ -11,11 +11,11 @@ use uuid::Uuid;
 use super::World;
 use crate::compile::nft::NftOp;
 use crate::domain::Launch;
-use crate::execute::effect::{Effect, EffectError};
+use crate::execute::effect::{Effect, EffectError, Macvtap};
 use crate::inventory::{
     DnsmasqProcess, File, Guest, GuestDisk, GuestState, Image, Link, LinkKind, Table,
 };
-use crate::resolve::domain::{Bandwidth, Domain, InterfaceSource};
+use crate::resolve::domain::{Bandwidth, Domain};
 use crate::resolve::network::Bridge;
 use crate::resolve::storage::{ImageFormat, Permissions, Volume};
 use crate::units::Bytes;
@@ -71,6 +71,7 @@ impl World {
             } => {
                 return self.ensure_tap(tap, *owner, bridge.as_deref(), *mtu);
             }
+            Effect::EnsureMacvtap(macvtap) => return self.ensure_macvtap(macvtap),
             Effect::DeleteLink { link, owner } => return self.delete_link(link, *owner),
             Effect::EnableForwarding { ipv6: false } => self.inventory.host.ip_forward = true,
             Effect::EnableForwarding { ipv6: true } => self.inventory.host.ip6_forward = true,
@@ -231,6 +232,18 @@ impl World {
         Ok(())
     }
 
+    fn ensure_macvtap(&mut self, wanted: &Macvtap) -> Done {
+        let lower = self.link(&wanted.device)?.mtu;
+        let mut link = match self.inventory.links.get(&wanted.name) {
+            Some(link) if link.owner == Some(wanted.owner) => link.clone(),
+            Some(_) => return Err(not_ours(&wanted.name)),
+            None => new_link(LinkKind::Macvtap, wanted.owner),
+        };
+        link.mtu = wanted.mtu.unwrap_or(lower);
+        self.inventory.links.insert(wanted.name.clone(), link);
+        Ok(())
+    }
+
     fn delete_link(&mut self, name: &str, owner: Uuid) -> Done {
         match self.inventory.links.get(name) {
             None => return Ok(()),
@@ -382,9 +395,7 @@ impl World {
             return Err(missing("control group of guest", &domain.name));
         }
         for interface in &domain.interfaces {
-            if interface.source != InterfaceSource::User
-                && !self.inventory.links.contains_key(&interface.tap)
-            {
+            if interface.source.has_link() && !self.inventory.links.contains_key(&interface.tap) {
                 return Err(missing("tap", &interface.tap));
             }
         }

@@ -3,11 +3,12 @@
 //! One row a field, in three tables: the guest's own, a disk's, an interface's. A test holds the tables to the type: a field that no row covers and that is not
 //! listed as without effect fails it.
 
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::desired::Wanted;
 use crate::resolve::Driver;
-use crate::resolve::domain::Domain;
+use crate::resolve::domain::{Domain, InterfaceSource};
 use crate::units::Bytes;
 
 use crate::plan::difference;
@@ -251,7 +252,9 @@ pub(super) fn differences(runs: &Domain, wanted: &Domain, stated: &Wanted) -> Ve
         for row in rows {
             let (old, new) = (before.pointer(row.pointer), after.pointer(row.pointer));
             if old != new && !(at.is_empty() && follows(row.element, runs, wanted)) {
+                let rebuilt = row.pointer == "/source" && !can_move(old, new);
                 let disruption = match runs.driver {
+                    _ if rebuilt => Restart,
                     // More than the guest was built with.
                     _ if row.pointer == "/memory/current"
                         && wanted.memory.current > runs.memory.maximum =>
@@ -274,7 +277,7 @@ pub(super) fn differences(runs: &Domain, wanted: &Domain, stated: &Wanted) -> Ve
                         new.and_then(|value| show(row.show, value)),
                         disruption,
                     ),
-                    note: row.note,
+                    note: if rebuilt { BUILT_IN } else { row.note },
                 });
             }
         }
@@ -296,6 +299,15 @@ pub(super) fn differences(runs: &Domain, wanted: &Domain, stated: &Wanted) -> Ve
     found
 }
 
+/// Whether the tap of an interface can move from one source to the other while the guest runs.
+fn can_move(old: Option<&Value>, new: Option<&Value>) -> bool {
+    let source = |value: Option<&Value>| InterfaceSource::deserialize(value?).ok();
+    let moves = |old, new| super::surroundings::can_move(&old, &new);
+    source(old)
+        .zip(source(new))
+        .is_some_and(|(old, new)| moves(old, new))
+}
+
 /// Whether a value that nobody stated merely follows another that has changed: all of the memory, all of the processors.
 fn follows(field: &str, runs: &Domain, wanted: &Domain) -> bool {
     match field {
@@ -306,6 +318,18 @@ fn follows(field: &str, runs: &Domain, wanted: &Domain) -> bool {
             .iter()
             .all(|guest| guest.vcpus.current == guest.vcpus.maximum),
         _ => false,
+    }
+}
+
+/// Where an interface is in its definition, counted as the schema does: the first has no number, the next is the second.
+pub(super) fn interface_path(index: usize) -> String {
+    path_of("interface", index)
+}
+
+fn path_of(element: &str, index: usize) -> String {
+    match index {
+        0 => format!("devices/{element}"),
+        n => format!("devices/{element}[{}]", n + 1),
     }
 }
 
@@ -329,12 +353,7 @@ fn pairs<'v>(
     let mut pairs = Vec::new();
     for (index, item) in new.iter().enumerate() {
         let before = old.iter().find(|other| same(item, other));
-        // Counted as the schema does: the first has no number, the next is the second.
-        let at = match index {
-            0 => format!("devices/{element}"),
-            n => format!("devices/{element}[{}]", n + 1),
-        };
-        pairs.push((at, before, Some(item)));
+        pairs.push((path_of(element, index), before, Some(item)));
     }
     for item in old {
         if !new.iter().any(|other| same(item, other)) {

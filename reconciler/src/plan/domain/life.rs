@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::desired::{Resolved, Wanted};
 use crate::domain::Launch;
 use crate::execute::effect::{Effect, Hook};
-use crate::inventory::{Guest, GuestState};
+use crate::inventory::{Guest, GuestState, LinkKind};
 use crate::object::{Kind, ObjectId};
 use crate::resolve::WantedState;
 use crate::resolve::domain::{Domain, Interface, InterfaceSource};
@@ -138,9 +138,19 @@ fn end(context: &Context<'_>, launch: &Launch, reason: &str, next: Option<&Domai
     effects
 }
 
-/// Removes what surrounds a guest that does not run: links, packet rules, control group. What `next` uses as well stays.
+/// Removes what surrounds a guest that does not run: links, packet rules, control group. What `next` uses as well stays; a link of another kind under the same name does not.
 pub(super) fn remains(context: &Context<'_>, guest: Uuid, next: Option<&Domain>) -> Vec<Effect> {
-    let stays = |tap: &str| next.is_some_and(|next| taps(next).any(|i| i.tap == tap));
+    let is_tap = |link: &str| {
+        context
+            .inventory
+            .links
+            .get(link)
+            .map(|link| link.kind == LinkKind::Tap)
+    };
+    let stays = |link: &str| {
+        let same = |i: &Interface| i.tap == link && is_tap(link) == Some(i.source.is_tap());
+        next.is_some_and(|next| taps(next).any(same))
+    };
     let links = context
         .links_of(guest)
         .iter()
@@ -159,12 +169,12 @@ pub(super) fn remains(context: &Context<'_>, guest: Uuid, next: Option<&Domain>)
     effects
 }
 
-/// Interfaces that have a tap.
+/// Interfaces that have a link on the host: a tap, or a macvtap.
 pub(super) fn taps(domain: &Domain) -> impl Iterator<Item = &Interface> {
     domain
         .interfaces
         .iter()
-        .filter(|interface| interface.source != InterfaceSource::User)
+        .filter(|interface| interface.source.has_link())
 }
 
 /// A call of the qemu hook. Source: libvirt's "Hooks for specific system management".

@@ -264,8 +264,21 @@ fn link_obstacles<'w>(
                 "make the bridge, or connect the interface to a network",
             ));
         }
+        if let InterfaceSource::Direct { device, .. } = &interface.source
+            && !links.contains_key(device)
+        {
+            return Some(refusal(
+                wanted,
+                Rule::MissingBridge,
+                format!(
+                    "device {device} of interface {} does not exist",
+                    interface.index
+                ),
+                "name a device that the host has (`ip link`), or connect the interface to a network",
+            ));
+        }
         let link = links.get(&interface.tap)?;
-        (link.owner != Some(domain.uuid) && interface.source != InterfaceSource::User).then(|| {
+        (link.owner != Some(domain.uuid) && interface.source.has_link()).then(|| {
             refusal(
                 wanted,
                 Rule::NotOurs,

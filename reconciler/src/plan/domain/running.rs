@@ -29,7 +29,8 @@ pub(super) fn plan(
     let runs = &guest.launch.domain;
     let preferred = domain;
     let domain = &*under_its_driver(runs, preferred, wanted);
-    let (live, heavy) = split(runs, domain, wanted);
+    let (live, mut heavy) = split(runs, domain, wanted);
+    heavy.extend(surroundings::lost(context, runs, wanted));
     if context.restart == Some(domain.uuid) {
         return restart(context, wanted, preferred, page, guest, live, heavy);
     }
@@ -180,7 +181,8 @@ pub(in crate::plan) fn target(
         return Some(runs.clone());
     }
     let domain = &*under_its_driver(runs, domain, wanted);
-    let (_, heavy) = split(runs, domain, wanted);
+    let (_, mut heavy) = split(runs, domain, wanted);
+    heavy.extend(surroundings::lost(context, runs, wanted));
     let restarts = !heavy.is_empty() && wanted.policy.disruption >= Disruption::Restart;
     (!restarts).then(|| goes_on_as(runs, domain, heavy.is_empty()))
 }

@@ -1,13 +1,18 @@
 //! What surrounds a running guest on the host: taps, packet rules, limits, control group; as it should be, against what is there.
 
 use crate::compile::nft::NftOp;
-use crate::execute::effect::Effect;
+use crate::execute::effect::{Effect, Macvtap};
+use crate::inventory::LinkKind;
 use crate::resolve::domain::{Bandwidth, Domain, Interface, InterfaceSource, Tuning};
 
+use crate::desired::Wanted;
 use crate::plan::context::Context;
+use crate::plan::difference;
 use crate::plan::draft::Work;
 use crate::plan::rules::{self, RulesError};
+use crate::plan::step::Disruption;
 
+use super::fields::{self, Found};
 use super::life::taps;
 
 /// What is to be around a guest, with the packet operations that lead there.
@@ -31,8 +36,12 @@ pub(super) fn of<'a>(
 impl Surroundings<'_> {
     /// Makes all of it, for a guest about to start. Taps come up last, when their rules and limits are in place.
     pub fn made(&self, context: &Context<'_>) -> Vec<Effect> {
-        let left = |interface: &Interface| context.inventory.links.get(&interface.tap);
-        let mut effects: Vec<Effect> = taps(self.domain).map(|i| self.ensure_tap(i)).collect();
+        // A macvtap that is left may have to be made anew, and one that was a tap is.
+        let left = |interface: &Interface| {
+            let link = context.inventory.links.get(&interface.tap);
+            link.filter(|link| link.kind == LinkKind::Tap && interface.source.is_tap())
+        };
+        let mut effects: Vec<Effect> = taps(self.domain).map(|i| self.ensure_link(i)).collect();
         if !self.rules.is_empty() {
             effects.push(Effect::Nft(self.rules.clone()));
         }
@@ -65,9 +74,10 @@ impl Surroundings<'_> {
                 },
             );
         }
-        for interface in taps(self.domain) {
+        let lost = |interface: &&Interface| is_lost(context, interface);
+        for interface in taps(self.domain).filter(|interface| !lost(interface)) {
             if let Some(reason) = tap_differs(context, interface) {
-                work.act(reason, self.ensure_tap(interface));
+                work.act(reason, self.ensure_link(interface));
             }
         }
         if !self.rules.is_empty() {
@@ -76,7 +86,7 @@ impl Surroundings<'_> {
                 Effect::Nft(self.rules.clone()),
             );
         }
-        for interface in taps(self.domain) {
+        for interface in taps(self.domain).filter(|interface| !lost(interface)) {
             let link = inventory.links.get(&interface.tap);
             let observed = link.map(|link| link.bandwidth.clone()).unwrap_or_default();
             if observed != interface.bandwidth {
@@ -110,7 +120,7 @@ impl Surroundings<'_> {
     fn turn_link(&self, context: &Context<'_>, interface: &Interface, work: &mut Work) {
         // A tap may have been made, and its monitor not have it yet.
         if interface.link_up && tap_differs(context, interface).is_none() {
-            work.also(self.ensure_tap(interface));
+            work.also(self.ensure_link(interface));
         }
         // What moves packets looks at the tap anew when its cable is put in, which it must be pulled for.
         let pulled = interface.link_up.then_some(false);
@@ -125,7 +135,17 @@ impl Surroundings<'_> {
         work.also(set_link(interface));
     }
 
-    fn ensure_tap(&self, interface: &Interface) -> Effect {
+    fn ensure_link(&self, interface: &Interface) -> Effect {
+        if let InterfaceSource::Direct { device, mode } = &interface.source {
+            return Effect::EnsureMacvtap(Macvtap {
+                name: interface.tap.clone(),
+                owner: self.domain.uuid,
+                device: device.clone(),
+                mode: *mode,
+                mac: interface.mac,
+                mtu: interface.mtu,
+            });
+        }
         Effect::EnsureTap {
             tap: interface.tap.clone(),
             owner: self.domain.uuid,
@@ -170,5 +190,30 @@ fn set_link(interface: &Interface) -> Effect {
 
 /// Whether the interface's tap can move from one source to the other while the guest runs.
 pub(super) fn can_move(from: &InterfaceSource, to: &InterfaceSource) -> bool {
-    *from != InterfaceSource::User && *to != InterfaceSource::User
+    from.is_tap() && to.is_tap()
+}
+
+/// What a running guest lacks that it cannot be given before it starts again.
+pub(super) fn lost<'a>(
+    context: &'a Context<'_>,
+    runs: &'a Domain,
+    wanted: &'a Wanted,
+) -> impl Iterator<Item = Found> + 'a {
+    let lost = taps(runs).filter(|interface| is_lost(context, interface));
+    lost.map(|interface| Found {
+        difference: difference::one(
+            wanted,
+            &fields::interface_path(interface.index),
+            None,
+            Some(format!("macvtap {}", interface.tap)),
+            Disruption::Restart,
+        ),
+        note: "its macvtap is gone, and a running guest can be given no other",
+    })
+}
+
+/// Whether the link of a running guest's interface is gone, and none can be put in its place: what the monitor has open was a device of that link alone.
+pub(super) fn is_lost(context: &Context<'_>, interface: &Interface) -> bool {
+    let links = &context.inventory.links;
+    interface.source.has_link() && !interface.source.is_tap() && !links.contains_key(&interface.tap)
 }

@@ -85,6 +85,12 @@ fn one(effect: &Effect, host: &mut Inventory, ledger: &mut Ledger) {
                 .or_insert_with(|| link(LinkKind::Tap, owner));
             link.master = bridge;
         }
+        Effect::EnsureMacvtap(macvtap) => {
+            assert!(host.links.contains_key(&macvtap.device));
+            host.links
+                .entry(macvtap.name)
+                .or_insert_with(|| link(LinkKind::Macvtap, macvtap.owner));
+        }
         Effect::DeleteLink { link, owner } => {
             if let Some(gone) = host.links.remove(&link) {
                 assert_eq!(gone.owner, Some(owner));

@@ -358,6 +358,8 @@ pub(super) const QEMU: &[&str] = &[
 
 /// Rows that only the builtin driver has.
 pub(super) const BUILTIN: &[&str] = &[
+    "devices/interface/source/@dev",
+    "devices/interface/source/@mode",
     "clock/@timezone",
     "clock/@basis",
     "clock/@adjustment",

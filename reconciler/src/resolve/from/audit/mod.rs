@@ -462,9 +462,14 @@ fn whatever_builtin_is_asked_for_reaches_it() {
             "<audio id='1' type='none'/>",
             "<controller type='pci' index='9' model='pcie-root-port'/>",
         );
+    let sharing = sample.replace(
+        "</devices>",
+        "<interface type='direct'><source dev='eth0' mode='bridge'/><model type='virtio'/></interface></devices>",
+    );
     let others = [
         reporting,
         behind,
+        sharing,
         clock("<clock offset='variable' basis='localtime' adjustment='60'>"),
         clock("<clock offset='timezone' timezone='Europe/Berlin'>"),
         clock("<clock offset='absolute' start='60'>"),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use vireo_schema::Rule;
 use vireo_schema::domain::devices::Devices;
-use vireo_schema::domain::interface::{self, InterfaceType, LinkState, NetDriverName};
+use vireo_schema::domain::interface::{
+    self, InterfaceSourceMode, InterfaceType, LinkState, NetDriverName,
+};
 use vireo_schema::scalar::OnOff;
 
 use super::super::network::is_link_name;
@@ -13,7 +15,7 @@ use super::{address, nth};
 use crate::compile::filter::lower;
 use crate::object::Kind;
 use crate::resolve::derived_link;
-use crate::resolve::domain::{Bandwidth, FilterRef, Interface, InterfaceSource, Rate};
+use crate::resolve::domain::{Bandwidth, DirectMode, FilterRef, Interface, InterfaceSource, Rate};
 
 /// An interface, completed.
 pub(super) fn interface_at(
@@ -40,8 +42,10 @@ pub(super) fn interface_at(
     }
     refuse_scripts(at, stated, &path);
     let (source, filter) = (source?, filter?);
-    if source == InterfaceSource::User {
-        refuse_without_tap(at, stated, &path);
+    match source {
+        InterfaceSource::User => refuse_without_link(at, stated, &path),
+        InterfaceSource::Direct { .. } => refuse_without_tap(at, stated, &path),
+        _ => {}
     }
     let mac = stated.mac.as_ref().and_then(|mac| mac.address);
     let bandwidth = stated.bandwidth.as_ref();
@@ -87,6 +91,20 @@ fn source(
     around: &Surroundings,
 ) -> Option<InterfaceSource> {
     let source = stated.source.as_ref();
+    if let Some(source) = source.filter(|_| stated.kind != Some(InterfaceType::Direct)) {
+        let asked = [
+            ("dev", source.dev.is_some()),
+            ("mode", source.mode.is_some()),
+        ];
+        for (name, _) in asked.into_iter().filter(|(_, stated)| *stated) {
+            at.refuse(
+                Rule::Contradiction,
+                &format!("{path}/source/@{name}"),
+                format!("<source {name}> is of interfaces of type 'direct' alone"),
+                "take it out",
+            );
+        }
+    }
     match stated.kind {
         Some(InterfaceType::Network) => {
             let name = source
@@ -121,6 +139,7 @@ fn source(
             }
         },
         Some(InterfaceType::Ethernet) => Some(InterfaceSource::Ethernet),
+        Some(InterfaceType::Direct) => direct(at, stated, path),
         Some(InterfaceType::User) => Some(InterfaceSource::User),
         other => {
             let word = other.map_or("(none)", |other| other.as_str());
@@ -128,11 +147,46 @@ fn source(
                 Rule::Unsupported,
                 &format!("{path}/@type"),
                 format!("an interface of type '{word}' is not something vireo can do"),
-                "network, bridge, ethernet and user are",
+                "network, bridge, direct, ethernet and user are",
             );
             None
         }
     }
+}
+
+/// A device of the host's, shared.
+fn direct(
+    at: &mut Resolving<'_>,
+    stated: &interface::Interface,
+    path: &str,
+) -> Option<InterfaceSource> {
+    let source = stated.source.as_ref();
+    let device = source.and_then(|source| source.dev.clone());
+    let Some(device) = device.filter(|device| is_link_name(device)) else {
+        at.refuse(
+            Rule::Missing,
+            path,
+            "the interface does not say which device of the host it shares",
+            "<source dev='…' mode='bridge'/>",
+        );
+        return None;
+    };
+    let mode = match source.and_then(|source| source.mode) {
+        None | Some(InterfaceSourceMode::Vepa) => DirectMode::Vepa,
+        Some(InterfaceSourceMode::Bridge) => DirectMode::Bridge,
+        Some(InterfaceSourceMode::Private) => DirectMode::Private,
+        Some(InterfaceSourceMode::Passthrough) => DirectMode::Passthrough,
+        Some(other) => {
+            at.refuse(
+                Rule::Contradiction,
+                &format!("{path}/source/@mode"),
+                format!("a device is not shared in mode '{}'", other.as_str()),
+                "bridge, vepa, private and passthrough are ways to do so",
+            );
+            return None;
+        }
+    };
+    Some(InterfaceSource::Direct { device, mode })
 }
 
 fn filter(
@@ -238,8 +292,24 @@ fn refuse_scripts(at: &mut Resolving<'_>, stated: &interface::Interface, path: &
     }
 }
 
-/// What is done to a tap cannot be done to an interface that has none.
+/// Packets of a shared device pass by what is done to those of a tap.
 fn refuse_without_tap(at: &mut Resolving<'_>, stated: &interface::Interface, path: &str) {
+    let asked = [
+        ("filterref", stated.filterref.is_some()),
+        ("bandwidth", stated.bandwidth.is_some()),
+    ];
+    for (element, _) in asked.into_iter().filter(|(_, stated)| *stated) {
+        at.refuse(
+            Rule::Unsupported,
+            &format!("{path}/{element}"),
+            format!("<{element}> of an interface of type 'direct' is not something vireo can do"),
+            "take it out, or connect the interface to a network or a bridge",
+        );
+    }
+}
+
+/// What is done to a link cannot be done to an interface that has none.
+fn refuse_without_link(at: &mut Resolving<'_>, stated: &interface::Interface, path: &str) {
     let asked = [
         ("filterref", stated.filterref.is_some()),
         ("bandwidth", stated.bandwidth.is_some()),

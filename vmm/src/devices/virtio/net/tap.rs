@@ -1,12 +1,13 @@
-//! A tap device of the host.
+//! A tap device of the host, or a macvtap.
 //!
 //! In comes its name, out goes a [`Port`](super::Port) that reads and writes frames with virtio's header. The tap is made if it is absent;
-//! otherwise it must be a tap, not in use, and ours to open.
+//! otherwise it must be a tap, not in use, and ours to open, or a macvtap, which has a file of its own. Source: the kernel's drivers/net/tun.c, drivers/net/tap.c.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use thiserror::Error;
 
@@ -42,11 +43,19 @@ impl Tap {
             .read(true)
             .write(true)
             .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
-            .open("/dev/net/tun")
-            .map_err(failed("open /dev/net/tun for"))?;
+            .open(device_of(name).as_deref().unwrap_or("/dev/net/tun"))
+            .map_err(failed("open the device of"))?;
         attach(&file, name, multi_queue).map_err(failed("attach to"))?;
         Ok(Self(file))
     }
+}
+
+/// The file of a macvtap; none for what is something else, or absent.
+fn device_of(name: &str) -> Option<String> {
+    let link = Path::new("/sys/class/net").join(name);
+    let index = fs::read_to_string(link.join("ifindex")).ok()?;
+    let file = format!("tap{}", index.trim());
+    link.join(&file).exists().then(|| format!("/dev/{file}"))
 }
 
 /// Attaches a descriptor that has no tap to one, and has frames begin with the device's header.
@@ -103,10 +112,6 @@ impl Port for Tap {
     }
 
     fn attach(&self, on: bool) -> io::Result<()> {
-        // The kernel is asked: somebody else may have attached it to a new tap.
-        if self.leads_on() == on {
-            return Ok(());
-        }
         // SAFETY: an ifreq is integers and unions of them: all zeroes is a value of it.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
         let flag = match on {
@@ -115,7 +120,12 @@ impl Port for Tap {
         };
         request.ifr_ifru.ifru_flags = flag as libc::c_short;
         // SAFETY: TUNSETQUEUE reads one ifreq at the pointer, which is to a live local.
-        checked(unsafe { libc::ioctl(self.0.as_raw_fd(), libc::TUNSETQUEUE, &request) })
+        let done = checked(unsafe { libc::ioctl(self.0.as_raw_fd(), libc::TUNSETQUEUE, &request) });
+        match done {
+            // It does, or does not, already; or there is nothing to take part in.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+            done => done,
+        }
     }
 
     fn leads_on(&self) -> bool {
