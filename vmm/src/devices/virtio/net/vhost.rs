@@ -239,11 +239,13 @@ impl Vhost {
         (self.calls.clone(), Arc::clone(&self.error))
     }
 
-    /// Looks into an error that the kernel told of. Whether the guest broke a queue, which is taken back then: it is not where the tap is gone, or was, and frames with it.
-    pub fn is_broken(&self) -> bool {
+    /// Looks into an error that the kernel told of. If the guest broke a queue, the pair is taken back and the guest is to reset the device; it did not where the tap is gone, or
+    /// was, and frames with it.
+    fn look_into_error(&self, interrupt: &dyn VirtioInterrupt) {
+        // Held to the end: a reset that came between would have the next driver told.
         let mut state = lock(&self.state);
         if self.error.read().is_err() || !state.moves || !self.port.leads_on() {
-            return false;
+            return;
         }
         let mended = self.take_back(&mut state).and_then(|forgot| {
             // What fails again where it failed before is the guest's doing.
@@ -254,10 +256,14 @@ impl Vhost {
             }
             Ok(!again)
         });
-        !mended.unwrap_or_else(|error| {
+        let mended = mended.unwrap_or_else(|error| {
             tracing::warn!(%error, "the kernel does not go on with a pair of queues");
             false
-        })
+        });
+        if !mended {
+            tracing::warn!("guest broke a virtio ring: the device waits for a reset");
+            interrupt.needs_reset();
+        }
     }
 
     /// Has frames move, or not.
@@ -377,10 +383,7 @@ impl Handler for Calls {
             (Some(call), _) if call.read().is_ok() => {
                 self.interrupt.queue(self.first + token as u16);
             }
-            (None, Self::ERROR) if self.vhost.is_broken() => {
-                tracing::warn!("guest broke a virtio ring: the device waits for a reset");
-                self.interrupt.needs_reset();
-            }
+            (None, Self::ERROR) => self.vhost.look_into_error(&*self.interrupt),
             _ => {}
         }
     }
