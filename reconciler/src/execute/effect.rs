@@ -102,7 +102,7 @@ pub enum Effect {
         /// Several queues.
         multi_queue: bool,
     },
-    /// Makes a guest's share of a device of the host's (marked as the guest's, down), or one anew that is otherwise.
+    /// Makes a guest's share of a device of the host's (marked as the guest's, down), or brings one to these attributes; of another device, it is made anew.
     EnsureMacvtap(Macvtap),
     /// Deletes a link of the owner's. Absent is fine; somebody else's is refused.
     DeleteLink {

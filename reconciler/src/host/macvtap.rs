@@ -1,12 +1,13 @@
 //! Macvtaps: guests' shares of a device of the host's.
 //!
-//! In: what one should be, and whose. Out: the link, marked as its owner's and down; whoever serves the guest opens `/dev/tapN` for the link's number N. What is otherwise is
-//! deleted and made anew, which no running guest survives: plans do so only between its lives. As a bridge, one is made under a temporary name, marked and then renamed.
+//! In: what one should be, and whose. Out: the link, marked as its owner's; whoever serves the guest opens `/dev/tapN` for the link's number N. What the kernel changes in a link
+//! is changed in it. It moves none to another device, and changes no mode from or to passthrough (`macvlan_changelink` in drivers/net/macvlan.c): such a one is deleted and made
+//! anew, which only a definition asks for, between a guest's lives. As a bridge, one is made under a temporary name, marked and then renamed.
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::MacVtapMode;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use rtnetlink::{LinkMacVtap, LinkUnspec};
+use rtnetlink::{LinkMacVtap, LinkMessageBuilder, LinkUnspec};
 
 use super::links::{change, checked_name, delete, look, mark, ours, refusal};
 use super::netlink::NetlinkSocket;
@@ -33,19 +34,26 @@ pub fn ensure(socket: &mut NetlinkSocket, wanted: &Macvtap) -> Result<(), Effect
         return create(socket, wanted, &device);
     };
     ours(&found, LinkKind::Macvtap, wanted.owner)?;
-    let is = (found.lower, found.mode, found.mac);
-    if is != (Some(device.index), mode(wanted.mode).into(), wanted.mac) {
+    let [is, wants] = [found.mode, mode(wanted.mode).into()];
+    let alone = u32::from(MacVtapMode::Passthrough);
+    if found.lower != Some(device.index) || (is != wants && [is, wants].contains(&alone)) {
         delete(socket, &found)?;
         return create(socket, wanted, &device);
     }
-    match wanted.mtu.filter(|mtu| *mtu != found.mtu) {
-        None => Ok(()),
-        Some(mtu) => {
-            let set = LinkUnspec::new_with_index(found.index).mtu(mtu).build();
-            let doing = format!("make macvtap {name}");
-            change(socket, &doing, RouteNetlinkMessage::SetLink(set), 0)
-        }
+    let doing = format!("make macvtap {name}");
+    if is != wants {
+        let builder = LinkMessageBuilder::<LinkMacVtap>::new(name).mode(mode(wanted.mode));
+        let new = RouteNetlinkMessage::NewLink(builder.index(found.index).build());
+        change(socket, &doing, new, 0)?;
     }
+    let mut set = LinkUnspec::new_with_index(found.index);
+    if found.mac != wanted.mac {
+        set = set.address(wanted.mac.to_vec());
+    }
+    if let Some(mtu) = wanted.mtu {
+        set = set.mtu(mtu);
+    }
+    change(socket, &doing, RouteNetlinkMessage::SetLink(set.build()), 0)
 }
 
 fn create(
@@ -75,8 +83,10 @@ fn create(
     mark(socket, &doing, made.index, wanted.owner)?;
     // The host has no business of its own on a guest's wire.
     sysctl::set(sysctl::ipv6(&temporary, "disable_ipv6"), "1")?;
+    // One that has the device alone begins with its address; the device has the guest's as long as it lasts.
     let rename = LinkUnspec::new_with_index(made.index)
         .name(wanted.name.as_str())
+        .address(wanted.mac.to_vec())
         .build();
     change(socket, &doing, RouteNetlinkMessage::SetLink(rename), 0)
 }
@@ -157,25 +167,35 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_otherwise_is_made_anew_and_somebody_elses_is_left_alone() {
-        in_namespace!(one_that_is_otherwise_is_made_anew_and_somebody_elses_is_left_alone);
+    fn one_is_made_anew_only_where_the_kernel_changes_none_and_somebody_elses_is_left_alone() {
+        in_namespace!(
+            one_is_made_anew_only_where_the_kernel_changes_none_and_somebody_elses_is_left_alone
+        );
         if !able() {
             return;
         }
         let socket = &mut NetlinkSocket::route().unwrap();
         ensure(socket, &wanted()).unwrap();
         let mut other = wanted();
-        for change in [
-            (|it| it.mode = DirectMode::Private) as fn(&mut Macvtap),
-            |it| it.mac[5] = 9,
-            |it| it.device = "wire0".to_owned(),
+        for (anew, change) in [
+            (
+                false,
+                (|it| it.mode = DirectMode::Private) as fn(&mut Macvtap),
+            ),
+            (false, |it| it.mac[5] = 9),
+            (true, |it| it.device = "wire0".to_owned()),
+            (true, |it| it.mode = DirectMode::Passthrough),
         ] {
-            let before = row(socket).index;
+            let before = row(socket);
             change(&mut other);
             ensure(socket, &other).unwrap();
             let now = row(socket);
-            assert_ne!(now.index, before);
-            assert_eq!(now.mac, other.mac);
+            assert_eq!(now.index != before.index, anew, "{other:?}");
+            assert_eq!(
+                (now.mac, now.mode),
+                (other.mac, mode(other.mode).into()),
+                "{other:?}"
+            );
         }
         other.owner = Uuid::from_u128(7);
         let error = ensure(socket, &other).unwrap_err();

@@ -36,7 +36,7 @@ pub(super) fn of<'a>(
 impl Surroundings<'_> {
     /// Makes all of it, for a guest about to start. Taps come up last, when their rules and limits are in place.
     pub fn made(&self, context: &Context<'_>) -> Vec<Effect> {
-        // A macvtap that is left may have to be made anew, and one that was a tap is.
+        // A macvtap that is left may have to be made anew, and then is down; one that was a tap is.
         let left = |interface: &Interface| {
             let link = context.inventory.links.get(&interface.tap);
             link.filter(|link| link.kind == LinkKind::Tap && interface.source.is_tap())
