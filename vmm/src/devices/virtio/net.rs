@@ -5,8 +5,7 @@
 //! through untouched. A frame is never longer than [`MOST_FRAME`]; what is longer, or shorter than its header, is dropped, as a
 //! wire would. When the guest has no room the frames wait in the tap, whose queue the kernel bounds.
 //!
-//! Frames pass through one buffer each way: the guest cannot change a header between the check and the kernel's use of it. By [`vhost`]-net the kernel
-//! takes the queues over and moves the frames itself.
+//! Frames are moved by an [`engine`], or by the kernel, which takes the queues over by [`vhost`]-net.
 //!
 //! Each pair has a queue of the tap and a worker of its own; how many the guest uses is what it says by [`steering`].
 
@@ -18,19 +17,21 @@ use serde::{Deserialize, Serialize};
 use vmm_sys_util::epoll::EventSet;
 use vmm_sys_util::eventfd::EventFd;
 
-use super::ring::{Chain, Ring};
-use super::worker::{Handler, Watch, Worker};
+use super::ring::Ring;
+use super::worker::{Watch, Worker};
 use super::{
     ActivateError, Activation, DeviceType, VirtioDevice, VirtioInterrupt, read_config_bytes,
 };
 use crate::bus::lock;
 use crate::config::{self, LinkState};
 
+mod engine;
 mod link;
 mod steering;
 mod tap;
 mod vhost;
 
+use engine::{Engine, Rings};
 pub use link::LinkControl;
 use steering::{Line, Steering};
 pub use tap::{Tap, TapError};
@@ -43,9 +44,6 @@ pub const HEADER: usize = 12;
 const NUM_BUFFERS: usize = 10;
 /// Header and frame at most: a 64 KiB segment with its Ethernet header and tag.
 pub const MOST_FRAME: usize = HEADER + 65536 + 18;
-/// Frames moved one way before the other way has its turn.
-const TURN: usize = 64;
-
 const F_CSUM: u64 = 1 << 0;
 const F_GUEST_CSUM: u64 = 1 << 1;
 const F_MTU: u64 = 1 << 3;
@@ -218,29 +216,6 @@ pub struct Net {
     watches: Vec<Watch>,
 }
 
-/// What the worker of a pair works on.
-struct Engine {
-    /// Where the guest's frames go.
-    port: Arc<dyn Port>,
-    /// Where frames for the guest come from: its own, those of pairs that are not used, or nowhere.
-    sources: Vec<Arc<dyn Port>>,
-    /// The source whose turn is first.
-    first: usize,
-    link: LinkControl,
-    again: Arc<EventFd>,
-    merge: bool,
-    rings: Option<Rings>,
-    /// A frame on its way to the guest, and its length: 0 when there is none.
-    incoming: Box<[u8]>,
-    waiting: usize,
-    outgoing: Box<[u8]>,
-}
-
-struct Rings {
-    receive: Ring,
-    transmit: Ring,
-}
-
 impl Net {
     /// Opens the tap, once for each worker: as many as there are pairs of queues.
     pub fn new(spec: &Spec, workers: Vec<Arc<Worker>>) -> Result<Self, TapError> {
@@ -277,18 +252,7 @@ impl Net {
         let mut lines = Vec::new();
         for (port, worker) in ports {
             let again = Arc::new(EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?);
-            let engine = Engine {
-                port: Arc::clone(&port),
-                sources: Vec::new(),
-                first: 0,
-                link: link.clone(),
-                again: Arc::clone(&again),
-                merge: false,
-                rings: None,
-                incoming: Box::default(),
-                waiting: 0,
-                outgoing: Box::default(),
-            };
+            let engine = Engine::new(port.clone(), link.clone(), again.clone());
             lines.push(Line {
                 port,
                 worker,
@@ -464,12 +428,7 @@ impl VirtioDevice for Net {
                 begun.map_err(failed("hand the queues of a network device to the kernel"))?;
                 continue;
             }
-            let mut engine = lock(&line.engine);
-            engine.merge = features & F_MRG_RXBUF != 0;
-            engine.incoming = vec![0; MOST_FRAME].into();
-            engine.outgoing = vec![0; MOST_FRAME].into();
-            engine.waiting = 0;
-            engine.rings = Some(rings);
+            lock(&line.engine).begin(rings, features & F_MRG_RXBUF != 0);
         }
         let what = "watch the queues of a network device";
         let begun = match commands {
@@ -486,155 +445,7 @@ impl VirtioDevice for Net {
         self.link.reset();
         lock(&self.steering).end();
         for line in &self.lines {
-            let mut engine = lock(&line.engine);
-            engine.rings = None;
-            engine.incoming = Box::default();
-            engine.outgoing = Box::default();
-            engine.waiting = 0;
-        }
-    }
-}
-
-impl Handler for Engine {
-    fn ready(&mut self, _token: u32) {
-        let Some(mut rings) = self.rings.take() else {
-            return;
-        };
-        let more_in = self.receive(&mut rings.receive);
-        let more_out = self.transmit(&mut rings.transmit);
-        self.rings = Some(rings);
-        // Edges are told once: what this turn left undone is asked for again, after whatever else waits for this thread.
-        if (more_in || more_out)
-            && let Err(error) = self.again.write(1)
-        {
-            tracing::warn!(%error, "a network device could not go on");
-        }
-    }
-}
-
-impl Engine {
-    /// Moves frames to the guest; says whether there may be more now.
-    fn receive(&mut self, ring: &mut Ring) -> bool {
-        let mut moved = 0;
-        let mut empty = 0;
-        let more = loop {
-            if moved == TURN {
-                break true;
-            }
-            if self.waiting == 0 {
-                if empty == self.sources.len() {
-                    break false;
-                }
-                let source = (self.first + empty) % self.sources.len();
-                let Some(port) = self.sources.get(source) else {
-                    break false;
-                };
-                match port.receive(&mut self.incoming) {
-                    Ok(len) => self.waiting = len,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(error) => {
-                        if error.kind() != io::ErrorKind::WouldBlock {
-                            tracing::debug!(%error, "could not take a frame from the tap");
-                        }
-                        empty += 1;
-                        continue;
-                    }
-                }
-            }
-            // A pulled cable loses what it is given, rather than keep it for later.
-            if self.waiting < HEADER || !self.link.is_up() {
-                self.waiting = 0;
-                moved += 1;
-                continue;
-            }
-            if !self.deliver(ring) {
-                // The frame stays; the guest's next kick brings its room.
-                break false;
-            }
-            self.waiting = 0;
-            moved += 1;
-        };
-        self.first = self.first.wrapping_add(1);
-        if moved > 0 {
-            ring.notify();
-        }
-        more
-    }
-
-    /// Puts the waiting frame into the guest's buffers: `false` if there is not enough room yet.
-    fn deliver(&mut self, ring: &mut Ring) -> bool {
-        let mut chains: Vec<Chain> = Vec::new();
-        let mut room = 0;
-        // The ring holds its size in chains at most, and a broken one none: this ends.
-        while room < self.waiting as u64 {
-            if let Some(chain) = ring.pop() {
-                room += chain.writable.len();
-                chains.push(chain);
-                if !self.merge {
-                    break;
-                }
-            } else if !ring.listen() {
-                // Only now put them back: the guest is to notify when it adds to these, not for these.
-                chains.iter().for_each(|_| ring.unpop());
-                return false;
-            }
-        }
-        let count = u16::try_from(chains.len()).unwrap_or(u16::MAX);
-        if let Some(place) = self.incoming.get_mut(NUM_BUFFERS..HEADER) {
-            place.copy_from_slice(&count.to_le_bytes());
-        }
-        let mut rest = self.incoming.get(..self.waiting).unwrap_or_default();
-        for chain in chains {
-            // A frame too long for the one buffer that the guest gave it is cut off, and useless to it; that is what it asked for.
-            let written = chain.writable.write(ring.memory(), rest);
-            rest = rest.get(written..).unwrap_or_default();
-            ring.push(chain.head, written as u32);
-        }
-        true
-    }
-
-    /// Moves frames from the guest; says whether there may be more now.
-    fn transmit(&mut self, ring: &mut Ring) -> bool {
-        let mut moved = 0;
-        let more = loop {
-            if moved == TURN {
-                break true;
-            }
-            match ring.pop() {
-                Some(chain) => {
-                    self.send(ring, &chain);
-                    ring.push(chain.head, 0);
-                    moved += 1;
-                }
-                None if ring.listen() => {}
-                None => break false,
-            }
-        };
-        if moved > 0 {
-            ring.notify();
-        }
-        more
-    }
-
-    fn send(&mut self, ring: &Ring, chain: &Chain) {
-        if chain.readable.len() > MOST_FRAME as u64 {
-            tracing::debug!(
-                len = chain.readable.len(),
-                "dropped a guest's frame: too long"
-            );
-            return;
-        }
-        let len = chain.readable.read(ring.memory(), &mut self.outgoing);
-        if len <= HEADER {
-            tracing::debug!(len, "dropped a guest's frame: shorter than its header");
-            return;
-        }
-        if !self.link.is_up() {
-            return;
-        }
-        // The kernel checks the header, and refuses what it says if it is impossible; a full or absent link loses frames.
-        if let Err(error) = self.port.send(self.outgoing.get(..len).unwrap_or_default()) {
-            tracing::debug!(%error, "dropped a guest's frame");
+            lock(&line.engine).end();
         }
     }
 }

@@ -13,8 +13,9 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::super::ring::{Chain, Ring};
 use super::super::worker::{Handler, Watch, Worker};
+use super::engine::Engine;
 use super::vhost::Vhost;
-use super::{Engine, Port, TOKEN_PORT};
+use super::{Port, TOKEN_PORT};
 use crate::bus::lock;
 
 /// The largest size of the queue of commands.
@@ -104,7 +105,7 @@ impl Steering {
                 engine.sources.push(line.port.clone());
             } else {
                 // What it had for the guest is lost, as on any wire that is moved.
-                engine.waiting = 0;
+                engine.drop_waiting();
             }
             if index == 0 {
                 engine.sources.extend(unused.iter().cloned());
