@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use vireo_tests::lab::runner::Scenario;
-use vireo_tests::lab::{Lab, Outcome, ensure, run as program};
+use vireo_tests::lab::{Lab, Outcome, ensure, eventually, run as program};
 
 pub const SCENARIO: Scenario = Scenario {
     name: "shared-device",
@@ -26,6 +26,7 @@ const GUEST: &str = "<domain type='kvm'>
   </os>
   <devices>
     <interface type='direct'>
+      <mac address='52:54:00:c0:ff:07'/>
       <source dev='wire1' mode='bridge'/>
       <model type='virtio'/>
     </interface>
@@ -54,6 +55,13 @@ fn run(host: &Lab) -> Outcome {
         }
         host.vireo("apply --yes")?.exits(0)?;
         guest.comes_up(BOOT)
+    })?;
+    host.step("IPv6 finds it, by multicast", || {
+        let local = "fe80::5054:ff:fec0:ff07%wire0";
+        eventually(Duration::from_secs(20), "it answers", || {
+            program("ping", ["-6", "-c", "1", "-W", "2", local])?.exits(0)
+        })
+        .map(drop)
     })?;
     let macvtap = program("ip", ["-o", "link", "show", "type", "macvtap"])?.out;
     let macvtap = macvtap.split(&[':', '@'][..]).nth(1).unwrap_or_default();

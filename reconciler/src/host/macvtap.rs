@@ -46,14 +46,20 @@ pub fn ensure(socket: &mut NetlinkSocket, wanted: &Macvtap) -> Result<(), Effect
         let new = RouteNetlinkMessage::NewLink(builder.index(found.index).build());
         change(socket, &doing, new, 0)?;
     }
-    let mut set = LinkUnspec::new_with_index(found.index);
-    if found.mac != wanted.mac {
-        set = set.address(wanted.mac.to_vec());
+    let set = settings(wanted, found.index).build();
+    change(socket, &doing, RouteNetlinkMessage::SetLink(set), 0)
+}
+
+/// What can be set in any macvtap.
+fn settings(wanted: &Macvtap, index: u32) -> LinkMessageBuilder<LinkUnspec> {
+    let set = LinkUnspec::new_with_index(index)
+        .address(wanted.mac.to_vec())
+        // Nobody tells the host which groups the guest is in: IPv6 would find no neighbour.
+        .allmulticast(true);
+    match wanted.mtu {
+        Some(mtu) => set.mtu(mtu),
+        None => set,
     }
-    if let Some(mtu) = wanted.mtu {
-        set = set.mtu(mtu);
-    }
-    change(socket, &doing, RouteNetlinkMessage::SetLink(set.build()), 0)
 }
 
 fn create(
@@ -71,11 +77,7 @@ fn create(
         }
         delete(socket, &left)?;
     }
-    let mut builder =
-        LinkMacVtap::new(&temporary, device.index, mode(wanted.mode)).address(wanted.mac.to_vec());
-    if let Some(mtu) = wanted.mtu {
-        builder = builder.mtu(mtu);
-    }
+    let builder = LinkMacVtap::new(&temporary, device.index, mode(wanted.mode));
     let new = RouteNetlinkMessage::NewLink(builder.build());
     change(socket, &doing, new, NLM_F_CREATE | NLM_F_EXCL)?;
     let made = look(socket, &temporary)?
@@ -83,10 +85,9 @@ fn create(
     mark(socket, &doing, made.index, wanted.owner)?;
     // The host has no business of its own on a guest's wire.
     sysctl::set(sysctl::ipv6(&temporary, "disable_ipv6"), "1")?;
-    // One that has the device alone begins with its address; the device has the guest's as long as it lasts.
-    let rename = LinkUnspec::new_with_index(made.index)
+    // One that has the device alone begins with the device's address, and then gives it the guest's as long as it lasts.
+    let rename = settings(wanted, made.index)
         .name(wanted.name.as_str())
-        .address(wanted.mac.to_vec())
         .build();
     change(socket, &doing, RouteNetlinkMessage::SetLink(rename), 0)
 }
