@@ -420,15 +420,16 @@ fn a_tap_that_is_deleted_is_a_dead_cable_and_costs_no_time() {
         .output()
         .unwrap();
     assert!(deleted.status.success(), "{deleted:?}");
-    hear(&mut monitor, "ok pour");
-    let before = busy(monitor.child.id());
-    std::thread::sleep(Duration::from_secs(1));
-    let spent = busy(monitor.child.id()) - before;
-    assert!(spent < 30, "{spent} hundredths of a second at rest");
-    // Booted again, it has an interface that does not work, and all else.
-    ask(&monitor, "reset");
-    hear(&mut monitor, "FAIL pour");
-    ask(&monitor, "quit");
+    let poured = "pouring\nok pour\n";
+    // Booted again, it has a dead cable as before.
+    for boots in 1..=2 {
+        hear(&mut monitor, &poured.repeat(boots));
+        let before = busy(monitor.child.id());
+        std::thread::sleep(Duration::from_secs(1));
+        let spent = busy(monitor.child.id()) - before;
+        assert!(spent < 30, "{spent} hundredths of a second at rest");
+        ask(&monitor, if boots == 1 { "reset" } else { "quit" });
+    }
     assert!(monitor.child.wait().unwrap().success());
 }
 
