@@ -15,7 +15,7 @@ pub const SCENARIO: Scenario = Scenario {
 /// How long a guest may take to boot and answer.
 const BOOT: Duration = Duration::from_secs(240);
 /// How long it may take until packets reach it again.
-const AGAIN: Duration = Duration::from_secs(30);
+const AGAIN: Duration = Duration::from_secs(60);
 const VHOST: &str = "/dev/vhost-net";
 
 /// A guest: its name, its driver, what its interface's driver says, its address.
