@@ -213,7 +213,7 @@ pub(super) fn lost<'a>(
 }
 
 /// Whether the link of a running guest's interface is gone, and none can be put in its place: what the monitor has open was a device of that link alone.
-pub(super) fn is_lost(context: &Context<'_>, interface: &Interface) -> bool {
-    let links = &context.inventory.links;
-    interface.source.has_link() && !interface.source.is_tap() && !links.contains_key(&interface.tap)
+fn is_lost(context: &Context<'_>, interface: &Interface) -> bool {
+    let shares = matches!(interface.source, InterfaceSource::Direct { .. });
+    shares && !context.inventory.links.contains_key(&interface.tap)
 }
